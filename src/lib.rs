@@ -1,0 +1,23 @@
+//! tidegate: an FTP gateway on raw packets in userspace.
+//!
+//! One frame's way through the crate, from NIC to NIC:
+//!
+//! ```text
+//!  io (AF_XDP, pnet, capture, memory) → worker → engine ─┬─ flow     a flow table hit: rewrite in place
+//!   ▲                                                    ├─ session  FTP control connections, tcp, ftp
+//!   │                                                    ├─ wccp     the service group's state machine
+//!   └───────────────── tx ◄──────────────────────────────┴─ neigh    ARP, next hops, ping
+//! ```
+//!
+//! Everything from [`engine`] down is a function of (frames, now, settings, seed): no clock, socket,
+//! thread or random source. `tests/layering.rs` holds the modules to that and to the edges drawn in
+//! `docs/architecture.md`.
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod buf;
+pub mod event;
+pub mod io;
+pub mod rng;
+pub mod time;
+pub mod wire;
