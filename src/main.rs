@@ -1,1 +1,2 @@
-fn main(){}
+//! The tidegate command.
+fn main() {}

@@ -1,1 +1,2 @@
-fn main(){}
+//! The lab router.
+fn main() {}

@@ -1,0 +1,158 @@
+//! ICMP (RFC 792, RFC 4443): echo, and errors that quote a packet.
+//!
+//! ```text
+//! | type | code | checksum | 4 bytes of the type's own | quoted packet (errors): IP header + 8 bytes or more
+//! ```
+
+use super::{Fragment, IpPacket, be16, be32, parsed, proto};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// A message that we understand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Icmp {
+    /// A ping.
+    EchoRequest,
+    /// An error about a TCP segment that somebody sent.
+    TcpError {
+        /// Type and code as on the wire.
+        kind: (u8, u8),
+        /// Where the quoted packet begins.
+        quoted: usize,
+        /// Source of the quoted segment.
+        src: SocketAddr,
+        /// Its destination.
+        dst: SocketAddr,
+        /// Its sequence number.
+        seq: u32,
+        /// The next hop's MTU (`fragmentation needed`, `packet too big`), else 0.
+        mtu: u32,
+    },
+    /// Anything else.
+    Other,
+}
+
+/// Reads the message in a parsed packet; `None` if it is cut off.
+pub fn parse(bytes: &[u8], ip: &IpPacket) -> Option<Icmp> {
+    if ip.fragment != Fragment::None {
+        return Some(Icmp::Other);
+    }
+    let p = ip.payload(bytes);
+    if p.len() < 8 {
+        return None;
+    }
+    let kind = (p[0], p[1]);
+    match (ip.proto, kind.0) {
+        (proto::ICMP, 8) | (proto::ICMPV6, 128) => Some(Icmp::EchoRequest),
+        // Unreachable, time exceeded, parameter problem.
+        (proto::ICMP, 3 | 11 | 12) => {
+            let mtu = if kind == (3, 4) { u32::from(be16(p, 6)) } else { 0 };
+            Some(quoted(bytes, ip, kind, mtu))
+        }
+        (proto::ICMPV6, 1..=4) => {
+            let mtu = if kind.0 == 2 { be32(p, 4) } else { 0 };
+            Some(quoted(bytes, ip, kind, mtu))
+        }
+        _ => Some(Icmp::Other),
+    }
+}
+
+/// A quoted packet is cut off by design: lengths in it do not hold, so it is read by hand.
+fn quoted(bytes: &[u8], ip: &IpPacket, kind: (u8, u8), mtu: u32) -> Icmp {
+    let at = ip.l4 + 8;
+    let Some(q) = bytes.get(at..ip.end) else { return Icmp::Other };
+    let (src, dst, l4) = match q.first().map(|b| b >> 4) {
+        Some(4) if q.len() >= 20 && q[9] == proto::TCP && be16(q, 6) & 0x1FFF == 0 => {
+            let a = |i: usize| IpAddr::V4(Ipv4Addr::new(q[i], q[i + 1], q[i + 2], q[i + 3]));
+            (a(12), a(16), usize::from(q[0] & 0x0F) * 4)
+        }
+        Some(6) if q.len() >= 40 && q[6] == proto::TCP => {
+            let a = |i: usize| {
+                let mut o = [0; 16];
+                o.copy_from_slice(&q[i..i + 16]);
+                IpAddr::V6(Ipv6Addr::from(o))
+            };
+            (a(8), a(24), 40)
+        }
+        _ => return Icmp::Other,
+    };
+    let Some(t) = q.get(l4..l4 + 8) else { return Icmp::Other };
+    if l4 < 20 {
+        return Icmp::Other;
+    }
+    Icmp::TcpError {
+        kind,
+        quoted: at,
+        src: SocketAddr::new(src, be16(t, 0)),
+        dst: SocketAddr::new(dst, be16(t, 2)),
+        seq: be32(t, 4),
+        mtu,
+    }
+}
+
+/// Builds an ICMPv4 error that quotes `original` (an IPv4 packet): its header and up to 28 bytes behind.
+/// `rest` are the four bytes of the type's own (zero, or an MTU in the last two).
+pub fn error_v4(
+    src: Ipv4Addr,
+    dst: Ipv4Addr,
+    kind: (u8, u8),
+    rest: [u8; 4],
+    original: &[u8],
+) -> Option<Vec<u8>> {
+    let o = parsed::parse_ip(original, 0).ok()?;
+    let take = o.end.min(o.l4 + 28);
+    let total = 28 + take;
+    let mut b = vec![0; total];
+    b[28..].copy_from_slice(&original[..take]);
+    b[20] = kind.0;
+    b[21] = kind.1;
+    b[24..28].copy_from_slice(&rest);
+    let c = super::checksum::Sum::new().bytes(&b[20..]).checksum();
+    super::put16(&mut b, 22, c);
+    b[0] = 0x45;
+    super::put16(&mut b, 2, total as u16);
+    b[8] = super::build::TTL;
+    b[9] = proto::ICMP;
+    b[12..16].copy_from_slice(&src.octets());
+    b[16..20].copy_from_slice(&dst.octets());
+    let c = super::checksum::Sum::new().bytes(&b[..20]).checksum();
+    super::put16(&mut b, 10, c);
+    Some(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{build, parse_ip, tcp};
+
+    #[test]
+    fn an_error_gives_back_the_segment_it_quotes() {
+        let t = build::Tcp {
+            src: "10.9.0.2:40000".parse().unwrap(),
+            dst: "10.1.0.10:21".parse().unwrap(),
+            seq: 77,
+            ack: 0,
+            flags: tcp::SYN,
+            window: 1,
+            options: tcp::SynOptions::default(),
+            ttl: 64,
+            ip_id: 0,
+        };
+        let mut o = vec![0; t.len()];
+        t.emit(&mut o);
+        let e = error_v4(Ipv4Addr::new(10, 9, 0, 1), Ipv4Addr::new(10, 9, 0, 2), (3, 4), [0, 0, 5, 0], &o)
+            .unwrap();
+        let ip = parse_ip(&e, 0).unwrap();
+        assert!(ip.transport_checksum_ok(&e));
+        let want = Icmp::TcpError { kind: (3, 4), quoted: 28, src: t.src, dst: t.dst, seq: 77, mtu: 1280 };
+        assert_eq!(parse(&e, &ip), Some(want));
+        for cut in 20..e.len() {
+            let mut short = e[..cut].to_vec();
+            super::super::put16(&mut short, 2, cut as u16);
+            super::super::put16(&mut short, 10, 0);
+            let c = crate::wire::checksum::Sum::new().bytes(&short[..20]).checksum();
+            super::super::put16(&mut short, 10, c);
+            let ip = parse_ip(&short, 0).unwrap();
+            let _ = parse(&short, &ip);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! An IP packet inside a slice: where its parts begin and end, proven once.
+
+use super::{be16, proto};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Why a packet is not what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformed {
+    /// Fewer bytes than the header or its length field say.
+    Short,
+    /// A version, header length or option that cannot be.
+    Header,
+    /// The IPv4 header checksum is wrong.
+    Checksum,
+    /// More IPv6 extension headers than we walk, or one that hides the payload.
+    Extension,
+}
+
+/// Whether a packet is a piece of a larger one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fragment {
+    /// It is whole.
+    None,
+    /// The first piece: the transport header is there.
+    First,
+    /// A later piece: there is no transport header.
+    Later,
+}
+
+/// Offsets and addresses of one IP packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IpPacket {
+    /// Where the IP header begins.
+    pub start: usize,
+    /// Where the transport header begins (behind options and extension headers).
+    pub l4: usize,
+    /// Where the packet ends; padding of the frame lies behind.
+    pub end: usize,
+    /// The transport protocol.
+    pub proto: u8,
+    /// Whether it is a fragment.
+    pub fragment: Fragment,
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address.
+    pub dst: IpAddr,
+}
+
+/// The most extension headers walked: more is evasion, not networking.
+const MAX_EXTENSIONS: usize = 8;
+
+/// Reads the IPv4 (RFC 791) or IPv6 (RFC 8200) packet that begins at `start`.
+///
+/// # Errors
+/// [`Malformed`], if lengths, version or the IPv4 header checksum are wrong.
+pub fn parse_ip(bytes: &[u8], start: usize) -> Result<IpPacket, Malformed> {
+    let b = bytes.get(start..).ok_or(Malformed::Short)?;
+    match b.first().map(|v| v >> 4) {
+        Some(4) => parse_v4(b, start),
+        Some(6) => parse_v6(b, start),
+        Some(_) => Err(Malformed::Header),
+        None => Err(Malformed::Short),
+    }
+}
+
+fn parse_v4(b: &[u8], start: usize) -> Result<IpPacket, Malformed> {
+    let (h, _) = b.split_first_chunk::<20>().ok_or(Malformed::Short)?;
+    let header = usize::from(h[0] & 0x0F) * 4;
+    let total = usize::from(be16(h, 2));
+    if header < 20 || total < header {
+        return Err(Malformed::Header);
+    }
+    if b.len() < total {
+        return Err(Malformed::Short);
+    }
+    if super::checksum::Sum::new().bytes(&b[..header]).fold() != 0xFFFF {
+        return Err(Malformed::Checksum);
+    }
+    let frag = be16(h, 6);
+    let fragment = match (frag & 0x1FFF, frag & 0x2000 != 0) {
+        (0, false) => Fragment::None,
+        (0, true) => Fragment::First,
+        _ => Fragment::Later,
+    };
+    Ok(IpPacket {
+        start,
+        l4: start + header,
+        end: start + total,
+        proto: h[9],
+        fragment,
+        src: IpAddr::V4(Ipv4Addr::new(h[12], h[13], h[14], h[15])),
+        dst: IpAddr::V4(Ipv4Addr::new(h[16], h[17], h[18], h[19])),
+    })
+}
+
+fn parse_v6(b: &[u8], start: usize) -> Result<IpPacket, Malformed> {
+    let (h, _) = b.split_first_chunk::<40>().ok_or(Malformed::Short)?;
+    let end = 40 + usize::from(be16(h, 4));
+    if b.len() < end {
+        return Err(Malformed::Short);
+    }
+    let addr = |at: usize| {
+        let mut o = [0; 16];
+        o.copy_from_slice(&h[at..at + 16]);
+        IpAddr::V6(Ipv6Addr::from(o))
+    };
+    let (mut at, mut next, mut fragment) = (40, h[6], Fragment::None);
+    for _ in 0..=MAX_EXTENSIONS {
+        let len = match next {
+            // Hop-by-hop, routing, destination options, mobility, HIP, shim6.
+            0 | 43 | 60 | 135 | 139 | 140 => {
+                let e = b.get(at..at + 2).ok_or(Malformed::Short)?;
+                (usize::from(e[1]) + 1) * 8
+            }
+            // Authentication header (RFC 4302): its length is in 4-byte units less two.
+            51 => {
+                let e = b.get(at..at + 2).ok_or(Malformed::Short)?;
+                (usize::from(e[1]) + 2) * 4
+            }
+            44 => {
+                let e = b.get(at..at + 8).ok_or(Malformed::Short)?;
+                let off = be16(e, 2);
+                fragment = match (off >> 3, off & 1 != 0) {
+                    // An atomic fragment (RFC 6946) is a whole packet.
+                    (0, false) => Fragment::None,
+                    (0, true) => Fragment::First,
+                    _ => Fragment::Later,
+                };
+                8
+            }
+            _ => {
+                let (src, dst) = (addr(8), addr(24));
+                return Ok(IpPacket {
+                    start,
+                    l4: start + at,
+                    end: start + end,
+                    proto: next,
+                    fragment,
+                    src,
+                    dst,
+                });
+            }
+        };
+        if at + len > end {
+            return Err(Malformed::Short);
+        }
+        next = b[at];
+        at += len;
+        if fragment == Fragment::Later {
+            // What follows is the middle of something, not a header.
+            let (src, dst) = (addr(8), addr(24));
+            return Ok(IpPacket { start, l4: start + at, end: start + end, proto: next, fragment, src, dst });
+        }
+    }
+    Err(Malformed::Extension)
+}
+
+impl IpPacket {
+    /// The bytes behind the IP header.
+    pub fn payload<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.l4..self.end]
+    }
+
+    /// The whole packet without the padding behind it.
+    pub fn bytes<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.start..self.end]
+    }
+
+    /// Whether it is IPv4.
+    pub fn is_v4(&self) -> bool {
+        self.src.is_ipv4()
+    }
+
+    /// Time to live or hop limit.
+    pub fn ttl(&self, bytes: &[u8]) -> u8 {
+        bytes[self.start + if self.is_v4() { 8 } else { 7 }]
+    }
+
+    /// Whether the IPv4 header forbids fragmentation; true for IPv6.
+    pub fn dont_fragment(&self, bytes: &[u8]) -> bool {
+        !self.is_v4() || bytes[self.start + 6] & 0x40 != 0
+    }
+
+    /// Whether the transport checksum is right. Fragments and protocols without one count as right.
+    pub fn transport_checksum_ok(&self, bytes: &[u8]) -> bool {
+        if self.fragment != Fragment::None {
+            return true;
+        }
+        let p = self.payload(bytes);
+        let field = match self.proto {
+            proto::TCP => 16,
+            proto::UDP => 6,
+            proto::ICMP => return super::checksum::Sum::new().bytes(p).fold() == 0xFFFF,
+            proto::ICMPV6 => 2,
+            _ => return true,
+        };
+        if p.len() < field + 2 {
+            return false;
+        }
+        if self.proto == proto::UDP && be16(p, field) == 0 {
+            return self.is_v4();
+        }
+        super::checksum::Sum::new().pseudo(self.src, self.dst, self.proto, p.len()).bytes(p).fold() == 0xFFFF
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// IPv4 with a router-alert option, TCP, 3 bytes of padding behind.
+    const V4: [u8; 31] = [
+        0x46, 0, 0, 28, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x94, 4, 0, 0, // header
+        1, 2, 3, 4, // payload
+        0, 0, 0, // padding
+    ];
+
+    #[test]
+    fn ipv4_options_and_padding() {
+        let mut b = V4;
+        assert_eq!(parse_ip(&b, 0), Err(Malformed::Checksum));
+        let c = crate::wire::checksum::Sum::new().bytes(&b[..24]).checksum();
+        b[10..12].copy_from_slice(&c.to_be_bytes());
+        let p = parse_ip(&b, 0).unwrap();
+        assert_eq!((p.l4, p.end, p.proto, p.fragment), (24, 28, 6, Fragment::None));
+        assert_eq!(p.payload(&b), [1, 2, 3, 4]);
+        assert!(p.dont_fragment(&b));
+        assert_eq!(parse_ip(&b[..27], 0), Err(Malformed::Short));
+        b[0] = 0x44;
+        assert_eq!(parse_ip(&b, 0), Err(Malformed::Header));
+        b[0] = 0x56;
+        assert_eq!(parse_ip(&b, 0), Err(Malformed::Header));
+        assert_eq!(parse_ip(&[], 0), Err(Malformed::Short));
+        assert_eq!(parse_ip(&[], 9), Err(Malformed::Short));
+    }
+
+    #[test]
+    fn ipv6_extension_headers_are_walked_and_bounded() {
+        let mut b = vec![0x60, 0, 0, 0, 0, 28, 0, 64];
+        b.extend([0; 32]);
+        b.extend([60, 0, 1, 4, 0, 0, 0, 0]); // hop-by-hop, then destination options
+        b.extend([44, 0, 1, 4, 0, 0, 0, 0]); // destination options, then fragment
+        b.extend([6, 0, 0, 0, 0, 0, 0, 9]); // atomic fragment
+        b.extend([1, 2, 3, 4]);
+        let p = parse_ip(&b, 0).unwrap();
+        assert_eq!((p.l4, p.end, p.proto, p.fragment), (64, 68, 6, Fragment::None));
+        b[40 + 16 + 3] = 1; // more fragments
+        assert_eq!(parse_ip(&b, 0).unwrap().fragment, Fragment::First);
+        b[40 + 16 + 3] = 8; // offset 1
+        assert_eq!(parse_ip(&b, 0).unwrap().fragment, Fragment::Later);
+        b[40 + 1] = 200;
+        assert_eq!(parse_ip(&b, 0), Err(Malformed::Short));
+
+        let mut many = vec![0x60, 0, 0, 0, 0, 80, 60, 64];
+        many.extend([0; 32]);
+        for _ in 0..10 {
+            many.extend([60, 0, 1, 4, 0, 0, 0, 0]);
+        }
+        assert_eq!(parse_ip(&many, 0), Err(Malformed::Extension));
+    }
+}
