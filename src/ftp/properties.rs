@@ -73,7 +73,7 @@ proptest! {
         let mut input = &bytes[..];
         while let Some(item) = reader.next(&mut input) {
             let Input::Line(line) = item else { continue };
-            foreign_first_line(line.bytes);
+            let _ = foreign_first_line(line.bytes);
             let _ = Command::parse(&line, Mode::Strict);
             let Ok(Some(command)) = Command::parse(&line, Mode::Lenient) else { continue };
             let mut out = Vec::new();

@@ -473,7 +473,7 @@ fn g47_the_name_that_stou_got() {
 
 #[test]
 fn g48_names_are_bytes() {
-    for name in [&"grüße €".as_bytes()[..], b"gr\xfc\xdfe", b" leading and trailing  ", b"a\xffb"] {
+    for name in ["grüße €".as_bytes(), b"gr\xfc\xdfe", b" leading and trailing  ", b"a\xffb"] {
         let mut wire = b"STOR ".to_vec();
         telnet::escape_into(&mut wire, name);
         wire.extend_from_slice(b"\r\n");
