@@ -270,6 +270,9 @@ fn g23_a_227_of_two_lines_with_a_zero_address() {
 fn g24_the_tuple_may_be_in_an_earlier_line() {
     let reply = b"227-(198,51,100,7,200,10)\r\n227 ok\r\n";
     assert_eq!(passive(reply, Mode::Lenient), at("198.51.100.7", 51210));
+    // The last line goes first.
+    let reply = b"227-load 1,2,3,4,5,6\r\n227 (198,51,100,7,200,10)\r\n";
+    assert_eq!(passive(reply, Mode::Lenient), at("198.51.100.7", 51210));
 }
 
 #[test]
