@@ -1,0 +1,38 @@
+//! FTP's grammar: bytes in, values out; no state of a session, no policy.
+//!
+//! ```text
+//!  control stream ─ reader ─┬─ telnet   IAC sequences taken out, refusals offered
+//!                           └─ line     bounded lines ─┬─ command   verb and argument ─┐
+//!                                                      └─ reply     code, parts, text ─┼─ pending  which reply is whose
+//!                              hostport  PORT EPRT LPRT 227 228 229 ─┤                  │
+//!                              feat      the list of features, filtered                ┘
+//! ```
+//!
+//! Everything borrows from the input where it can. Whatever a peer sends, nothing here panics, and memory
+//! is bounded by the limits given. What the gateway sends is always written anew in one canonical form.
+#![forbid(unsafe_code)]
+
+pub mod command;
+pub mod feat;
+pub mod hostport;
+pub mod line;
+pub mod pending;
+pub mod reader;
+pub mod reply;
+pub mod telnet;
+pub mod verb;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+/// How much deviation from the RFCs is let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// What real clients and servers send, as far as it has one meaning only.
+    #[default]
+    Lenient,
+    /// RFC 959, 1123, 2428 to the letter.
+    Strict,
+}
