@@ -1,4 +1,5 @@
-//! Models of the flow table's protocol: every interleaving and every permitted reordering of a few steps.
+//! Models of the flow table's protocol: interleavings (up to three preemptions) and permitted reorderings
+//! of a few steps.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release --test flow_loom` (with a target directory of its own).
 #![cfg(loom)]

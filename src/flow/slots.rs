@@ -280,11 +280,13 @@ impl<const K: usize, const D: usize> Slots<K, D> {
             let slot = &self.slots[index];
             let Some(head) = slot.claim() else { continue };
             let generation = head.generation();
-            self.cold[index].first_seq.store(unset(generation), Ordering::Relaxed);
-            self.cold[index].rst_seq.store(unset(generation), Ordering::Relaxed);
-            // Until a segment is seen the sequence number is a value that differs between generations, so
-            // that a late touch of the slot's last entry cannot find the word it compares with.
-            slot.live.store(word(tick, generation), Ordering::Relaxed);
+            // These three words may still be the target of a late touch of the slot's last entry, by CAS:
+            // a swap stands in one order with those, for readers as well as for the models. Until a segment
+            // is seen the sequence number is a value that differs between generations, so that such a touch
+            // cannot find the word it compares with.
+            self.cold[index].first_seq.swap(unset(generation), Ordering::Relaxed);
+            self.cold[index].rst_seq.swap(unset(generation), Ordering::Relaxed);
+            slot.live.swap(word(tick, generation), Ordering::Relaxed);
             for (to, from) in slot.key.iter().zip(key) {
                 to.store(*from, Ordering::Relaxed);
             }
