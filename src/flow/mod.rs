@@ -11,14 +11,20 @@
 //! an argument, what is due is asked for.
 
 pub mod entry;
+pub mod expect;
 pub mod key;
+pub mod ports;
 pub mod prefetch;
 pub mod rewrite;
 mod slots;
 mod sync;
 pub mod table;
+pub mod wheel;
 
 pub use entry::{Action, ByteMeter, Entry, Flags, FlowView, Live, Sticky};
+pub use expect::{ExpectError, ExpectKey, ExpectStats, Expectations, Expected};
 pub use key::{FlowKey, KeyHasher, KeyV4, KeyV6, Leg, Salted, owner};
+pub use ports::{PortAllocator, PortStats};
 pub use rewrite::{Rewrite, RewriteV4, RewriteV6};
 pub use table::{FlowTable, InsertError, Lookup, SlotRef, SweepCursor, Swept, TableStats, Verdict};
+pub use wheel::{TimerId, Wheel};
