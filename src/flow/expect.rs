@@ -156,7 +156,7 @@ impl<T: Copy> Expectations<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -393,5 +393,5 @@ impl Port {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;

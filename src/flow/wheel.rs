@@ -269,7 +269,7 @@ impl<T: Copy> Wheel<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
