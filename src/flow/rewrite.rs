@@ -2,10 +2,10 @@
 //!
 //! Checksums are patched, never recomputed: RFC 1624 equation 3, `HC' = ~(~HC + ~m + m')`. The sum of
 //! `~m + m'` over all words that a flow changes is a constant of the flow, so a frame costs one addition
-//! and one fold for each checksum. Words that do not change are left out of the sum and a sum of minus
-//! zero (0xFFFF) is stored as zero: nothing to change then leaves every byte as it was, and a changed
-//! checksum is exactly what a full computation gives (RFC 1624 section 3 tells why equation 3 never yields
-//! the wrong zero). A checksum that was wrong on arrival stays wrong by the same amount.
+//! and one fold for each checksum. A sum of minus zero (0xFFFF) is stored as zero: nothing to change then
+//! leaves every byte as it was, and a changed checksum is exactly what a full computation gives (RFC 1624
+//! section 3 tells why equation 3 never yields the wrong zero). A checksum that was wrong on arrival stays
+//! wrong by the same amount.
 
 use super::key::FlowKey;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -165,7 +165,7 @@ struct Delta(u32);
 impl Delta {
     /// At most a few thousand words fit; a flow changes eighteen.
     fn word(self, old: u16, new: u16) -> Self {
-        if old == new { self } else { Self(self.0 + u32::from(!old) + u32::from(new)) }
+        Self(self.0 + u32::from(!old) + u32::from(new))
     }
 
     fn bytes<const N: usize>(self, old: &[u8; N], new: &[u8; N]) -> Self {

@@ -1,7 +1,7 @@
 //! The flow table: what to do with a frame, found by its addresses and ports, shared by all workers.
 //!
 //! Any worker looks up, inserts and notes segments; only an entry's owner updates and removes it. The
-//! protocol between them is described in [`super::slots`].
+//! protocol between them is described at the head of `slots.rs`.
 
 use super::entry::{Action, Entry, Flags, FlowView, Live, Sticky};
 use super::key::{FlowKey, KeyHasher, KeyV4, KeyV6};

@@ -41,6 +41,15 @@ fn a_syn_finds_its_session_and_frees_the_port_least_recently_used_first() {
 }
 
 #[test]
+fn a_port_just_used_comes_last_again() {
+    let mut s = steering(&[2020, 2021, 2022]);
+    for port in [2020, 2021, 2022, 2020, 2021] {
+        assert_eq!(s.announce(pair(1), S1, ms(0), free), Announced::Port(port));
+        assert_eq!(s.syn(pair(1), port, ms(0)), SteerSyn::Used(S1));
+    }
+}
+
+#[test]
 fn a_port_whose_syn_did_not_come_is_quarantined_for_its_pair_alone() {
     let mut s = steering(&[2020]);
     assert_eq!(s.announce(pair(1), S1, ms(0), free), Announced::Port(2020));

@@ -197,7 +197,7 @@ proptest! {
     fn behaves_like_a_map(steps in proptest::collection::vec(step(), 1..200), salt: u64) {
         let table = FlowTable::new(32, 32, salt);
         let mut model: BTreeMap<u16, (SlotRef, Entry)> = BTreeMap::new();
-        let key = |k: u16| if k % 2 == 0 { key4(k) } else { key6(k) };
+        let key = |k: u16| if k.is_multiple_of(2) { key4(k) } else { key6(k) };
         for step in steps {
             match step {
                 Step::Insert(k, n) => {
