@@ -17,6 +17,7 @@
 
 pub mod buf;
 pub mod event;
+pub mod flow;
 pub mod ftp;
 pub mod io;
 pub mod rng;

@@ -1,0 +1,311 @@
+//! Own ports for connections that we originate, for each remote end apart.
+//!
+//! A connection's 4-tuple must be free at the remote end as well, where it may be in TIME-WAIT. So a port
+//! rests for `hold` after its release, and the port that has rested longest is given next: first those
+//! never given (to this remote, as far as it is remembered), beginning at a place that a keyed hash of the
+//! remote chooses (as RFC 6056 section 3.3.3 does), then those released, oldest first. Control and data
+//! connections share one allocator. A remote is forgotten when all its ports have rested.
+
+use super::key::Salted;
+use crate::rng::{Keyed, Purpose};
+use crate::time::{Duration, Instant};
+use core::ops::RangeInclusive;
+use hashbrown::{HashMap, HashSet};
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+/// How many forgotten-remote candidates an allocation looks at in passing.
+const TIDY: usize = 4;
+
+/// Counts since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PortStats {
+    /// Ports given.
+    pub given: u64,
+    /// Refused because all ports toward the remote are in use or rest.
+    pub exhausted: u64,
+    /// Refused because there are too many remotes.
+    pub remotes_full: u64,
+}
+
+/// Gives ports of one range of one or several own addresses.
+#[derive(Debug)]
+pub struct PortAllocator {
+    v4: Vec<IpAddr>,
+    v6: Vec<IpAddr>,
+    first: u16,
+    /// How many ports the range has.
+    span: u32,
+    hold: Duration,
+    limit: usize,
+    keyed: Keyed,
+    salt: Salted,
+    remotes: HashMap<SocketAddr, Remote, Salted>,
+    /// Remotes that had nothing in use, with the time when all may have rested; each at most once.
+    idle: VecDeque<(Instant, SocketAddr)>,
+    stats: PortStats,
+}
+
+#[derive(Debug)]
+struct Remote {
+    /// How many ports were never given.
+    fresh: u32,
+    start: u32,
+    used: HashSet<u32, Salted>,
+    released: VecDeque<(Instant, u32)>,
+    queued: bool,
+}
+
+impl PortAllocator {
+    /// Gives ports of `range` of each of `addresses`, at most toward `limit` remotes at a time; a released port
+    /// rests for `hold`.
+    pub fn new(
+        addresses: &[IpAddr],
+        range: RangeInclusive<u16>,
+        hold: Duration,
+        limit: usize,
+        keyed: Keyed,
+    ) -> Self {
+        let of = |v6: bool| addresses.iter().copied().filter(|a| a.is_ipv6() == v6).collect();
+        let salt = Salted::new(keyed.value(Purpose::Salt, b"ports", 0));
+        Self {
+            v4: of(false),
+            v6: of(true),
+            first: *range.start(),
+            span: range.len() as u32,
+            hold,
+            limit,
+            keyed,
+            salt,
+            remotes: HashMap::with_hasher(salt),
+            idle: VecDeque::new(),
+            stats: PortStats::default(),
+        }
+    }
+
+    /// An own address and port for a connection to `remote`; none, counted, if there is none.
+    pub fn allocate(&mut self, remote: SocketAddr, now: Instant) -> Option<SocketAddr> {
+        self.tidy(now, TIDY);
+        let total = self.own(remote).len() as u32 * self.span;
+        if total == 0 {
+            self.stats.exhausted += 1;
+            return None;
+        }
+        if !self.remotes.contains_key(&remote) {
+            if self.remotes.len() >= self.limit {
+                self.stats.remotes_full += 1;
+                return None;
+            }
+            let start = (self.start_of(remote) % u64::from(total)) as u32;
+            let used = HashSet::with_hasher(self.salt);
+            let fresh = Remote { fresh: total, start, used, released: VecDeque::new(), queued: false };
+            self.remotes.insert(remote, fresh);
+        }
+        let entry = self.remotes.get_mut(&remote)?;
+        let number = if entry.fresh > 0 {
+            let given = total - entry.fresh;
+            entry.fresh -= 1;
+            (entry.start + given) % total
+        } else {
+            match entry.released.front() {
+                Some((at, number)) if now >= *at + self.hold => {
+                    let number = *number;
+                    entry.released.pop_front();
+                    number
+                }
+                _ => {
+                    self.stats.exhausted += 1;
+                    return None;
+                }
+            }
+        };
+        entry.used.insert(number);
+        self.stats.given += 1;
+        self.address_of(remote, number)
+    }
+
+    /// Takes back what [`Self::allocate`] gave; false if it was not in use.
+    pub fn release(&mut self, remote: SocketAddr, own: SocketAddr, now: Instant) -> bool {
+        let Some(number) = self.number_of(remote, own) else { return false };
+        let Some(entry) = self.remotes.get_mut(&remote) else { return false };
+        if !entry.used.remove(&number) {
+            return false;
+        }
+        entry.released.push_back((now, number));
+        if entry.used.is_empty() && !entry.queued {
+            entry.queued = true;
+            self.idle.push_back((now + self.hold, remote));
+        }
+        true
+    }
+
+    /// Forgets remotes all of whose ports have rested.
+    pub fn expire(&mut self, now: Instant) {
+        self.tidy(now, self.idle.len());
+    }
+
+    /// When [`Self::expire`] may have something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.idle.front().map(|(at, _)| *at)
+    }
+
+    /// How many ports are in use toward a remote.
+    pub fn in_use(&self, remote: SocketAddr) -> usize {
+        self.remotes.get(&remote).map_or(0, |entry| entry.used.len())
+    }
+
+    /// How many remotes are remembered.
+    pub fn remotes(&self) -> usize {
+        self.remotes.len()
+    }
+
+    /// Counts since the start.
+    pub const fn stats(&self) -> PortStats {
+        self.stats
+    }
+
+    fn tidy(&mut self, now: Instant, at_most: usize) {
+        for _ in 0..at_most {
+            let Some((_, remote)) = self.idle.pop_front_if(|(at, _)| *at <= now) else { return };
+            let Some(entry) = self.remotes.get_mut(&remote) else { continue };
+            entry.queued = false;
+            let rested = entry.released.back().map(|(at, _)| *at + self.hold);
+            match rested {
+                _ if !entry.used.is_empty() => {}
+                Some(at) if at > now => {
+                    entry.queued = true;
+                    self.idle.push_back((at, remote));
+                }
+                _ => {
+                    self.remotes.remove(&remote);
+                }
+            }
+        }
+    }
+
+    fn own(&self, remote: SocketAddr) -> &[IpAddr] {
+        if remote.is_ipv4() { &self.v4 } else { &self.v6 }
+    }
+
+    /// Neighbouring numbers are of different addresses, so that all are used.
+    fn address_of(&self, remote: SocketAddr, number: u32) -> Option<SocketAddr> {
+        let own = self.own(remote);
+        let count = own.len() as u32;
+        let address = own.get(number.checked_rem(count)? as usize)?;
+        Some(SocketAddr::new(*address, self.first + (number / count) as u16))
+    }
+
+    fn number_of(&self, remote: SocketAddr, own: SocketAddr) -> Option<u32> {
+        let addresses = self.own(remote);
+        let which = addresses.iter().position(|a| *a == own.ip())? as u32;
+        let port = u32::from(own.port().checked_sub(self.first)?);
+        (port < self.span).then_some(port * addresses.len() as u32 + which)
+    }
+
+    fn start_of(&self, remote: SocketAddr) -> u64 {
+        let port = remote.port().to_be_bytes();
+        match remote.ip() {
+            IpAddr::V4(a) => self.keyed.value(Purpose::Port, &[&a.octets()[..], &port].concat(), 0),
+            IpAddr::V6(a) => self.keyed.value(Purpose::Port, &[&a.octets()[..], &port].concat(), 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const HOLD: Duration = Duration::from_secs(60);
+
+    fn remote(n: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, n], 21))
+    }
+
+    fn allocator(addresses: u8, ports: u16, limit: usize) -> PortAllocator {
+        let own: Vec<IpAddr> = (1..=addresses).map(|n| IpAddr::from([10, 9, 0, n])).collect();
+        PortAllocator::new(&own, 40000..=40000 + (ports - 1), HOLD, limit, Keyed::new([5; 16]))
+    }
+
+    fn secs(s: u64) -> Instant {
+        Instant::from_millis(s * 1000)
+    }
+
+    #[test]
+    fn all_ports_of_all_addresses_are_given_once_then_the_oldest_rested() {
+        let mut ports = allocator(2, 3, 9);
+        let mut given: Vec<_> = (0..6).map(|_| ports.allocate(remote(1), secs(0)).expect("free")).collect();
+        assert_eq!(ports.allocate(remote(1), secs(0)), None);
+        assert_eq!(ports.stats().exhausted, 1);
+        assert!(ports.allocate(remote(2), secs(0)).is_some(), "another remote has its own");
+        assert!(ports.release(remote(1), given[4], secs(1)));
+        assert!(ports.release(remote(1), given[2], secs(2)));
+        assert!(!ports.release(remote(1), given[2], secs(2)));
+        assert_eq!(ports.allocate(remote(1), secs(60)), None);
+        assert_eq!(ports.allocate(remote(1), secs(62)), Some(given[4]));
+        assert_eq!(ports.allocate(remote(1), secs(62)), Some(given[2]));
+        given.sort_unstable();
+        given.dedup();
+        assert_eq!(given.len(), 6);
+        assert!(!ports.release(remote(1), SocketAddr::from(([10, 9, 0, 9], 40000)), secs(3)));
+        assert!(!ports.release(remote(1), SocketAddr::from(([10, 9, 0, 1], 39999)), secs(3)));
+    }
+
+    #[test]
+    fn remotes_are_bounded_and_forgotten_when_rested() {
+        let mut ports = allocator(1, 4, 2);
+        let a = ports.allocate(remote(1), secs(0)).expect("free");
+        ports.allocate(remote(2), secs(0)).expect("free");
+        assert_eq!(ports.allocate(remote(3), secs(0)), None);
+        assert_eq!(ports.stats().remotes_full, 1);
+        assert!(ports.release(remote(1), a, secs(10)));
+        assert_eq!(ports.next_deadline(), Some(secs(70)));
+        ports.expire(secs(69));
+        assert_eq!(ports.remotes(), 2);
+        ports.expire(secs(70));
+        assert_eq!((ports.remotes(), ports.next_deadline()), (1, None));
+        assert!(ports.allocate(remote(3), secs(70)).is_some());
+        assert_eq!(ports.allocate("[::1]:21".parse().expect("literal"), secs(70)), None);
+    }
+
+    #[test]
+    fn a_remote_used_again_while_it_rests_is_not_forgotten() {
+        let mut ports = allocator(1, 4, 2);
+        for t in 0..100 {
+            let a = ports.allocate(remote(1), secs(t * 30)).expect("four ports, two rest");
+            assert!(ports.release(remote(1), a, secs(t * 30 + 1)));
+            ports.expire(secs(t * 30 + 2));
+            assert_eq!((ports.remotes(), ports.idle.len()), (1, 1));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_port_is_given_twice_or_before_it_has_rested(
+            steps in prop::collection::vec((any::<bool>(), 1u8..4, 0u64..20, any::<prop::sample::Index>()), 1..200)
+        ) {
+            let mut ports = allocator(2, 4, 2);
+            let mut used: Vec<(SocketAddr, SocketAddr)> = Vec::new();
+            let mut rested: BTreeMap<(SocketAddr, SocketAddr), Instant> = BTreeMap::new();
+            let mut now = Instant::ZERO;
+            for (take, n, ahead, which) in steps {
+                now += Duration::from_secs(ahead);
+                if take {
+                    if let Some(own) = ports.allocate(remote(n), now) {
+                        prop_assert!(!used.contains(&(remote(n), own)));
+                        if let Some(at) = rested.get(&(remote(n), own)) {
+                            prop_assert!(now >= *at + HOLD);
+                        }
+                        used.push((remote(n), own));
+                    }
+                } else if !used.is_empty() {
+                    let (to, own) = used.swap_remove(which.index(used.len()));
+                    prop_assert!(ports.release(to, own, now));
+                    rested.insert((to, own), now);
+                }
+                prop_assert!(ports.remotes() <= 2);
+            }
+        }
+    }
+}
