@@ -20,4 +20,5 @@ pub mod event;
 pub mod io;
 pub mod rng;
 pub mod time;
+pub mod wccp;
 pub mod wire;

@@ -1,0 +1,25 @@
+//! WCCP version 2.00 as an appliance ("web cache") speaks it, and the field codec for both directions.
+//!
+//! Source: draft-wilson-wrec-wccp-v2 (November 2001), with the readings of its bit pictures that peers use:
+//! least significant bit first. UDP port 2048 at both ends.
+//!
+//! * [`message`] reads and writes datagrams; [`component`] and [`element`] are what they consist of;
+//! * [`security`] is the password and the digest;
+//! * [`assign`] chooses the cache for a packet and deals buckets to caches.
+
+pub mod assign;
+mod codec;
+pub mod component;
+pub mod element;
+mod error;
+pub mod message;
+pub mod security;
+
+pub use error::{Ignored, ParseError};
+pub use security::Password;
+
+/// The UDP port of both ends.
+pub const PORT: u16 = 2048;
+
+/// Most routers, and most caches, of one group.
+pub const MAX_MEMBERS: usize = 32;
