@@ -5,18 +5,29 @@
 //!
 //! * [`message`] reads and writes datagrams; [`component`] and [`element`] are what they consist of;
 //! * [`security`] is the password and the digest;
-//! * [`assign`] chooses the cache for a packet and deals buckets to caches.
+//! * [`assign`] chooses the cache for a packet and deals buckets to caches;
+//! * [`Client`] is the state machine, of groups, each with its routers.
 
 pub mod assign;
+mod client;
 mod codec;
 pub mod component;
 pub mod element;
 mod error;
+mod farm;
+mod group;
 pub mod message;
+mod negotiate;
+mod peer;
 pub mod security;
+mod settings;
 
+pub use client::{Client, Status, Transmit};
 pub use error::{Ignored, ParseError};
+pub use negotiate::Methods;
+pub use peer::{PeerCounters, State};
 pub use security::Password;
+pub use settings::{Assignment, GroupSettings, Method, Role, Settings, SettingsError};
 
 /// The UDP port of both ends.
 pub const PORT: u16 = 2048;
