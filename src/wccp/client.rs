@@ -124,8 +124,11 @@ impl Client {
         }
     }
 
-    /// Does what is due at `now`.
+    /// Does what is due at `now`; cheap if nothing is.
     pub fn handle_timeout(&mut self, now: Instant, events: &mut Vec<Event>) {
+        if self.poll_timeout().is_none_or(|(due, _)| due > now) {
+            return;
+        }
         for index in 0..self.groups.len() {
             // Anew for each: a group may take over what the one before has just dealt.
             let tables = self.tables();

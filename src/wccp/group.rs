@@ -307,16 +307,15 @@ impl Group {
     fn check_silence(&mut self, router: usize, out: &mut Outcome<'_>) {
         let t = out.settings.here_i_am;
         let Some(peer) = self.peers.get_mut(router) else { return };
-        if peer.silent_at(t).is_none_or(|at| at > out.now) {
+        let stale = peer.is_stale(out.now, t);
+        if !stale && peer.silent_at(t).is_none_or(|at| at > out.now) {
             return;
         }
-        // Without three HERE_I_AMs that it could have answered, the silence was ours: the process was
-        // suspended, or the clock jumped. The router has dropped us by now, so it is met as if new.
-        let slept = peer.unanswered < 3;
         peer.forget();
         peer.buckets = Default::default();
         peer.unanswered = 0;
-        if slept {
+        if stale {
+            // The router has dropped us by now, so it is met as if new.
             peer.since = Some(out.now);
             if peer.state != State::Init {
                 self.change(router, State::Init, "we were not running for a while: joining again", out);
@@ -404,6 +403,7 @@ impl Group {
         let Some(payload) = self.here_i_am(router, Vec::new(), out.settings) else { return };
         let Some(peer) = self.peers.get_mut(router) else { return };
         peer.since.get_or_insert(out.now);
+        peer.sent = out.now;
         peer.quiet_until = None;
         peer.unanswered = peer.unanswered.saturating_add(1);
         peer.counters.here_i_am += 1;

@@ -394,3 +394,6 @@ fn finish(w: Writer, password: Option<&Password>) -> Result<Vec<u8>, TooLong> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

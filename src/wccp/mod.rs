@@ -19,6 +19,8 @@ mod group;
 pub mod message;
 mod negotiate;
 mod peer;
+#[cfg(test)]
+mod properties;
 pub mod security;
 mod settings;
 

@@ -125,6 +125,8 @@ pub(super) struct Peer {
     pub unanswered: u32,
     /// Its silence is counted from here; `None` before the first HERE_I_AM.
     pub since: Option<Instant>,
+    /// When the last HERE_I_AM was sent.
+    pub sent: Instant,
     /// The last HERE_I_AM that was sent out of turn.
     pub extra: Option<Instant>,
     /// Until then it is left alone, after a rejection.
@@ -154,6 +156,7 @@ impl Peer {
             next: Instant::ZERO,
             unanswered: 0,
             since: None,
+            sent: Instant::ZERO,
             extra: None,
             quiet_until: None,
             usable_since: Instant::ZERO,
@@ -177,10 +180,22 @@ impl Peer {
         self.redirected = Redirected::Idle;
     }
 
-    /// When its silence will have lasted for 3 T, for the states in which that matters.
+    /// When it counts as silent: 3 T after it was heard, and three HERE_I_AMs are unanswered of which the
+    /// last had T/10 to be answered.
     pub(super) fn silent_at(&self, t: Duration) -> Option<Instant> {
-        let waiting = self.state == State::Init || self.state.is_heard();
-        self.since.filter(|_| waiting && self.leaving.is_none()).map(|since| since + t * 3)
+        let since = self.since.filter(|_| self.is_awaited() && self.unanswered >= 3)?;
+        Some((since + t * 3).max(self.sent + t / 10))
+    }
+
+    /// Whether 3 T passed without us: the process was suspended, or the clock jumped. The silence of that
+    /// time was ours.
+    pub(super) fn is_stale(&self, now: Instant, t: Duration) -> bool {
+        let long = self.since.is_some_and(|since| now.since(since) >= t * 3);
+        self.is_awaited() && long && self.unanswered < 3 && now.since(self.next) >= t
+    }
+
+    fn is_awaited(&self) -> bool {
+        (self.state == State::Init || self.state.is_heard()) && self.leaving.is_none()
     }
 
     /// When an assignment that the router does not show is sent again.
