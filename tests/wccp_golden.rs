@@ -1,4 +1,5 @@
 //! WCCP messages that other programs sent, field by field and byte for byte; and ours, as tshark reads them.
+#![allow(clippy::unwrap_used)]
 
 use std::net::Ipv4Addr;
 use tidegate::wccp::component::{

@@ -231,10 +231,25 @@ fn a_lower_cache_that_is_listed_is_left_alone() {
 
 #[test]
 fn a_restart_does_not_reuse_the_number_of_an_assignment() {
+    for (before, after) in [(41, 42), (u32::MAX, 1)] {
+        let mut lab = Lab::new();
+        lab.routers[0].key = AssignmentKey { address: OWN, change: before };
+        lab.run_until(16_000);
+        assert_eq!(lab.routers[0].assignments()[0].1.key.change, after, "0 is skipped");
+    }
+}
+
+#[test]
+fn an_assignment_waits_for_the_answer_that_is_under_way() {
     let mut lab = Lab::new();
-    lab.routers[0].key = AssignmentKey { address: OWN, change: u32::MAX };
-    lab.run_until(16_000);
-    assert_eq!(lab.routers[0].assignments()[0].1.key.change, 1, "0 is skipped");
+    lab.run_until(9_000);
+    lab.routers[0].mute = true;
+    lab.run_until(19_999);
+    assert!(lab.routers[0].assignments().is_empty(), "its Receive ID might be stale on arrival");
+    lab.routers[0].mute = false;
+    lab.run_until(20_000);
+    assert_eq!(lab.routers[0].assignments().len(), 1);
+    assert_eq!(lab.routers[0].key, AssignmentKey { address: OWN, change: 1 });
 }
 
 #[test]
