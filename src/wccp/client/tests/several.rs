@@ -38,6 +38,20 @@ fn n34_a_cache_that_only_one_router_sees_is_left_out() {
 }
 
 #[test]
+fn where_a_lower_cache_assigns_we_are_silent() {
+    let mut lab = two_routers();
+    lab.run_until(25_000);
+    // One router alone knows it, so it is in nobody's assignment of ours, but that router obeys it.
+    let lower = Ipv4Addr::new(10, 9, 0, 1);
+    lab.routers[0].add_cache(lower);
+    lab.run_until(46_000);
+    assert_eq!(lab.routers[0].assignments().len(), 2);
+    lab.routers[0].key = AssignmentKey { address: lower, change: 1 };
+    lab.run_until(120_000);
+    assert_eq!(lab.routers[0].assignments().len(), 2, "no tug of war");
+}
+
+#[test]
 fn n35_two_routers_with_one_id() {
     let mut lab = Lab::with(settings(&[ROUTER, SECOND]), &[(ROUTER, ROUTER_ID), (SECOND, ROUTER_ID)]);
     lab.run_until(25_000);
