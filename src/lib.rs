@@ -22,4 +22,5 @@ pub mod ftp;
 pub mod io;
 pub mod rng;
 pub mod time;
+pub mod wccp;
 pub mod wire;
