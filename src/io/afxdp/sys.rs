@@ -61,19 +61,12 @@ impl Mapping {
     pub(super) fn len(&self) -> usize {
         self.len
     }
-
-    /// Keeps the memory mapped for the rest of the process's life.
-    pub(super) fn forever(self) -> (NonNull<u8>, usize) {
-        let kept = (self.base, self.len);
-        std::mem::forget(self);
-        kept
-    }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: base and len are those of a mapping that this value owns; what points into it holds
-        // this value (see `ring`) and is gone by now.
+        // this value (see `ring`), or is known to be gone (see `umem`).
         let unmapped = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
         debug_assert!(unmapped.is_ok());
     }

@@ -4,13 +4,13 @@
 //! these. A table says of each chunk which, and every change of hands is checked against it, so a
 //! descriptor that names a chunk that the kernel does not hold is refused instead of trusted.
 //!
-//! The area is mapped once and never unmapped: chunks travel as `&'static mut` references, and whoever
-//! still holds one when its port is closed may go on using it.
+//! Chunks travel as `&'static mut` references, and whoever still holds one when its port is closed may go
+//! on using it: an area is unmapped only if no chunk of it is out then, and stays mapped otherwise.
 
 use super::sys::Mapping;
 use crate::buf::{CHUNK, Chunk, Frame};
 use crossbeam::queue::ArrayQueue;
-use std::ptr::NonNull;
+use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Who has a chunk.
@@ -63,7 +63,7 @@ struct Home {
     returned: ArrayQueue<u32>,
 }
 
-/// All areas of the process. They are never unmapped, so entries are never taken out.
+/// All areas of the process that are mapped.
 static HOMES: Mutex<Vec<Arc<Home>>> = Mutex::new(Vec::new());
 
 /// Gives a frame's memory back to the area that it is from; ordinary memory is freed.
@@ -88,30 +88,22 @@ fn send_chunk_home(chunk: &'static mut [u8; CHUNK]) {
 /// One area and its free list. Several sockets may draw on it.
 #[derive(Debug)]
 pub(super) struct Umem {
-    base: NonNull<u8>,
-    len: usize,
+    area: ManuallyDrop<Mapping>,
     holders: Vec<Holder>,
     free: Vec<u32>,
     count: ChunkCount,
     home: Arc<Home>,
 }
 
-// SAFETY: the area is plain memory that is never unmapped; the table above says who may touch which chunk.
-unsafe impl Send for Umem {}
-
 impl Umem {
     /// An area of `chunks` chunks.
     pub(super) fn new(chunks: u32) -> rustix::io::Result<Self> {
-        let (base, len) = Mapping::anonymous(chunks as usize * CHUNK)?.forever();
-        let home = Arc::new(Home {
-            base: base.as_ptr() as usize,
-            len,
-            returned: ArrayQueue::new(chunks.max(1) as usize),
-        });
+        let area = Mapping::anonymous(chunks as usize * CHUNK)?;
+        let returned = ArrayQueue::new(chunks.max(1) as usize);
+        let home = Arc::new(Home { base: area.base().as_ptr() as usize, len: area.len(), returned });
         HOMES.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&home));
         Ok(Self {
-            base,
-            len,
+            area: ManuallyDrop::new(area),
             holders: vec![Holder::Free; chunks as usize],
             // Lowest first: the chunks used most stay warm in the cache.
             free: (0..chunks).rev().collect(),
@@ -122,7 +114,7 @@ impl Umem {
 
     /// Address and length for `XDP_UMEM_REG`.
     pub(super) fn area(&self) -> (u64, u64) {
-        (self.base.as_ptr() as u64, self.len as u64)
+        (self.home.base as u64, self.home.len as u64)
     }
 
     pub(super) fn count(&self) -> ChunkCount {
@@ -200,7 +192,7 @@ impl Umem {
 
     fn index_of(&self, chunk: &[u8; CHUNK]) -> Option<u32> {
         let offset = (chunk.as_ptr() as usize).checked_sub(self.home.base)?;
-        (offset < self.len).then_some((offset / CHUNK) as u32)
+        (offset < self.home.len).then_some((offset / CHUNK) as u32)
     }
 
     /// Changes hands; false, with nothing changed, if the chunk is not in the hands `from`.
@@ -216,11 +208,26 @@ impl Umem {
 
     fn reference(&mut self, index: u32) -> Chunk {
         debug_assert_eq!(self.holders[index as usize], Holder::Out);
-        // SAFETY: `pass` has checked the index, so the chunk is inside the area, which is never unmapped;
+        // SAFETY: `pass` has checked the index, so the chunk is inside the area, which is
+        // not unmapped while a chunk is `Out`;
         // the chunk was not `Out` before, so no other reference to it exists, and none is made until it
         // has come back (`give_tx`, `put_back`, `collect`, all of which consume the reference).
         // The kernel does not write to it: it has handed it over, or never had it.
-        Chunk::Umem(unsafe { &mut *self.base.as_ptr().add(index as usize * CHUNK).cast::<[u8; CHUNK]>() })
+        Chunk::Umem(unsafe {
+            &mut *self.area.base().as_ptr().add(index as usize * CHUNK).cast::<[u8; CHUNK]>()
+        })
+    }
+}
+
+impl Drop for Umem {
+    fn drop(&mut self) {
+        self.collect();
+        if self.count.out == 0 {
+            HOMES.lock().unwrap_or_else(PoisonError::into_inner).retain(|h| !Arc::ptr_eq(h, &self.home));
+            // SAFETY: done once, here. No reference into the area exists, as no chunk is out; what the
+            // kernel still has it has pinned, whether or not it is mapped here.
+            unsafe { ManuallyDrop::drop(&mut self.area) };
+        }
     }
 }
 
@@ -281,5 +288,24 @@ mod tests {
         assert_eq!((one.count().free, one.count().out), (0, 2));
         one.collect();
         assert_eq!((one.count().free, one.count().out, two.count().free), (2, 0, 2));
+    }
+
+    #[test]
+    fn an_area_outlives_its_port_only_for_chunks_that_are_out() {
+        let mapped = |base| HOMES.lock().unwrap().iter().any(|h| h.base == base);
+        let mut umem = Umem::new(2).unwrap();
+        let base = umem.home.base;
+        let chunk = inner(umem.lend().unwrap());
+        drop(umem);
+        assert!(mapped(base));
+        chunk.fill(3);
+        send_home(Frame::new(Chunk::Umem(chunk)));
+
+        let mut umem = Umem::new(2).unwrap();
+        let base = umem.home.base;
+        send_home(Frame::new(umem.lend().unwrap()));
+        let home = Arc::clone(&umem.home);
+        drop(umem);
+        assert!(!HOMES.lock().unwrap().iter().any(|h| Arc::ptr_eq(h, &home)), "{base:#x} is gone");
     }
 }
