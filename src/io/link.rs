@@ -1,0 +1,206 @@
+//! What the kernel says about network interfaces: `RTM_GETLINK` over netlink.
+//!
+//! Not /sys/class/net, which shows the network namespace that mounted it rather than the one we are in.
+
+use super::PortError;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, sendto, socket_with,
+};
+
+const NLMSG_DONE: u16 = 3;
+const NLMSG_ERROR: u16 = 2;
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const NLM_F_REQUEST_DUMP: u16 = 0x1 | 0x300;
+const IFF_UP: u32 = 1;
+
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_ATTACHED: u16 = 2;
+const IFLA_XDP_PROG_ID: u16 = 4;
+
+/// One network interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Link {
+    /// The kernel's number of it, above 0.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its MAC address; zeros if it has none.
+    pub mac: [u8; 6],
+    /// MTU in bytes, without the Ethernet header.
+    pub mtu: u32,
+    /// Whether it is set up (which says nothing about a cable).
+    pub up: bool,
+    /// Receive queues that it was made with; fewer may be in use.
+    pub rx_queues: u32,
+    /// The XDP program attached to it: its id, 0 if the kernel does not tell.
+    pub xdp_program: Option<u32>,
+    /// What kind of software device it is: `veth`, `vlan`, `bridge`; empty for a NIC.
+    pub kind: String,
+    /// The interface that it sits upon, for a VLAN say.
+    pub parent: Option<u32>,
+}
+
+/// The interface of this name.
+///
+/// # Errors
+/// There is none in this network namespace, or the kernel cannot be asked.
+pub fn find(name: &str) -> Result<Link, PortError> {
+    all(name)?.into_iter().find(|l| l.name == name).ok_or_else(|| PortError {
+        interface: name.into(),
+        what: "no such network interface".into(),
+        remedy: "see `ip link` for the names in this network namespace".into(),
+    })
+}
+
+/// As [`find`], for an interface that frames can go through.
+///
+/// # Errors
+/// As [`find`]; and when the interface is down.
+pub fn find_up(name: &str) -> Result<Link, PortError> {
+    let link = find(name)?;
+    if !link.up {
+        return Err(PortError {
+            interface: name.into(),
+            what: "the interface is down".into(),
+            remedy: format!("`ip link set dev {name} up`"),
+        });
+    }
+    Ok(link)
+}
+
+/// All interfaces of this network namespace. `about` is the interface that an error is put down to.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn all(about: &str) -> Result<Vec<Link>, PortError> {
+    dump().map_err(|e| PortError {
+        interface: about.into(),
+        what: format!("the kernel does not list its interfaces over netlink: {e}"),
+        remedy: "allow AF_NETLINK sockets (a sandbox or seccomp profile may forbid them)".into(),
+    })
+}
+
+fn dump() -> rustix::io::Result<Vec<Link>> {
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    let mut request = [0u8; 32]; // nlmsghdr (16) and an empty ifinfomsg (16)
+    request[0..4].copy_from_slice(&32u32.to_ne_bytes());
+    request[4..6].copy_from_slice(&RTM_GETLINK.to_ne_bytes());
+    request[6..8].copy_from_slice(&NLM_F_REQUEST_DUMP.to_ne_bytes());
+    sendto(&socket, &request, SendFlags::empty(), &netlink::SocketAddrNetlink::new(0, 0))?;
+    let mut links = Vec::new();
+    let mut buffer = vec![0u8; 64 * 1024];
+    loop {
+        let (got, _) = recv(&socket, &mut buffer[..], RecvFlags::empty())?;
+        let mut rest = &buffer[..got.min(64 * 1024)];
+        while let Some((kind, body, next)) = message(rest) {
+            match kind {
+                NLMSG_DONE => return Ok(links),
+                NLMSG_ERROR => {
+                    let code = u32_at(body, 0).unwrap_or(0).wrapping_neg();
+                    return Err(rustix::io::Errno::from_raw_os_error(code as i32));
+                }
+                RTM_NEWLINK => links.extend(parse_link(body)),
+                _ => {}
+            }
+            rest = next;
+        }
+        if got == 0 {
+            return Ok(links);
+        }
+    }
+}
+
+/// The first netlink message of `bytes`: (type, body, what follows).
+fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let len = u32_at(bytes, 0)? as usize;
+    let kind = u16_at(bytes, 4)?;
+    let body = bytes.get(16..len)?;
+    Some((kind, body, bytes.get(len.next_multiple_of(4)..).unwrap_or(&[])))
+}
+
+/// An `ifinfomsg` and its attributes.
+fn parse_link(body: &[u8]) -> Option<Link> {
+    let mut link = Link { index: u32_at(body, 4)?, up: u32_at(body, 8)? & IFF_UP != 0, ..Link::default() };
+    for (kind, value) in attributes(body.get(16..)?) {
+        match kind {
+            IFLA_IFNAME => link.name = text(value),
+            IFLA_ADDRESS => link.mac = value.try_into().unwrap_or_default(),
+            IFLA_MTU => link.mtu = u32_at(value, 0)?,
+            IFLA_LINK => link.parent = u32_at(value, 0),
+            IFLA_NUM_RX_QUEUES => link.rx_queues = u32_at(value, 0)?,
+            IFLA_LINKINFO => {
+                link.kind =
+                    attributes(value).find(|a| a.0 == IFLA_INFO_KIND).map(|a| text(a.1)).unwrap_or_default();
+            }
+            IFLA_XDP => {
+                let attached = attributes(value)
+                    .any(|a| a.0 == IFLA_XDP_ATTACHED && a.1.first().is_some_and(|v| *v != 0));
+                let id = attributes(value).find(|a| a.0 == IFLA_XDP_PROG_ID).and_then(|a| u32_at(a.1, 0));
+                link.xdp_program = attached.then(|| id.unwrap_or(0));
+            }
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+/// The route attributes of `bytes`, as (type without flags, value), up to the first that does not fit.
+fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let len = usize::from(u16_at(bytes, 0)?);
+        let kind = u16_at(bytes, 2)? & 0x3fff;
+        let value = bytes.get(4..len)?;
+        bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or(&[]);
+        Some((kind, value))
+    })
+}
+
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_found_and_strangers_are_not() {
+        let lo = find("lo").unwrap();
+        assert!(lo.index > 0 && lo.mtu >= 1280, "{lo:?}");
+        let missing = find("tg-none").unwrap_err().to_string();
+        assert!(missing.starts_with("tg-none: no such network interface; "), "{missing}");
+    }
+
+    #[test]
+    fn cut_messages_end_quietly() {
+        let mut whole = vec![0u8; 16];
+        whole[4] = 7;
+        for (kind, value) in [(IFLA_IFNAME, &b"tg0\0"[..]), (IFLA_MTU, &1400u32.to_ne_bytes()[..])] {
+            whole.extend((4 + value.len() as u16).to_ne_bytes());
+            whole.extend(kind.to_ne_bytes());
+            whole.extend(value);
+        }
+        let link = parse_link(&whole).unwrap();
+        assert_eq!((link.name.as_str(), link.mtu, link.index), ("tg0", 1400, 7));
+        for cut in 0..whole.len() {
+            let _ = parse_link(&whole[..cut]);
+            let _ = message(&whole[..cut]);
+        }
+    }
+}
