@@ -16,6 +16,7 @@
 #![warn(missing_docs)]
 
 pub mod buf;
+pub mod config;
 pub mod event;
 pub mod io;
 pub mod rng;
