@@ -16,9 +16,11 @@
 #![warn(missing_docs)]
 
 pub mod buf;
+pub mod cli;
 pub mod config;
 pub mod event;
 pub mod io;
 pub mod rng;
+pub mod runtime;
 pub mod time;
 pub mod wire;

@@ -15,9 +15,10 @@ const PASSWORD_BYTES: usize = 8;
 /// The configuration, if nothing was found wrong in it; what is wrong is noted in `source`.
 pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
     let mut notes = Vec::new();
-    let redirected = raw.wccp.as_ref().map(|w| {
-        w.groups.iter().flat_map(|g| g.ports.iter().map(|p| p.value)).collect::<BTreeSet<u16>>()
-    });
+    let redirected = raw
+        .wccp
+        .as_ref()
+        .map(|w| w.groups.iter().flat_map(|g| g.ports.iter().map(|p| p.value)).collect::<BTreeSet<u16>>());
     let services = services(source, &raw.services, redirected.as_ref(), &mut notes);
     let router = raw.wccp.as_ref().and_then(|w| w.router.clone());
     let interface = raw.interface.and_then(|i| interface(source, i, router.as_ref()));
@@ -66,7 +67,11 @@ fn wccp(source: &Source<'_>, raw: RawWccp, services: &[Service], notes: &mut Vec
         notes.push(format!("wccp.{key}: {method:?} is not built yet and is not offered to the router"));
     }
     if raw.groups.is_empty() {
-        source.error(&raw.groups_place, "no group of role \"forward\"", "add a [[wccp.group]] with id and ports");
+        source.error(
+            &raw.groups_place,
+            "no group of role \"forward\"",
+            "add a [[wccp.group]] with id and ports",
+        );
     }
     let mut groups: Vec<Group> = Vec::new();
     for g in &raw.groups {
@@ -85,7 +90,10 @@ fn wccp(source: &Source<'_>, raw: RawWccp, services: &[Service], notes: &mut Vec
             g.ports.iter().filter(|p| !used(p)).map(std::string::ToString::to_string).collect();
         if !idle.is_empty() {
             let list = idle.join(", ");
-            notes.push(format!("wccp.group {}: no service uses port {list}; the router sends it for nothing", g.id));
+            notes.push(format!(
+                "wccp.group {}: no service uses port {list}; the router sends it for nothing",
+                g.id
+            ));
         }
     }
     let password = password(source, &raw, notes);
@@ -193,15 +201,22 @@ fn data_ports(
 /// A port that no group lists is never redirected: its segments would reach the real server or client.
 fn listed(source: &Source<'_>, port: &At<u16>, what: &str, redirected: Option<&BTreeSet<u16>>) {
     if redirected.is_some_and(|r| !r.contains(&port.value)) {
-        let what = format!("{what} {} is in no group of role \"forward\", so no router redirects it", port.value);
-        source.error(&port.place, what, "add it to the ports of a [[wccp.group]], or use a port that is there");
+        let what =
+            format!("{what} {} is in no group of role \"forward\", so no router redirects it", port.value);
+        source.error(
+            &port.place,
+            what,
+            "add it to the ports of a [[wccp.group]], or use a port that is there",
+        );
     }
 }
 
 fn password(source: &Source<'_>, raw: &RawWccp, notes: &mut Vec<String>) -> Option<Password> {
     let (at, bytes, file) = match (&raw.password, &raw.password_file) {
         (None, None) => {
-            notes.push("wccp: no password; whoever can send from the router's address can redirect".to_owned());
+            notes.push(
+                "wccp: no password; whoever can send from the router's address can redirect".to_owned(),
+            );
             return None;
         }
         (Some(_), Some(file)) => {
@@ -211,7 +226,9 @@ fn password(source: &Source<'_>, raw: &RawWccp, notes: &mut Vec<String>) -> Opti
         (Some(text), None) => {
             if fs::metadata(source.file()).is_ok_and(|m| m.permissions().mode() & 0o077 != 0) {
                 let file = source.file().display();
-                notes.push(format!("wccp.password: other users can read it; chmod 600 {file}, or use password_file"));
+                notes.push(format!(
+                    "wccp.password: other users can read it; chmod 600 {file}, or use password_file"
+                ));
             }
             (text, text.value.clone().into_bytes(), None)
         }
@@ -237,15 +254,18 @@ fn password(source: &Source<'_>, raw: &RawWccp, notes: &mut Vec<String>) -> Opti
         return None;
     }
     if bytes.len() == PASSWORD_BYTES {
-        notes.push("wccp: a password of 8 bytes; some routers use only 7 and then refuse every message".to_owned());
+        notes.push(
+            "wccp: a password of 8 bytes; some routers use only 7 and then refuse every message".to_owned(),
+        );
     }
     Some(Password { bytes, file })
 }
 
 fn read_password(path: &std::path::Path) -> Result<Vec<u8>, (String, String)> {
     let shown = path.display();
-    let unreadable =
-        |e: std::io::Error| (format!("cannot read {shown}: {e}"), "write the path of a readable file".to_owned());
+    let unreadable = |e: std::io::Error| {
+        (format!("cannot read {shown}: {e}"), "write the path of a readable file".to_owned())
+    };
     let meta = fs::metadata(path).map_err(unreadable)?;
     if !meta.is_file() {
         return Err((format!("{shown} is not a regular file"), "write the path of a file".to_owned()));

@@ -30,7 +30,12 @@ impl Config {
             for (key, value, comment) in block.entries {
                 let mut line = format!("{key} = {}", toml_value(&value));
                 if !comment.is_empty() {
-                    let _ = write!(line, "{:pad$}# {comment}", "", pad = 37usize.saturating_sub(line.len()).max(1));
+                    let _ = write!(
+                        line,
+                        "{:pad$}# {comment}",
+                        "",
+                        pad = 37usize.saturating_sub(line.len()).max(1)
+                    );
                 }
                 out.push_str(&line);
                 out.push('\n');
@@ -68,11 +73,8 @@ impl Config {
     }
 
     fn blocks(&self) -> Vec<Block> {
-        let mut blocks = vec![
-            one("deployment", vec![plain("kind", "wccp")]),
-            self.interface_block(),
-            self.wccp_block(),
-        ];
+        let mut blocks =
+            vec![one("deployment", vec![plain("kind", "wccp")]), self.interface_block(), self.wccp_block()];
         for g in &self.wccp.groups {
             blocks.push(many(
                 "wccp.group",
@@ -94,8 +96,16 @@ impl Config {
                     plain("client_mode", s.client_mode.name()),
                     plain("server_mode", "passive"),
                     noted("upstream_source", "own", "the server sees our address"),
-                    noted("data_source", s.data_source.name(), "whose address clients see on data connections"),
-                    noted("data_ports", json!(s.data_ports), "named to passive clients instead of the server's port"),
+                    noted(
+                        "data_source",
+                        s.data_source.name(),
+                        "whose address clients see on data connections",
+                    ),
+                    noted(
+                        "data_ports",
+                        json!(s.data_ports),
+                        "named to passive clients instead of the server's port",
+                    ),
                     noted("active_source_port", s.active_source_port, "toward active clients"),
                     noted("ftps", "refuse", "AUTH is answered with 534"),
                     match s.mss_clamp {

@@ -80,7 +80,11 @@ pub(super) fn read(source: &Source<'_>) -> Raw {
         (Some(item), _) => item.section().map(wccp_section),
         (None, Some(())) => {
             let place = root.place_of("wccp");
-            source.error(&place, "missing", "add a [wccp] section with routers and at least one [[wccp.group]]");
+            source.error(
+                &place,
+                "missing",
+                "add a [wccp] section with routers and at least one [[wccp.group]]",
+            );
             None
         }
         (None, None) => None,
@@ -135,7 +139,11 @@ fn interface(source: &Source<'_>, root: &mut Section<'_, '_>) -> Option<RawInter
         return None;
     };
     for extra in all {
-        source.error(extra.place(), "several interfaces are not built yet", "possible now: one [[interface]]");
+        source.error(
+            extra.place(),
+            "several interfaces are not built yet",
+            "possible now: one [[interface]]",
+        );
     }
     let name = s.need("name", "write the interface's name, as name = \"eth1\"", interface_name);
     if let Some(role) = s.take("role") {
@@ -175,11 +183,7 @@ fn interface_name(item: Item<'_, '_>) -> Option<String> {
 }
 
 /// The only entry of a list, where several would be right but are not built yet.
-fn one<T>(
-    item: Item<'_, '_>,
-    what: &str,
-    read: impl Fn(Item<'_, '_>) -> Option<T>,
-) -> Option<At<T>> {
+fn one<T>(item: Item<'_, '_>, what: &str, read: impl Fn(Item<'_, '_>) -> Option<T>) -> Option<At<T>> {
     let items = item.items("a list with one entry")?;
     match items.len() {
         0 => item.wrong("the list is empty", "write one entry"),
@@ -233,9 +237,8 @@ fn wccp_section(mut s: Section<'_, '_>) -> RawWccp {
     let range = Duration::from_millis(100)..=Duration::from_secs(60);
     let here_i_am = s.or("here_i_am", Duration::from_secs(10), |i| i.duration(range));
     let groups_place = s.place_of("group");
-    let groups = s
-        .need("group", "add a [[wccp.group]] section with id and ports", Item::sections)
-        .unwrap_or_default();
+    let groups =
+        s.need("group", "add a [[wccp.group]] section with id and ports", Item::sections).unwrap_or_default();
     let groups = groups.into_iter().filter_map(group).collect();
     s.finish();
     RawWccp { router, password, password_file, here_i_am, groups, groups_place, not_offered }
@@ -262,7 +265,8 @@ fn group(mut s: Section<'_, '_>) -> Option<RawGroup> {
     let priority = s.or("priority", 240, |i| i.number(0..=255));
     let ports = s.need("ports", "write the ports to redirect, as ports = [21]", |i| {
         if role.is_none_or(|r| r.is_some()) && i.is_string("all") {
-            return i.wrong("\"all\" is for groups of role \"reverse\", which are not built yet", "list ports");
+            return i
+                .wrong("\"all\" is for groups of role \"reverse\", which are not built yet", "list ports");
         }
         if role.is_some_and(|r| r.is_none()) { Some(Vec::new()) } else { i.set(PORTS, port) }
     });
@@ -349,9 +353,8 @@ fn limits(s: &mut Section<'_, '_>) -> Limits {
     Limits {
         sessions: s.or("sessions", d.sessions, |i| i.number(1..=1_000_000)),
         half_open: s.or("half_open", d.half_open, |i| i.number(1..=1_000_000)),
-        half_open_per_source: s.or("half_open_per_source", d.half_open_per_source, |i| {
-            i.number(1..=1_000_000)
-        }),
+        half_open_per_source: s
+            .or("half_open_per_source", d.half_open_per_source, |i| i.number(1..=1_000_000)),
         per_client: s.or("per_client", d.per_client, |i| i.number(1..=1_000_000)),
         flows: s.or("flows", d.flows, |i| i.number(64..=16_777_216)),
         line: s.or("line", d.line, |i| i.size(512..=65_536)),
@@ -385,9 +388,8 @@ fn timers(s: &mut Section<'_, '_>) -> Timers {
 
 fn worker(s: &mut Section<'_, '_>) -> WorkerSettings {
     let cpu = s.take("cpu").and_then(|i| one(i, "workers", |i| i.number(0..=4_095)));
-    let idle = s.or("idle", Idle::Adaptive, |i| {
-        i.choice(&[Idle::Adaptive, Idle::Spin].map(|m| (m.name(), Is(m))))
-    });
+    let idle =
+        s.or("idle", Idle::Adaptive, |i| i.choice(&[Idle::Adaptive, Idle::Spin].map(|m| (m.name(), Is(m)))));
     let seed = s.take("seed").and_then(|item| {
         let text = item.string("32 hexadecimal digits")?;
         let seed = (text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit()))

@@ -94,6 +94,10 @@ impl<'i> Source<'i> {
     /// Everything noted, in the order of the file.
     pub(crate) fn into_errors(self) -> Vec<ConfigError> {
         let mut errors = self.errors.into_inner();
+        // What follows from a broken line is noise.
+        if errors.iter().any(|(_, e)| e.key.is_empty()) {
+            errors.retain(|(_, e)| e.key.is_empty());
+        }
         errors.sort_by_key(|(at, _)| *at);
         errors.into_iter().map(|(_, e)| e).collect()
     }
@@ -116,7 +120,8 @@ impl<'s, 'i> Section<'s, 'i> {
 
     /// The name and place that `key` has, or would have, in this section.
     pub(crate) fn place_of(&self, key: &str) -> Place {
-        let name = if self.place.key.is_empty() { key.to_owned() } else { format!("{}.{key}", self.place.key) };
+        let name =
+            if self.place.key.is_empty() { key.to_owned() } else { format!("{}.{key}", self.place.key) };
         Place { key: name, span: self.place.span.clone() }
     }
 

@@ -115,7 +115,9 @@ mod tests {
             assert_eq!(show_duration(Duration::from_millis(ms)), shown);
         }
         assert_eq!(show_duration(Duration::from_micros(1_500)), "1500us");
-        for bad in ["", "s", "10", "10 s", "-1s", "1.5s", "10sec", "99999999999999999999s", "9999999999999999h"] {
+        for bad in
+            ["", "s", "10", "10 s", "-1s", "1.5s", "10sec", "99999999999999999999s", "9999999999999999h"]
+        {
             assert_eq!(parse_duration(bad), None, "{bad:?}");
         }
     }
