@@ -1,4 +1,5 @@
 //! The program as a script sees it: exit status, one line for each error, nothing else.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test that cannot go on has failed")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -43,6 +44,7 @@ fn check_prints_the_effective_configuration() {
     assert_eq!((out.status.code(), stderr(&out)), (Some(0), vec![]));
     let shown = String::from_utf8(out.stdout).unwrap();
     assert!(shown.contains("steer_timeout = \"15s\""), "{shown}");
+    assert!(shown.contains("# NIC profile generic: off must be tso, gso, gro, lro, tx"), "{shown}");
     // What it prints is a configuration again.
     let path = file(dir.path(), &shown);
     assert_eq!(tidegate(&["check", "--config", path.to_str().unwrap()]).status.code(), Some(0));

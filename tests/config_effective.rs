@@ -1,4 +1,5 @@
 //! What a good configuration becomes: defaults, notes, and an effective form that means the same.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test that cannot go on has failed")]
 
 use std::net::Ipv4Addr;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! Every refusal of a configuration, with its exact words: what stands where, and what to do.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
 use tidegate::config::{ConfigErrors, parse};

@@ -63,11 +63,7 @@ impl Frame {
 
     /// The frame that lies at `start..start + len` of `chunk`; `None` if that is not inside the chunk.
     pub fn from_chunk(chunk: Chunk, start: usize, len: usize) -> Option<Self> {
-        (start <= CHUNK && len <= CHUNK - start).then_some(Self {
-            chunk,
-            start: start as u16,
-            len: len as u16,
-        })
+        (start <= CHUNK && len <= CHUNK - start).then_some(Self { chunk, start: start as u16, len: len as u16 })
     }
 
     /// Gives up the memory, with where the frame lay in it: (chunk, start, length).

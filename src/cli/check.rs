@@ -24,8 +24,20 @@ pub(super) fn run(file: &Path, json: bool) -> ExitCode {
             return fail(&ConfigErrors(errors).to_string());
         }
     };
-    if let Err(error) = NicProfile::load(&config.interface.nic_profile) {
-        return fail(&error.to_string());
+    let profile = match NicProfile::load(&config.interface.nic_profile) {
+        Ok(profile) => profile,
+        Err(error) => return fail(&error.to_string()),
+    };
+    if json {
+        return print(&format!("{:#}\n", config.effective_json()));
     }
-    if json { print(&format!("{:#}\n", config.effective_json())) } else { print(&config.effective_toml()) }
+    let off = profile.off.iter().map(|o| o.name()).collect::<Vec<_>>().join(", ");
+    let comments = format!(
+        "\n# NIC profile {}: off must be {off}; rings of {} and {} descriptors\n# {}\n",
+        profile.name,
+        profile.rings.rx,
+        profile.rings.tx,
+        profile.notes.irq.replace('\n', " ")
+    );
+    print(&(config.effective_toml() + &comments))
 }

@@ -10,7 +10,7 @@ use crate::config::EventTarget;
 use crate::runtime::launch::{self, RunOptions};
 use args::{Args, Command};
 use clap::Parser as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -28,7 +28,12 @@ pub fn main() -> ExitCode {
         Err(error) => return fail(&format!("--log: {error}; write as info or tidegate::session=debug")),
     };
     // Standard output is for results and events.
-    tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_env_filter(filter)
+        .with_target(false)
+        .init();
     match args.command {
         Command::Check { config } => check::run(&config, args.json),
         Command::Run { config, force } => {

@@ -96,7 +96,7 @@ pub(super) fn read(source: &Source<'_>) -> Raw {
         services,
         limits: section(&mut root, "limits", Limits::default(), limits),
         timers: section(&mut root, "timers", Timers::default(), timers),
-        worker: section(&mut root, "worker", WorkerSettings::default(), |s| worker(s)),
+        worker: section(&mut root, "worker", WorkerSettings::default(), worker),
         events: section(&mut root, "events", EventTarget::Stdout, |s| events(source, s)),
     };
     root.finish();

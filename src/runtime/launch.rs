@@ -27,6 +27,8 @@ pub enum RunError {
 /// # Errors
 /// It could not start.
 pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
-    preflight::check(&config, options.force)?;
+    for warning in preflight::check(&config, options.force)?.warnings {
+        tracing::warn!("{}", super::events::human(&warning));
+    }
     Ok(ExitCode::SUCCESS)
 }

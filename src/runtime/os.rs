@@ -223,8 +223,18 @@ impl IfReq {
     }
 }
 
-nix::ioctl_readwrite_bad!(siocgifmtu, 0x8921, IfReq);
-nix::ioctl_readwrite_bad!(siocethtool, 0x8946, IfReq);
+nix::ioctl_readwrite_bad!(
+    /// SIOCGIFMTU (netdevice(7)).
+    siocgifmtu,
+    0x8921,
+    IfReq
+);
+nix::ioctl_readwrite_bad!(
+    /// SIOCETHTOOL (linux/sockios.h).
+    siocethtool,
+    0x8946,
+    IfReq
+);
 
 fn any_socket() -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(
