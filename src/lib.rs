@@ -16,11 +16,14 @@
 #![warn(missing_docs)]
 
 pub mod buf;
+pub mod cli;
+pub mod config;
 pub mod event;
 pub mod flow;
 pub mod ftp;
 pub mod io;
 pub mod rng;
+pub mod runtime;
 pub mod time;
 pub mod wccp;
 pub mod wire;

@@ -1,2 +1,5 @@
-//! The tidegate command.
-fn main() {}
+//! The `tidegate` program.
+
+fn main() -> std::process::ExitCode {
+    tidegate::cli::main()
+}

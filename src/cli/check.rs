@@ -1,0 +1,43 @@
+//! `tidegate check`: is this configuration good, and what does it mean?
+
+use super::{fail, print};
+use crate::config::{self, ConfigErrors};
+use crate::runtime::nic::NicProfile;
+use serde_json::json;
+use std::path::Path;
+use std::process::ExitCode;
+
+pub(super) fn run(file: &Path, json: bool) -> ExitCode {
+    let config = match config::load(file) {
+        Ok(config) => config,
+        Err(ConfigErrors(errors)) => {
+            if json {
+                let list: Vec<_> = errors
+                    .iter()
+                    .map(|e| {
+                        json!({"file": e.file, "line": e.line, "column": e.column, "key": e.key,
+                               "what": e.what, "remedy": e.remedy})
+                    })
+                    .collect();
+                print(&format!("{:#}\n", json!({ "errors": list })));
+            }
+            return fail(&ConfigErrors(errors).to_string());
+        }
+    };
+    let profile = match NicProfile::load(&config.interface.nic_profile) {
+        Ok(profile) => profile,
+        Err(error) => return fail(&error.to_string()),
+    };
+    if json {
+        return print(&format!("{:#}\n", config.effective_json()));
+    }
+    let off = profile.off.iter().map(|o| o.name()).collect::<Vec<_>>().join(", ");
+    let comments = format!(
+        "\n# NIC profile {}: off must be {off}; rings of {} and {} descriptors\n# {}\n",
+        profile.name,
+        profile.rings.rx,
+        profile.rings.tx,
+        profile.notes.irq.replace('\n', " ")
+    );
+    print(&(config.effective_toml() + &comments))
+}

@@ -1,0 +1,283 @@
+//! What values mean together: everything that one key alone cannot tell.
+
+use super::checked::{Config, DataSource, Group, Interface, Password, Service, Wccp};
+use super::raw::{Raw, RawGroup, RawInterface, RawService, RawWccp, relative};
+use super::reader::{At, Source};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+
+/// Room for ports in a service group (WCCP version 2, service information).
+const GROUP_PORTS: usize = 8;
+const PASSWORD_BYTES: usize = 8;
+
+/// The configuration, if nothing was found wrong in it; what is wrong is noted in `source`.
+pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
+    let mut notes = Vec::new();
+    let redirected = raw
+        .wccp
+        .as_ref()
+        .map(|w| w.groups.iter().flat_map(|g| g.ports.iter().map(|p| p.value)).collect::<BTreeSet<u16>>());
+    let services = services(source, &raw.services, redirected.as_ref(), &mut notes);
+    let router = raw.wccp.as_ref().and_then(|w| w.router.clone());
+    let interface = raw.interface.and_then(|i| interface(source, i, router.as_ref()));
+    let wccp = raw.wccp.and_then(|w| wccp(source, w, &services, &mut notes));
+    Some(Config {
+        file: source.file().to_owned(),
+        interface: interface?,
+        wccp: wccp?,
+        services,
+        limits: raw.limits,
+        timers: raw.timers,
+        worker: raw.worker,
+        events: raw.events,
+        notes,
+    })
+}
+
+fn interface(
+    source: &Source<'_>,
+    raw: RawInterface,
+    router: Option<&At<std::net::Ipv4Addr>>,
+) -> Option<Interface> {
+    let (address, next_hop) = (raw.address?.value, raw.next_hop?);
+    if let Some(router) = router.filter(|r| r.value == address.address) {
+        let what = format!("{} is our own address", router.value);
+        source.error(&router.place, what, "write the router's address, or another interface.address");
+    }
+    if next_hop.value == address.address {
+        let what = format!("{} is our own address", next_hop.value);
+        source.error(&next_hop.place, what, "write the router's address on this network");
+    } else if !address.contains(next_hop.value) || address.is_edge(next_hop.value) {
+        let what = format!("{} is no host on the network of {address}", next_hop.value);
+        source.error(&next_hop.place, what, "write the router's address on this network");
+    }
+    Some(Interface {
+        name: raw.name?,
+        driver: raw.driver,
+        address,
+        next_hop: next_hop.value,
+        nic_profile: raw.nic_profile,
+    })
+}
+
+fn wccp(source: &Source<'_>, raw: RawWccp, services: &[Service], notes: &mut Vec<String>) -> Option<Wccp> {
+    for (key, method) in &raw.not_offered {
+        notes.push(format!("wccp.{key}: {method:?} is not built yet and is not offered to the router"));
+    }
+    if raw.groups.is_empty() {
+        source.error(
+            &raw.groups_place,
+            "no group of role \"forward\"",
+            "add a [[wccp.group]] with id and ports",
+        );
+    }
+    let mut groups: Vec<Group> = Vec::new();
+    for g in &raw.groups {
+        groups.extend(group(source, g, &groups));
+    }
+    let used = |p: &u16| {
+        services.iter().any(|s| {
+            s.ports.contains(p)
+                || s.data_source == DataSource::Server
+                    && (s.client_mode.allows_passive() && s.data_ports.contains(p)
+                        || s.client_mode.allows_active() && s.active_source_port == *p)
+        })
+    };
+    for g in &groups {
+        let idle: Vec<String> =
+            g.ports.iter().filter(|p| !used(p)).map(std::string::ToString::to_string).collect();
+        if !idle.is_empty() {
+            let list = idle.join(", ");
+            notes.push(format!(
+                "wccp.group {}: no service uses port {list}; the router sends it for nothing",
+                g.id
+            ));
+        }
+    }
+    let password = password(source, &raw, notes);
+    Some(Wccp { router: raw.router?.value, password, here_i_am: raw.here_i_am, groups })
+}
+
+fn group(source: &Source<'_>, raw: &RawGroup, earlier: &[Group]) -> Option<Group> {
+    if let Some(id) = raw.id.as_ref().filter(|id| earlier.iter().any(|g| g.id == id.value)) {
+        let what = format!("group {} is there already", id.value);
+        source.error(&id.place, what, "give each group an id of its own");
+    }
+    if let Some(ninth) = raw.ports.get(GROUP_PORTS) {
+        let what = format!("{} ports, but a service group has room for {GROUP_PORTS}", raw.ports.len());
+        source.error(&ninth.place, what, "put the rest into another [[wccp.group]]");
+    }
+    for port in &raw.ports {
+        if let Some(other) = earlier.iter().find(|g| g.ports.contains(&port.value)) {
+            let what = format!("port {} is in group {} already", port.value, other.id);
+            source.error(&port.place, what, "list each port in one group");
+        }
+    }
+    let ports = raw.ports.iter().map(|p| p.value).collect();
+    Some(Group { id: raw.id.as_ref()?.value, priority: raw.priority, ports })
+}
+
+fn services(
+    source: &Source<'_>,
+    raw: &[RawService],
+    redirected: Option<&BTreeSet<u16>>,
+    notes: &mut Vec<String>,
+) -> Vec<Service> {
+    let control: BTreeSet<u16> = raw.iter().flat_map(|s| s.ports.iter().map(|p| p.value)).collect();
+    let mut done: Vec<Service> = Vec::new();
+    for s in raw {
+        if let Some(name) = s.name.as_ref().filter(|n| done.iter().any(|d| d.name == n.value)) {
+            let what = format!("{:?} is there already", name.value);
+            source.error(&name.place, what, "give each service a name of its own");
+        }
+        for port in &s.ports {
+            if let Some(other) = done.iter().find(|d| d.ports.contains(&port.value)) {
+                let what = format!("port {} belongs to service {:?} already", port.value, other.name);
+                source.error(&port.place, what, "list each port in one service");
+            }
+            listed(source, port, "control port", redirected);
+        }
+        data_ports(source, s, &control, &done, redirected, notes);
+        let active = &s.active_source_port;
+        if s.data_source == DataSource::Server && s.client_mode.allows_active() {
+            listed(source, active, "source port of active data", redirected);
+        }
+        done.push(Service {
+            name: s.name.as_ref().map_or_else(String::new, |n| n.value.clone()),
+            ports: s.ports.iter().map(|p| p.value).collect(),
+            client_mode: s.client_mode,
+            data_source: s.data_source,
+            data_ports: s.data_ports.iter().flatten().map(|p| p.value).collect(),
+            active_source_port: active.value,
+            mss_clamp: s.mss_clamp,
+        });
+    }
+    done
+}
+
+fn data_ports(
+    source: &Source<'_>,
+    s: &RawService,
+    control: &BTreeSet<u16>,
+    earlier: &[Service],
+    redirected: Option<&BTreeSet<u16>>,
+    notes: &mut Vec<String>,
+) {
+    let name = s.name.as_ref().map_or("", |n| n.value.as_str());
+    let ports = s.data_ports.as_deref().unwrap_or_default();
+    let needed = s.data_source == DataSource::Server && s.client_mode.allows_passive();
+    if !needed {
+        if !ports.is_empty() {
+            let why = if s.data_source == DataSource::Own {
+                "data_source = \"own\" names ports of our own address"
+            } else {
+                "client_mode = \"active\" refuses passive data"
+            };
+            notes.push(format!("service {name}: data_ports is not used: {why}"));
+        }
+    } else if ports.is_empty() {
+        let remedy = "write ports of a [[wccp.group]] that passive clients are steered to, as [2020, 2021], or \
+                      client_mode = \"active\"";
+        source.error(&s.data_ports_place, "no port for passive data", remedy);
+    }
+    for port in ports {
+        if control.contains(&port.value) {
+            let what = format!("port {} is a control port", port.value);
+            source.error(&port.place, what, "take it out; data needs ports of its own");
+            continue;
+        }
+        if let Some(other) = earlier.iter().find(|d| d.data_ports.contains(&port.value)) {
+            let what = format!("port {} is a data port of service {:?} already", port.value, other.name);
+            source.error(&port.place, what, "give each service data ports of its own");
+        }
+        if needed {
+            listed(source, port, "data port", redirected);
+        }
+    }
+}
+
+/// A port that no group lists is never redirected: its segments would reach the real server or client.
+fn listed(source: &Source<'_>, port: &At<u16>, what: &str, redirected: Option<&BTreeSet<u16>>) {
+    if redirected.is_some_and(|r| !r.contains(&port.value)) {
+        let what =
+            format!("{what} {} is in no group of role \"forward\", so no router redirects it", port.value);
+        source.error(
+            &port.place,
+            what,
+            "add it to the ports of a [[wccp.group]], or use a port that is there",
+        );
+    }
+}
+
+fn password(source: &Source<'_>, raw: &RawWccp, notes: &mut Vec<String>) -> Option<Password> {
+    let (at, bytes, file) = match (&raw.password, &raw.password_file) {
+        (None, None) => {
+            notes.push(
+                "wccp: no password; whoever can send from the router's address can redirect".to_owned(),
+            );
+            return None;
+        }
+        (Some(_), Some(file)) => {
+            source.error(&file.place, "stands beside wccp.password", "keep one of the two");
+            return None;
+        }
+        (Some(text), None) => {
+            if fs::metadata(source.file()).is_ok_and(|m| m.permissions().mode() & 0o077 != 0) {
+                let file = source.file().display();
+                notes.push(format!(
+                    "wccp.password: other users can read it; chmod 600 {file}, or use password_file"
+                ));
+            }
+            (text, text.value.clone().into_bytes(), None)
+        }
+        (None, Some(file)) => {
+            let path = relative(source, &file.value);
+            match read_password(&path) {
+                Ok(bytes) => (file, bytes, Some(path)),
+                Err((what, remedy)) => {
+                    source.error(&file.place, what, remedy);
+                    return None;
+                }
+            }
+        }
+    };
+    if bytes.is_empty() || bytes.len() > PASSWORD_BYTES {
+        let what = format!("the password has {} bytes", bytes.len());
+        source.error(&at.place, what, "WCCP takes 1 to 8; 7 suits all routers");
+        return None;
+    }
+    if !bytes.iter().all(u8::is_ascii_graphic) {
+        let what = "the password has a character that is not printable ASCII";
+        source.error(&at.place, what, "use letters, digits and punctuation");
+        return None;
+    }
+    if bytes.len() == PASSWORD_BYTES {
+        notes.push(
+            "wccp: a password of 8 bytes; some routers use only 7 and then refuse every message".to_owned(),
+        );
+    }
+    Some(Password { bytes, file })
+}
+
+fn read_password(path: &std::path::Path) -> Result<Vec<u8>, (String, String)> {
+    let shown = path.display();
+    let unreadable = |e: std::io::Error| {
+        (format!("cannot read {shown}: {e}"), "write the path of a readable file".to_owned())
+    };
+    let meta = fs::metadata(path).map_err(unreadable)?;
+    if !meta.is_file() {
+        return Err((format!("{shown} is not a regular file"), "write the path of a file".to_owned()));
+    }
+    if meta.permissions().mode() & 0o077 != 0 {
+        return Err((format!("{shown} can be read by other users"), format!("chmod 600 {shown}")));
+    }
+    // A password is a few bytes; the bound keeps a wrong path from filling memory.
+    let mut bytes = Vec::new();
+    fs::File::open(path).and_then(|f| f.take(1024).read_to_end(&mut bytes)).map_err(unreadable)?;
+    while bytes.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
+        bytes.pop();
+    }
+    Ok(bytes)
+}

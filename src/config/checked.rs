@@ -1,0 +1,312 @@
+//! The configuration as the program uses it: every value has a type that cannot be wrong.
+
+use super::units::Ipv4Cidr;
+use crate::time::Duration;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+/// A whole configuration, all defaults filled in. Made by [`load`](super::load) and
+/// [`parse`](super::parse) only, so whoever holds one need not check it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The file that it came from.
+    pub file: PathBuf,
+    /// The interface that frames come and go by.
+    pub interface: Interface,
+    /// The service groups (`deployment.kind = "wccp"`).
+    pub wccp: Wccp,
+    /// At least one service; no port belongs to two of them.
+    pub services: Vec<Service>,
+    /// Upper bounds of tables and buffers.
+    pub limits: Limits,
+    /// How long things may take.
+    pub timers: Timers,
+    /// The worker's core and manners.
+    pub worker: WorkerSettings,
+    /// Where events go.
+    pub events: EventTarget,
+    /// What is allowed but probably not meant, a line each, for the operator.
+    pub notes: Vec<String>,
+}
+
+impl Config {
+    /// The service whose control port this is.
+    pub fn service_for_port(&self, port: u16) -> Option<&Service> {
+        self.services.iter().find(|s| s.ports.contains(&port))
+    }
+}
+
+/// One interface and what we are on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// The kernel's name for it, 1 to 15 bytes.
+    pub name: String,
+    /// What carries its frames.
+    pub driver: Driver,
+    /// Our own address, never the kernel's, and its network.
+    pub address: Ipv4Cidr,
+    /// The router that all we send goes to; on our network, not our address.
+    pub next_hop: Ipv4Addr,
+    /// What is known about the card.
+    pub nic_profile: NicProfileName,
+}
+
+/// What carries frames between an interface and us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// AF_XDP rings.
+    AfXdp,
+    /// AF_PACKET by the pnet crate.
+    Pnet,
+}
+
+impl Driver {
+    /// The word in configuration files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AfXdp => "af_xdp",
+            Self::Pnet => "pnet",
+        }
+    }
+}
+
+/// Which NIC profile to use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NicProfileName {
+    /// Any card (`nic-profiles/generic.toml`).
+    Generic,
+    /// One end of a veth pair (`nic-profiles/veth.toml`).
+    Veth,
+    /// A file of one's own, relative to the configuration file.
+    File(PathBuf),
+}
+
+/// WCCP: one router, GRE both ways, hash assignment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wccp {
+    /// The router that redirects to us.
+    pub router: Ipv4Addr,
+    /// The password of all groups; `None` for no security.
+    pub password: Option<Password>,
+    /// Time between two HERE_I_AM messages, 100 ms to 60 s.
+    pub here_i_am: Duration,
+    /// At least one group; ids and ports are unique.
+    pub groups: Vec<Group>,
+}
+
+impl Wccp {
+    /// The group whose list has this port.
+    pub fn group_for_port(&self, port: u16) -> Option<&Group> {
+        self.groups.iter().find(|g| g.ports.contains(&port))
+    }
+}
+
+/// A dynamic service group on TCP destination ports, hashed on the source address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// The service id, 51 to 255.
+    pub id: u8,
+    /// The priority; routers try higher ones first.
+    pub priority: u8,
+    /// One to eight ports, each once (the list of a service group has room for eight).
+    pub ports: Vec<u16>,
+}
+
+/// A WCCP password: 1 to 8 bytes of printable ASCII. It does not show when printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password {
+    pub(super) bytes: Vec<u8>,
+    /// The file it was read from; `None` if it stood in the configuration itself.
+    pub file: Option<PathBuf>,
+}
+
+impl Password {
+    /// The bytes, unpadded.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(****)")
+    }
+}
+
+/// An FTP service: which connections are ours and how they are treated. Control connections are
+/// terminated (`handling = "proxy"`), the server leg is passive and comes from our own address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Its name in events, 1 to 32 bytes of `a-z A-Z 0-9 _ -`.
+    pub name: String,
+    /// Control ports; each is in a service group.
+    pub ports: Vec<u16>,
+    /// How clients may open data connections.
+    pub client_mode: ClientMode,
+    /// Whose address the data connections of clients see.
+    pub data_source: DataSource,
+    /// Ports named to passive clients; each is in a service group. May be empty if `client_mode` is
+    /// `Active` or `data_source` is `Own`.
+    pub data_ports: Vec<u16>,
+    /// Source port of data connections toward active clients. In a service group, unless `client_mode` is
+    /// `Passive` or `data_source` is `Own`.
+    pub active_source_port: u16,
+    /// The MSS that is allowed toward redirected clients.
+    pub mss_clamp: MssClamp,
+}
+
+/// Which data modes clients may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientMode {
+    /// Active and passive.
+    Any,
+    /// PORT and EPRT; PASV and EPSV are refused.
+    Active,
+    /// PASV and EPSV; PORT and EPRT are refused.
+    Passive,
+}
+
+impl ClientMode {
+    /// The word in configuration files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Active => "active",
+            Self::Passive => "passive",
+        }
+    }
+
+    /// Whether PASV and EPSV are allowed.
+    pub const fn allows_passive(self) -> bool {
+        !matches!(self, Self::Active)
+    }
+
+    /// Whether PORT and EPRT are allowed.
+    pub const fn allows_active(self) -> bool {
+        !matches!(self, Self::Passive)
+    }
+}
+
+/// Whose address data connections toward clients have at our end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataSource {
+    /// The server's: clients never see us.
+    Server,
+    /// Our own: the 227 names it, EPSV is refused.
+    Own,
+}
+
+impl DataSource {
+    /// The word in configuration files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Own => "own",
+        }
+    }
+}
+
+/// The largest MSS toward a redirected client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MssClamp {
+    /// The interface's MTU less 28 (GRE, redirect header, outer IPv4) less 40.
+    Auto,
+    /// This many bytes, 216 to 1460.
+    Bytes(u16),
+    /// As the ends announce it; large segments then arrive as fragments.
+    Off,
+}
+
+/// Upper bounds. What happens at each is defined and counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions at once.
+    pub sessions: usize,
+    /// Control connections that a client has begun and the server or client has not completed.
+    pub half_open: usize,
+    /// The same, for one /24 or /64 of clients.
+    pub half_open_per_source: usize,
+    /// Sessions at once of one client address.
+    pub per_client: usize,
+    /// Connections in the flow table (each takes a slot per direction).
+    pub flows: usize,
+    /// Bytes of one command or reply line, with its line end.
+    pub line: usize,
+    /// Bytes of one reply with all its lines.
+    pub reply: usize,
+    /// Commands of one session whose final reply has not come.
+    pub commands: usize,
+    /// Bytes of one buffer of a relayed transfer.
+    pub relay_buffer: usize,
+    /// How many of those there are in all.
+    pub relay_buffers: usize,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timers {
+    /// Until the server completes a TCP connection.
+    pub connect: Duration,
+    /// From there to the server's greeting.
+    pub greeting: Duration,
+    /// From the greeting until the client is logged in.
+    pub login: Duration,
+    /// A control connection without a command, reply or live data connection.
+    pub control_idle: Duration,
+    /// A data connection on which no byte moves in either direction.
+    pub data_stall: Duration,
+    /// From an announced data connection, not steered, to its SYN.
+    pub data_wait: Duration,
+    /// From the end of a transfer's data to its final reply.
+    pub final_reply: Duration,
+    /// From a steered announcement to the client's SYN.
+    pub steer_timeout: Duration,
+    /// How long a 227 or 229 waits for a free data port before it becomes a 425.
+    pub steer_wait: Duration,
+    /// How long a steered port stays unused after its announcement ended without a SYN.
+    pub quarantine: Duration,
+    /// How long a closed connection's addresses are remembered.
+    pub time_wait: Duration,
+    /// How long sessions may go on after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// The worker's core and manners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerSettings {
+    /// The core to pin to; `None`: the last one that the process may use.
+    pub cpu: Option<usize>,
+    /// What it does when there is nothing to do.
+    pub idle: Idle,
+    /// Seed of sequence numbers, ports and IP ids; `None`: a fresh random one each start.
+    pub seed: Option<[u8; 16]>,
+}
+
+/// What a worker does when no frame is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// Waits longer and longer, up to a bound; an idle gateway costs nearly nothing.
+    Adaptive,
+    /// Polls without end: lowest latency, a whole core.
+    Spin,
+}
+
+impl Idle {
+    /// The word in configuration files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Adaptive => "adaptive",
+            Self::Spin => "spin",
+        }
+    }
+}
+
+/// Where events go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventTarget {
+    /// Standard output (`-`).
+    Stdout,
+    /// Appended to this file; relative paths start at the configuration file's directory.
+    File(PathBuf),
+}

@@ -1,0 +1,241 @@
+//! The effective configuration: every key with the value in use, as TOML or JSON. The TOML is itself a
+//! configuration that means the same (an inline password excepted, which is not shown).
+
+use super::checked::{Config, EventTarget, MssClamp, NicProfileName};
+use super::units::show_duration;
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+
+/// One line: key, value, and a comment that may be empty. A key that begins with `#` is shown as a comment
+/// and is not in the JSON form.
+type Entry = (&'static str, Value, String);
+
+struct Block {
+    name: &'static str,
+    many: bool,
+    entries: Vec<Entry>,
+}
+
+impl Config {
+    /// The effective configuration as TOML with comments; notes stand at the top.
+    pub fn effective_toml(&self) -> String {
+        let mut out = format!("# effective configuration of {}\n", self.file.display());
+        for note in &self.notes {
+            let _ = writeln!(out, "# note: {note}");
+        }
+        out.push_str("version = 1\n");
+        for block in self.blocks() {
+            let (open, close) = if block.many { ("[[", "]]") } else { ("[", "]") };
+            let _ = writeln!(out, "\n{open}{}{close}", block.name);
+            for (key, value, comment) in block.entries {
+                let mut line = format!("{key} = {}", toml_value(&value));
+                if !comment.is_empty() {
+                    let _ = write!(
+                        line,
+                        "{:pad$}# {comment}",
+                        "",
+                        pad = 37usize.saturating_sub(line.len()).max(1)
+                    );
+                }
+                out.push_str(&line);
+                out.push('\n');
+            }
+        }
+        out
+    }
+
+    /// The effective configuration as JSON: the same keys and values, plus `notes`.
+    pub fn effective_json(&self) -> Value {
+        let mut root = Map::new();
+        root.insert("version".into(), json!(1));
+        root.insert("notes".into(), json!(self.notes));
+        for block in self.blocks() {
+            let entries = block.entries.into_iter().filter(|(key, ..)| !key.starts_with('#'));
+            let table: Map<String, Value> = entries.map(|(k, v, _)| (k.to_owned(), v)).collect();
+            let (parent, leaf) = match block.name.split_once('.') {
+                Some((parent, leaf)) => {
+                    let parent = root.entry(parent).or_insert_with(|| json!({}));
+                    (parent.as_object_mut(), leaf)
+                }
+                None => (Some(&mut root), block.name),
+            };
+            let Some(parent) = parent else { continue };
+            if block.many {
+                let list = parent.entry(leaf).or_insert_with(|| json!([]));
+                if let Some(list) = list.as_array_mut() {
+                    list.push(Value::Object(table));
+                }
+            } else {
+                parent.insert(leaf.to_owned(), Value::Object(table));
+            }
+        }
+        Value::Object(root)
+    }
+
+    fn blocks(&self) -> Vec<Block> {
+        let mut blocks =
+            vec![one("deployment", vec![plain("kind", "wccp")]), self.interface_block(), self.wccp_block()];
+        for g in &self.wccp.groups {
+            blocks.push(many(
+                "wccp.group",
+                vec![
+                    plain("id", g.id),
+                    noted("role", "forward", "destination ports, hashed on the client's address"),
+                    noted("priority", g.priority, "routers try higher ones first"),
+                    plain("ports", json!(g.ports)),
+                ],
+            ));
+        }
+        for s in &self.services {
+            blocks.push(many(
+                "service",
+                vec![
+                    plain("name", s.name.as_str()),
+                    plain("ports", json!(s.ports)),
+                    noted("handling", "proxy", "control connections end here on both sides"),
+                    plain("client_mode", s.client_mode.name()),
+                    plain("server_mode", "passive"),
+                    noted("upstream_source", "own", "the server sees our address"),
+                    noted(
+                        "data_source",
+                        s.data_source.name(),
+                        "whose address clients see on data connections",
+                    ),
+                    noted(
+                        "data_ports",
+                        json!(s.data_ports),
+                        "named to passive clients instead of the server's port",
+                    ),
+                    noted("active_source_port", s.active_source_port, "toward active clients"),
+                    noted("ftps", "refuse", "AUTH is answered with 534"),
+                    match s.mss_clamp {
+                        MssClamp::Auto => noted("mss_clamp", "auto", "MTU - 28 - 40"),
+                        MssClamp::Bytes(n) => plain("mss_clamp", n),
+                        MssClamp::Off => plain("mss_clamp", "off"),
+                    },
+                ],
+            ));
+        }
+        blocks.extend([self.limits_block(), self.timers_block(), self.worker_block()]);
+        let path = match &self.events {
+            EventTarget::Stdout => noted("path", "-", "standard output"),
+            EventTarget::File(path) => plain("path", path.to_string_lossy().as_ref()),
+        };
+        blocks.push(one("events", vec![path]));
+        blocks
+    }
+
+    fn interface_block(&self) -> Block {
+        let i = &self.interface;
+        let profile = match &i.nic_profile {
+            NicProfileName::Generic => "generic".into(),
+            NicProfileName::Veth => "veth".into(),
+            NicProfileName::File(path) => path.to_string_lossy(),
+        };
+        many(
+            "interface",
+            vec![
+                plain("name", i.name.as_str()),
+                plain("driver", i.driver.name()),
+                noted("mode", "dedicated", "every frame of the interface is taken"),
+                noted("address", json!([i.address.to_string()]), "ours, never the kernel's"),
+                plain("next_hop", i.next_hop.to_string()),
+                plain("nic_profile", profile.as_ref()),
+            ],
+        )
+    }
+
+    fn wccp_block(&self) -> Block {
+        let w = &self.wccp;
+        let mut entries = vec![plain("routers", json!([w.router.to_string()]))];
+        match &w.password {
+            Some(p) => match &p.file {
+                Some(file) => entries.push(plain("password_file", file.to_string_lossy().as_ref())),
+                None => entries.push(noted("# password", "", "set, not shown")),
+            },
+            None => entries.push(noted("# password", "", "none: messages are not authenticated")),
+        }
+        entries.extend([
+            noted("forward", json!(["gre"]), "all that is offered"),
+            noted("return", json!(["gre"]), "all that is offered"),
+            noted("assignment", json!(["hash"]), "all that is offered"),
+            plain("here_i_am", show_duration(w.here_i_am)),
+        ]);
+        one("wccp", entries)
+    }
+
+    fn limits_block(&self) -> Block {
+        let l = &self.limits;
+        one(
+            "limits",
+            vec![
+                plain("sessions", l.sessions),
+                noted("half_open", l.half_open, "in all; the oldest makes room"),
+                noted("half_open_per_source", l.half_open_per_source, "of one /24 or /64"),
+                noted("per_client", l.per_client, "sessions of one client address"),
+                noted("flows", l.flows, "connections in the flow table"),
+                noted("line", l.line, "bytes"),
+                noted("reply", l.reply, "bytes, all lines of one reply"),
+                noted("commands", l.commands, "of one session, not answered yet"),
+                noted("relay_buffer", l.relay_buffer, "bytes"),
+                plain("relay_buffers", l.relay_buffers),
+            ],
+        )
+    }
+
+    fn timers_block(&self) -> Block {
+        let t = &self.timers;
+        let timer = |key, d, comment| noted(key, show_duration(d), comment);
+        one(
+            "timers",
+            vec![
+                timer("connect", t.connect, "to the server"),
+                timer("greeting", t.greeting, "of the server"),
+                timer("login", t.login, ""),
+                timer("control_idle", t.control_idle, "not while data flows"),
+                timer("data_stall", t.data_stall, "no byte either way"),
+                timer("data_wait", t.data_wait, "announced, no SYN yet"),
+                timer("final_reply", t.final_reply, "after the end of the data"),
+                timer("steer_timeout", t.steer_timeout, "steered, no SYN yet"),
+                timer("steer_wait", t.steer_wait, "for a free data port, then 425"),
+                timer("quarantine", t.quarantine, "of a data port whose SYN never came"),
+                timer("time_wait", t.time_wait, ""),
+                timer("drain_timeout", t.drain_timeout, "after SIGTERM"),
+            ],
+        )
+    }
+
+    fn worker_block(&self) -> Block {
+        let w = &self.worker;
+        let cpu = match w.cpu {
+            Some(cpu) => plain("cpu", json!([cpu])),
+            None => noted("# cpu", json!([]), "the last core that the process may use"),
+        };
+        let seed = match w.seed {
+            Some(seed) => plain("seed", format!("{:032x}", u128::from_be_bytes(seed))),
+            None => noted("# seed", "", "a fresh random one each start"),
+        };
+        one("worker", vec![cpu, plain("idle", w.idle.name()), seed])
+    }
+}
+
+fn one(name: &'static str, entries: Vec<Entry>) -> Block {
+    Block { name, many: false, entries }
+}
+
+fn many(name: &'static str, entries: Vec<Entry>) -> Block {
+    Block { name, many: true, entries }
+}
+
+fn plain(key: &'static str, value: impl Into<Value>) -> Entry {
+    (key, value.into(), String::new())
+}
+
+fn noted(key: &'static str, value: impl Into<Value>, comment: &str) -> Entry {
+    (key, value.into(), comment.to_owned())
+}
+
+/// The toml crate writes strings and lists with the escapes that TOML wants, which are not quite JSON's.
+fn toml_value(value: &Value) -> String {
+    toml::Value::try_from(value).map_or_else(|_| String::new(), |v| v.to_string())
+}

@@ -1,0 +1,464 @@
+//! Reads each section of the file: values are typed here, and judged one by one; what two values mean
+//! together is judged in `check`.
+
+use super::checked::{
+    ClientMode, DataSource, Driver, EventTarget, Idle, Limits, MssClamp, NicProfileName, Timers,
+    WorkerSettings,
+};
+use super::reader::Choice::{Is, NotBuilt};
+use super::reader::{At, Item, Place, Section, Source};
+use super::units::Ipv4Cidr;
+use crate::time::Duration;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+/// The file as written, value by value. `None` stands for a key that is missing or wrong; it is noted then.
+pub(super) struct Raw {
+    pub(super) interface: Option<RawInterface>,
+    pub(super) wccp: Option<RawWccp>,
+    pub(super) services: Vec<RawService>,
+    pub(super) limits: Limits,
+    pub(super) timers: Timers,
+    pub(super) worker: WorkerSettings,
+    pub(super) events: EventTarget,
+}
+
+pub(super) struct RawInterface {
+    pub(super) name: Option<String>,
+    pub(super) driver: Driver,
+    pub(super) address: Option<At<Ipv4Cidr>>,
+    pub(super) next_hop: Option<At<Ipv4Addr>>,
+    pub(super) nic_profile: NicProfileName,
+}
+
+pub(super) struct RawWccp {
+    pub(super) router: Option<At<Ipv4Addr>>,
+    pub(super) password: Option<At<String>>,
+    pub(super) password_file: Option<At<String>>,
+    pub(super) here_i_am: Duration,
+    pub(super) groups: Vec<RawGroup>,
+    pub(super) groups_place: Place,
+    /// Methods named that are not offered.
+    pub(super) not_offered: Vec<(&'static str, &'static str)>,
+}
+
+pub(super) struct RawGroup {
+    pub(super) id: Option<At<u8>>,
+    pub(super) priority: u8,
+    pub(super) ports: Vec<At<u16>>,
+}
+
+pub(super) struct RawService {
+    pub(super) name: Option<At<String>>,
+    pub(super) ports: Vec<At<u16>>,
+    pub(super) client_mode: ClientMode,
+    pub(super) data_source: DataSource,
+    pub(super) data_ports: Option<Vec<At<u16>>>,
+    pub(super) data_ports_place: Place,
+    pub(super) active_source_port: At<u16>,
+    pub(super) mss_clamp: MssClamp,
+}
+
+const PORTS: &str = "a list of ports, as [21]";
+const IN_LINE: &str = "WCCP redirection of FTP does not go together with bridge or route, where every packet \
+                       passes through anyway";
+
+/// Reads the whole document.
+pub(super) fn read(source: &Source<'_>) -> Raw {
+    let mut root = source.root();
+    root.need("version", "write version = 1 at the top", |i| i.integer(1..=1));
+    // In-line sections next to [wccp] are a misunderstanding that deserves more than "unknown key".
+    for key in ["bridge", "route"] {
+        if let Some(item) = root.take(key) {
+            item.wrong::<()>(IN_LINE, "take this section out, or use no WCCP");
+        }
+    }
+    let wccp = root.take("wccp");
+    let kind = deployment(&mut root, wccp.is_some());
+    let interface = interface(source, &mut root);
+    let wccp = match (wccp, kind) {
+        (Some(item), _) => item.section().map(wccp_section),
+        (None, Some(())) => {
+            let place = root.place_of("wccp");
+            source.error(
+                &place,
+                "missing",
+                "add a [wccp] section with routers and at least one [[wccp.group]]",
+            );
+            None
+        }
+        (None, None) => None,
+    };
+    let services = services(source, &mut root);
+    let raw = Raw {
+        interface,
+        wccp,
+        services,
+        limits: section(&mut root, "limits", Limits::default(), limits),
+        timers: section(&mut root, "timers", Timers::default(), timers),
+        worker: section(&mut root, "worker", WorkerSettings::default(), worker),
+        events: section(&mut root, "events", EventTarget::Stdout, |s| events(source, s)),
+    };
+    root.finish();
+    raw
+}
+
+/// `Some` if the kind is one that can run.
+fn deployment(root: &mut Section<'_, '_>, wccp: bool) -> Option<()> {
+    let remedy = "add [deployment] with kind = \"wccp\"";
+    let mut s = root.need("deployment", remedy, Item::section)?;
+    let kind = s.need("kind", "write kind = \"wccp\"", |item| {
+        let in_line = item.is_array() || item.is_string("bridge") || item.is_string("route");
+        if in_line && (wccp || item.is_array()) {
+            return item.wrong(IN_LINE, "write kind = \"wccp\" alone, or take the [wccp] section out");
+        }
+        let later = ["static", "bridge", "route", "host"].map(|k| (k, NotBuilt));
+        item.choice(&[&[("wccp", Is(()))], later.as_slice()].concat())
+    });
+    s.finish();
+    kind
+}
+
+fn section<T>(
+    root: &mut Section<'_, '_>,
+    key: &'static str,
+    default: T,
+    read: impl FnOnce(&mut Section<'_, '_>) -> T,
+) -> T {
+    let Some(mut s) = root.take(key).and_then(Item::section) else { return default };
+    let value = read(&mut s);
+    s.finish();
+    value
+}
+
+fn interface(source: &Source<'_>, root: &mut Section<'_, '_>) -> Option<RawInterface> {
+    let remedy = "add an [[interface]] section with name, address and next_hop";
+    let mut all = root.need("interface", remedy, Item::sections)?.into_iter();
+    let Some(mut s) = all.next() else {
+        source.error(&root.place_of("interface"), "the list is empty", remedy);
+        return None;
+    };
+    for extra in all {
+        source.error(
+            extra.place(),
+            "several interfaces are not built yet",
+            "possible now: one [[interface]]",
+        );
+    }
+    let name = s.need("name", "write the interface's name, as name = \"eth1\"", interface_name);
+    if let Some(role) = s.take("role") {
+        role.wrong::<()>(
+            format!("inside and outside belong to bridge and route; {IN_LINE}"),
+            "take the key out",
+        );
+    }
+    let driver = s.or("driver", Driver::AfXdp, |i| {
+        i.choice(&[("af_xdp", Is(Driver::AfXdp)), ("pnet", Is(Driver::Pnet))])
+    });
+    s.or("mode", (), |i| i.choice(&[("dedicated", Is(())), ("shared", NotBuilt)]));
+    let remedy = "write our own address and prefix, as address = [\"10.9.0.2/24\"]";
+    let address = s.need("address", remedy, |i| one(i, "addresses", own_address));
+    let remedy = "write the router's address on this network, as next_hop = \"10.9.0.1\"";
+    let next_hop = s.need("next_hop", remedy, |i| i.at(ipv4));
+    let nic_profile = s.or("nic_profile", NicProfileName::Generic, |i| {
+        let text = i.string("\"generic\", \"veth\" or the path of a profile")?;
+        Some(match text.as_str() {
+            "generic" => NicProfileName::Generic,
+            "veth" => NicProfileName::Veth,
+            path => NicProfileName::File(relative(source, path)),
+        })
+    });
+    s.finish();
+    Some(RawInterface { name, driver, address, next_hop, nic_profile })
+}
+
+fn interface_name(item: Item<'_, '_>) -> Option<String> {
+    let name = item.string("an interface's name")?;
+    // The kernel's own rule (dev_valid_name): 15 bytes, no slash, colon or white space.
+    let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+    if name.is_empty() || name.len() > 15 || name.starts_with('.') || name.contains(bad) {
+        return item.wrong(format!("{name:?} cannot be an interface"), "see `ip link` for the names");
+    }
+    Some(name)
+}
+
+/// The only entry of a list, where several would be right but are not built yet.
+fn one<T>(item: Item<'_, '_>, what: &str, read: impl Fn(Item<'_, '_>) -> Option<T>) -> Option<At<T>> {
+    let items = item.items("a list with one entry")?;
+    match items.len() {
+        0 => item.wrong("the list is empty", "write one entry"),
+        1 => items.into_iter().next()?.at(read),
+        _ => item.wrong(format!("several {what} are not built yet"), "possible now: one"),
+    }
+}
+
+fn own_address(item: Item<'_, '_>) -> Option<Ipv4Cidr> {
+    let text = item.string("an address with its prefix, as \"10.9.0.2/24\"")?;
+    let Some(cidr) = Ipv4Cidr::parse(&text) else {
+        let address = text.split_once('/').map_or(text.as_str(), |(a, _)| a);
+        if address.parse::<Ipv6Addr>().is_ok() {
+            return item.wrong("own IPv6 addresses are not built yet", "possible now: one IPv4 address");
+        }
+        return item
+            .wrong(format!("{text:?} is no IPv4 address with a prefix"), "write it as \"10.9.0.2/24\"");
+    };
+    let a = cidr.address;
+    if !is_host(a) || cidr.is_edge(a) {
+        return item.wrong(format!("{a} is no host's address"), "write the address that routers reach us by");
+    }
+    Some(cidr)
+}
+
+fn is_host(a: Ipv4Addr) -> bool {
+    !(a.is_unspecified() || a.is_multicast() || a.is_broadcast() || a.is_loopback())
+}
+
+fn ipv4(item: Item<'_, '_>) -> Option<Ipv4Addr> {
+    let text = item.string("an IPv4 address, as \"10.9.0.1\"")?;
+    match text.parse().ok().filter(|a| is_host(*a)) {
+        None => item.wrong(format!("{text:?} is no host's IPv4 address"), "write it as \"10.9.0.1\""),
+        a => a,
+    }
+}
+
+fn wccp_section(mut s: Section<'_, '_>) -> RawWccp {
+    let remedy = "write the router's address, as routers = [\"10.9.0.1\"]";
+    let router = s.need("routers", remedy, |i| one(i, "routers", ipv4));
+    let password = s.take("password").and_then(|i| i.at(|i| i.string("a string of 1 to 8 characters")));
+    let password_file = s.take("password_file").and_then(|i| i.at(|i| i.string("a path")));
+    let mut not_offered = Vec::new();
+    for (key, good, later) in
+        [("forward", "gre", "l2"), ("return", "gre", "l2"), ("assignment", "hash", "mask")]
+    {
+        if s.take(key).and_then(|i| methods(&i, good, later)) == Some(true) {
+            not_offered.push((key, later));
+        }
+    }
+    let range = Duration::from_millis(100)..=Duration::from_secs(60);
+    let here_i_am = s.or("here_i_am", Duration::from_secs(10), |i| i.duration(range));
+    let groups_place = s.place_of("group");
+    let groups =
+        s.need("group", "add a [[wccp.group]] section with id and ports", Item::sections).unwrap_or_default();
+    let groups = groups.into_iter().filter_map(group).collect();
+    s.finish();
+    RawWccp { router, password, password_file, here_i_am, groups, groups_place, not_offered }
+}
+
+/// A list of methods in order of preference. `Some(true)` if it names the one that is not offered too.
+fn methods(item: &Item<'_, '_>, good: &str, later: &str) -> Option<bool> {
+    let wanted = format!("a list, as [{good:?}]");
+    let items = item.items(&wanted)?;
+    if items.len() == 1 && items.first().is_some_and(|i| i.is_string(later)) {
+        return item.wrong(format!("{later:?} is not built yet"), format!("possible now: [{good:?}]"));
+    }
+    let named = item.set(&wanted, |i| i.choice(&[(good, Is(true)), (later, Is(false))]))?;
+    if named.is_empty() {
+        return item.wrong("names no method", format!("write {wanted}"));
+    }
+    Some(named.iter().any(|m| !m.value))
+}
+
+/// Groups of other roles are noted and left out.
+fn group(mut s: Section<'_, '_>) -> Option<RawGroup> {
+    let id = s.need("id", "write a service id from 51 to 255", |i| i.at(|i| i.number(51..=255)));
+    let role = s.take("role").map(|i| i.choice(&[("forward", Is(())), ("reverse", NotBuilt)]));
+    let priority = s.or("priority", 240, |i| i.number(0..=255));
+    let ports = s.need("ports", "write the ports to redirect, as ports = [21]", |i| {
+        if role.is_none_or(|r| r.is_some()) && i.is_string("all") {
+            return i
+                .wrong("\"all\" is for groups of role \"reverse\", which are not built yet", "list ports");
+        }
+        if role.is_some_and(|r| r.is_none()) { Some(Vec::new()) } else { i.set(PORTS, port) }
+    });
+    s.finish();
+    if role.is_some_and(|r| r.is_none()) {
+        return None;
+    }
+    Some(RawGroup { id, priority, ports: ports.unwrap_or_default() })
+}
+
+fn port(item: Item<'_, '_>) -> Option<u16> {
+    item.number(1..=65_535)
+}
+
+fn services(source: &Source<'_>, root: &mut Section<'_, '_>) -> Vec<RawService> {
+    let remedy = "add a [[service]] section with name and ports";
+    let Some(all) = root.need("service", remedy, Item::sections) else { return Vec::new() };
+    if all.is_empty() {
+        source.error(&root.place_of("service"), "the list is empty", remedy);
+    }
+    all.into_iter().map(service).collect()
+}
+
+fn service(mut s: Section<'_, '_>) -> RawService {
+    let name = s.need("name", "write a name for events, as name = \"ftp\"", |i| i.at(service_name));
+    let ports = s.need("ports", "write the control ports, as ports = [21]", |i| {
+        let ports = i.set(PORTS, port)?;
+        if i.items(PORTS)?.is_empty() {
+            return i.wrong("the list is empty", "write the control ports, as ports = [21]");
+        }
+        Some(ports)
+    });
+    s.or("handling", (), |i| i.choice(&[("proxy", Is(())), ("inspect", NotBuilt), ("tunnel", NotBuilt)]));
+    let client_mode = s.or("client_mode", ClientMode::Any, |i| {
+        i.choice(&[ClientMode::Any, ClientMode::Active, ClientMode::Passive].map(|m| (m.name(), Is(m))))
+    });
+    s.or("server_mode", (), |i| i.choice(&[("passive", Is(())), ("active", NotBuilt), ("same", NotBuilt)]));
+    s.or("upstream_source", (), |i| i.choice(&[("own", Is(())), ("client", NotBuilt)]));
+    let data_source = s.or("data_source", DataSource::Server, |i| {
+        i.choice(&[DataSource::Server, DataSource::Own].map(|d| (d.name(), Is(d))))
+    });
+    let data_ports_place = s.place_of("data_ports");
+    let data_ports = s.take("data_ports").map(|i| i.set(PORTS, port).unwrap_or_default());
+    let default = At { value: 20, place: s.place_of("active_source_port") };
+    let active_source_port = s.or("active_source_port", default, |i| i.at(port));
+    let later = ["opaque", "terminate", "require"].map(|k| (k, NotBuilt));
+    s.or("ftps", (), |i| i.choice(&[&[("refuse", Is(()))], later.as_slice()].concat()));
+    let mss_clamp = s.or("mss_clamp", MssClamp::Auto, |i| {
+        if i.is_string("auto") {
+            Some(MssClamp::Auto)
+        } else if i.is_string("off") {
+            Some(MssClamp::Off)
+        } else if i.is_integer() {
+            i.number(216..=1460).map(MssClamp::Bytes)
+        } else {
+            i.wrong("no such clamp", "write \"auto\", \"off\" or a whole number from 216 to 1460")
+        }
+    });
+    s.finish();
+    RawService {
+        name,
+        ports: ports.unwrap_or_default(),
+        client_mode,
+        data_source,
+        data_ports,
+        data_ports_place,
+        active_source_port,
+        mss_clamp,
+    }
+}
+
+fn service_name(item: Item<'_, '_>) -> Option<String> {
+    let name = item.string("a name")?;
+    let good = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if name.is_empty() || name.len() > 32 || !name.bytes().all(good) {
+        let remedy = "write 1 to 32 letters, digits, _ or -";
+        return item.wrong(format!("{name:?} cannot be a service's name"), remedy);
+    }
+    Some(name)
+}
+
+fn limits(s: &mut Section<'_, '_>) -> Limits {
+    let d = Limits::default();
+    Limits {
+        sessions: s.or("sessions", d.sessions, |i| i.number(1..=1_000_000)),
+        half_open: s.or("half_open", d.half_open, |i| i.number(1..=1_000_000)),
+        half_open_per_source: s
+            .or("half_open_per_source", d.half_open_per_source, |i| i.number(1..=1_000_000)),
+        per_client: s.or("per_client", d.per_client, |i| i.number(1..=1_000_000)),
+        flows: s.or("flows", d.flows, |i| i.number(64..=16_777_216)),
+        line: s.or("line", d.line, |i| i.size(512..=65_536)),
+        reply: s.or("reply", d.reply, |i| i.size(4_096..=16 << 20)),
+        commands: s.or("commands", d.commands, |i| i.number(1..=4_096)),
+        relay_buffer: s.or("relay_buffer", d.relay_buffer, |i| i.size(16_384..=16 << 20)),
+        relay_buffers: s.or("relay_buffers", d.relay_buffers, |i| i.number(2..=65_536)),
+    }
+}
+
+fn timers(s: &mut Section<'_, '_>) -> Timers {
+    let d = Timers::default();
+    let mut timer = |key, default, least| {
+        s.or(key, default, |i| i.duration(Duration::from_millis(least)..=Duration::from_secs(86_400)))
+    };
+    Timers {
+        connect: timer("connect", d.connect, 100),
+        greeting: timer("greeting", d.greeting, 100),
+        login: timer("login", d.login, 100),
+        control_idle: timer("control_idle", d.control_idle, 100),
+        data_stall: timer("data_stall", d.data_stall, 100),
+        data_wait: timer("data_wait", d.data_wait, 100),
+        final_reply: timer("final_reply", d.final_reply, 100),
+        steer_timeout: timer("steer_timeout", d.steer_timeout, 100),
+        steer_wait: timer("steer_wait", d.steer_wait, 0),
+        quarantine: timer("quarantine", d.quarantine, 0),
+        time_wait: timer("time_wait", d.time_wait, 100),
+        drain_timeout: timer("drain_timeout", d.drain_timeout, 0),
+    }
+}
+
+fn worker(s: &mut Section<'_, '_>) -> WorkerSettings {
+    let cpu = s.take("cpu").and_then(|i| one(i, "workers", |i| i.number(0..=4_095)));
+    let idle =
+        s.or("idle", Idle::Adaptive, |i| i.choice(&[Idle::Adaptive, Idle::Spin].map(|m| (m.name(), Is(m)))));
+    let seed = s.take("seed").and_then(|item| {
+        let text = item.string("32 hexadecimal digits")?;
+        let seed = (text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit()))
+            .then(|| u128::from_str_radix(&text, 16).ok())
+            .flatten();
+        if seed.is_none() {
+            return item.wrong("is no seed", "write 32 hexadecimal digits, or take the key out");
+        }
+        seed.map(u128::to_be_bytes)
+    });
+    WorkerSettings { cpu: cpu.map(|c| c.value), idle, seed }
+}
+
+fn events(source: &Source<'_>, s: &mut Section<'_, '_>) -> EventTarget {
+    s.or("path", EventTarget::Stdout, |item| {
+        let path = item.string("a path, or \"-\" for standard output")?;
+        if path.is_empty() {
+            return item.wrong("is empty", "write a path, or \"-\" for standard output");
+        }
+        Some(if path == "-" { EventTarget::Stdout } else { EventTarget::File(relative(source, &path)) })
+    })
+}
+
+/// Paths in the file start at the file's own directory, wherever the program was started; absolute, so that
+/// the effective configuration means the same in another place.
+pub(super) fn relative(source: &Source<'_>, path: &str) -> PathBuf {
+    let joined = source.file().parent().unwrap_or(Path::new("")).join(path);
+    std::path::absolute(&joined).unwrap_or(joined)
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: 10_000,
+            half_open: 10_000,
+            half_open_per_source: 256,
+            per_client: 256,
+            flows: 65_536,
+            line: 4_096,
+            reply: 262_144,
+            commands: 64,
+            relay_buffer: 262_144,
+            relay_buffers: 256,
+        }
+    }
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        let s = Duration::from_secs;
+        Self {
+            connect: s(30),
+            greeting: s(120),
+            login: s(300),
+            control_idle: s(900),
+            data_stall: s(600),
+            data_wait: s(60),
+            final_reply: s(300),
+            steer_timeout: s(15),
+            steer_wait: s(5),
+            quarantine: s(60),
+            time_wait: s(10),
+            drain_timeout: s(30),
+        }
+    }
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self { cpu: None, idle: Idle::Adaptive, seed: None }
+    }
+}

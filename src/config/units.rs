@@ -1,0 +1,148 @@
+//! Values with units, as configuration files write them: durations, sizes, addresses with a prefix.
+
+use crate::time::Duration;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// An own IPv4 address and the length of its network's prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ipv4Cidr {
+    /// The address itself, host part included.
+    pub address: Ipv4Addr,
+    /// Length of the network's prefix in bits, 0 to 32.
+    pub prefix: u8,
+}
+
+impl Ipv4Cidr {
+    /// Reads `10.9.0.2/24`; without a prefix, or with one above 32, there is no answer.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = text.split_once('/')?;
+        if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let prefix = prefix.parse().ok().filter(|p| *p <= 32)?;
+        Some(Self { address: address.parse().ok()?, prefix })
+    }
+
+    /// The network mask.
+    pub fn mask(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0))
+    }
+
+    /// Whether `other` is on the same network.
+    pub fn contains(self, other: Ipv4Addr) -> bool {
+        let mask = self.mask().to_bits();
+        self.address.to_bits() & mask == other.to_bits() & mask
+    }
+
+    /// Whether `other` is this network's own address or its broadcast address. Networks of two addresses
+    /// (RFC 3021) and of one have neither.
+    pub fn is_edge(self, other: Ipv4Addr) -> bool {
+        let host = !self.mask().to_bits();
+        let bits = other.to_bits() & host;
+        self.prefix < 31 && self.contains(other) && (bits == 0 || bits == host)
+    }
+}
+
+impl fmt::Display for Ipv4Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// Reads `500ms`, `10s`, `5m`, `2h`, `250us`: a whole number and a unit, nothing between.
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+    let (number, unit) = split_number(text)?;
+    let micros: u64 = match unit {
+        "us" => 1,
+        "ms" => 1_000,
+        "s" => 1_000_000,
+        "m" => 60_000_000,
+        "h" => 3_600_000_000,
+        _ => return None,
+    };
+    Some(Duration::from_micros(number.checked_mul(micros)?))
+}
+
+/// A duration in the largest unit that shows it as a whole number; seconds up to two minutes.
+pub(super) fn show_duration(d: Duration) -> String {
+    let us = u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+    match us {
+        0 => "0s".to_owned(),
+        _ if us % 1_000 != 0 => format!("{us}us"),
+        _ if us % 1_000_000 != 0 => format!("{}ms", us / 1_000),
+        _ if us.is_multiple_of(3_600_000_000) => format!("{}h", us / 3_600_000_000),
+        _ if us.is_multiple_of(60_000_000) && us > 120_000_000 => format!("{}m", us / 60_000_000),
+        _ => format!("{}s", us / 1_000_000),
+    }
+}
+
+/// Reads `4096`, `256KiB`, `1MiB`: bytes, or powers of 1024.
+pub(super) fn parse_size(text: &str) -> Option<u64> {
+    let (number, unit) = split_number(text)?;
+    let factor: u64 = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(factor)
+}
+
+fn split_number(text: &str) -> Option<(u64, &str)> {
+    let end = text.bytes().position(|b| !b.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(end)?;
+    Some((number.parse().ok()?, unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_and_shown() {
+        for (text, ms, shown) in [
+            ("500ms", 500, "500ms"),
+            ("10s", 10_000, "10s"),
+            ("120s", 120_000, "120s"),
+            ("900s", 900_000, "15m"),
+            ("90s", 90_000, "90s"),
+            ("2h", 7_200_000, "2h"),
+            ("0s", 0, "0s"),
+        ] {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
+            assert_eq!(show_duration(Duration::from_millis(ms)), shown);
+        }
+        assert_eq!(show_duration(Duration::from_micros(1_500)), "1500us");
+        for bad in
+            ["", "s", "10", "10 s", "-1s", "1.5s", "10sec", "99999999999999999999s", "9999999999999999h"]
+        {
+            assert_eq!(parse_duration(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(parse_size("4096"), Some(4096));
+        assert_eq!(parse_size("256KiB"), Some(262_144));
+        for bad in ["", "KiB", "1 KiB", "1KB", "99999999999GiB"] {
+            assert_eq!(parse_size(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn networks_know_their_edges() {
+        let net = Ipv4Cidr::parse("10.9.0.2/24").unwrap();
+        assert_eq!(net.mask(), Ipv4Addr::new(255, 255, 255, 0));
+        assert!(net.contains(Ipv4Addr::new(10, 9, 0, 255)) && !net.contains(Ipv4Addr::new(10, 9, 1, 1)));
+        assert!(net.is_edge(Ipv4Addr::new(10, 9, 0, 0)) && net.is_edge(Ipv4Addr::new(10, 9, 0, 255)));
+        assert!(!net.is_edge(Ipv4Addr::new(10, 9, 0, 1)) && !net.is_edge(Ipv4Addr::new(10, 9, 1, 0)));
+        assert!(!Ipv4Cidr::parse("10.0.0.0/31").unwrap().is_edge(Ipv4Addr::new(10, 0, 0, 0)));
+        assert!(Ipv4Cidr::parse("0.0.0.0/0").unwrap().contains(Ipv4Addr::BROADCAST));
+        assert_eq!(net.to_string(), "10.9.0.2/24");
+        for bad in ["10.9.0.2", "10.9.0.2/33", "10.9.0.2/", "10.9.0/24", "10.9.0.2/+4", "::1/64"] {
+            assert_eq!(Ipv4Cidr::parse(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The shell around the workers: preflight checks, cores, signals, events out, start and stop.
+
+pub mod events;
+pub mod launch;
+pub mod nic;
+pub mod os;
+pub mod preflight;

@@ -1,0 +1,294 @@
+//! What must hold before an interface is opened, found out without opening it.
+
+use super::nic::{NicProfile, NicProfileError, offload_warning};
+use super::os::{self, Capability};
+use crate::config::{Config, Driver};
+use crate::event::What;
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// The largest MTU that frame memory and the path to the router are laid out for, in bytes.
+const MAX_MTU: u32 = 1500;
+/// The least MTU of IPv4 hosts (RFC 791); a redirected packet would not fit below it.
+const MIN_MTU: u32 = 576;
+
+/// A reason not to start. The text is one line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{subject}: {what}; {remedy}")]
+pub struct Refusal {
+    /// What it is about: an interface, or the program.
+    pub subject: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// Reasons not to start, all that were found. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusals(pub Vec<Refusal>);
+
+impl std::error::Error for Refusals {}
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(Refusal::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+/// What is fit to start with.
+#[derive(Debug)]
+pub struct Ready {
+    /// The card's profile.
+    pub profile: NicProfile,
+    /// What the operator should mend although work can begin.
+    pub warnings: Vec<What>,
+}
+
+/// What the kernel says about an interface and itself; apart from the judgement, so that it can be tested.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Facts {
+    exists: bool,
+    up: bool,
+    mtu: u32,
+    /// The kernel's own IPv4 addresses, each with its interface.
+    addresses: Vec<(String, Ipv4Addr)>,
+    default_route: bool,
+    missing: Vec<Capability>,
+}
+
+/// Looks whether `run` may begin. With `force` an interface that the host itself uses is accepted.
+///
+/// # Errors
+/// Everything that stands against it.
+pub fn check(config: &Config, force: bool) -> Result<Ready, Refusals> {
+    let name = &config.interface.name;
+    let mut refusals = judge(config, force, &gather(name, config.interface.driver));
+    let profile = NicProfile::load(&config.interface.nic_profile);
+    let on = match &profile {
+        Ok(profile) if refusals.is_empty() => profile.on_but_must_be_off(name).unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    match profile {
+        Ok(profile) if refusals.is_empty() => {
+            Ok(Ready { profile, warnings: offload_warning(name, &on).into_iter().collect() })
+        }
+        Ok(_) => Err(Refusals(refusals)),
+        Err(NicProfileError { file, what, remedy }) => {
+            refusals.push(Refusal { subject: file.display().to_string(), what, remedy });
+            Err(Refusals(refusals))
+        }
+    }
+}
+
+fn gather(name: &str, driver: Driver) -> Facts {
+    let needed: &[Capability] = match driver {
+        Driver::AfXdp => &[Capability::NetAdmin, Capability::NetRaw, Capability::Bpf],
+        Driver::Pnet => &[Capability::NetRaw],
+    };
+    let mut facts = Facts {
+        // Without /proc the kernel's own refusal comes later, when the socket is opened.
+        missing: os::missing_capabilities(needed).unwrap_or_default(),
+        default_route: ["/proc/self/net/route", "/proc/self/net/ipv6_route"]
+            .iter()
+            .filter_map(|file| std::fs::read_to_string(file).ok())
+            .any(|routes| has_default_route(&routes, name)),
+        ..Facts::default()
+    };
+    if let Ok(mtu) = os::mtu(name) {
+        facts.exists = true;
+        facts.mtu = mtu;
+    }
+    for a in getifaddrs().into_iter().flatten() {
+        facts.up |= a.interface_name == name && a.flags.contains(InterfaceFlags::IFF_UP);
+        if let Some(v4) = a.address.as_ref().and_then(|s| s.as_sockaddr_in()) {
+            facts.addresses.push((a.interface_name, v4.ip()));
+        }
+    }
+    facts
+}
+
+/// Whether the kernel's table (`route` or `ipv6_route` of proc(5)) has a default route by this interface.
+fn has_default_route(table: &str, name: &str) -> bool {
+    table.lines().any(|line| {
+        let f: Vec<&str> = line.split_whitespace().collect();
+        match f.as_slice() {
+            // Interface, destination, gateway, flags, use, metric, …, mask.
+            [i, "00000000", _, _, _, _, _, "00000000", ..] => *i == name,
+            // Destination, its length, source, its length, next hop, metric, use, flags…, interface. The
+            // kernel's own unreachable entries look alike, but their interface is lo.
+            [dst, "00", _, _, _, _, _, _, _, i] => *i == name && dst.bytes().all(|b| b == b'0'),
+            _ => false,
+        }
+    })
+}
+
+fn judge(config: &Config, force: bool, facts: &Facts) -> Vec<Refusal> {
+    let name = config.interface.name.as_str();
+    let mut refusals = Vec::new();
+    let mut refuse = |subject: &str, what: String, remedy: String| {
+        refusals.push(Refusal { subject: subject.to_owned(), what, remedy });
+    };
+    if !facts.missing.is_empty() {
+        let list = facts.missing.iter().map(Capability::to_string).collect::<Vec<_>>();
+        let set = list.join(",").to_lowercase();
+        refuse(
+            "tidegate",
+            format!("missing {}", list.join(", ")),
+            format!(
+                "start as root, or run `setcap {set}+ep` on the program, or set AmbientCapabilities={} in its \
+                 systemd unit",
+                list.join(" ")
+            ),
+        );
+    }
+    if !facts.exists {
+        refuse(name, "no such interface".to_owned(), "see `ip link` and mend interface.name".to_owned());
+        return refusals;
+    }
+    if !facts.up {
+        refuse(name, "the interface is down".to_owned(), format!("run `ip link set dev {name} up`"));
+    }
+    if !(MIN_MTU..=MAX_MTU).contains(&facts.mtu) {
+        refuse(
+            name,
+            format!("MTU {} is not from {MIN_MTU} to {MAX_MTU}", facts.mtu),
+            format!("run `ip link set dev {name} mtu {MAX_MTU}`"),
+        );
+    }
+    let own = config.interface.address.address;
+    for (interface, address) in &facts.addresses {
+        if *address == own {
+            let prefix = config.interface.address.prefix;
+            refuse(
+                interface,
+                format!("the kernel has our address {own}, and would reset our connections"),
+                format!("run `ip address delete {own}/{prefix} dev {interface}`"),
+            );
+        } else if interface == name && !force {
+            refuse(
+                name,
+                format!("the host itself uses the interface, with address {address}, and would lose it"),
+                "use an interface of its own, or give --force".to_owned(),
+            );
+        }
+    }
+    if facts.default_route && !force {
+        refuse(
+            name,
+            "the host's default route goes by the interface, and would be lost".to_owned(),
+            "use an interface of its own, or give --force".to_owned(),
+        );
+    }
+    refusals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn config(name: &str) -> Config {
+        let text = "version = 1\n[deployment]\nkind = \"wccp\"\n[[interface]]\nname = \"NAME\"\n\
+                    address = [\"10.9.0.2/24\"]\nnext_hop = \"10.9.0.1\"\n[wccp]\nrouters = [\"10.9.0.1\"]\n\
+                    [[wccp.group]]\nid = 61\nports = [21, 20, 2020]\n[[service]]\nname = \"ftp\"\nports = [21]\n\
+                    data_ports = [2020]\n";
+        crate::config::parse(&text.replace("NAME", name), Path::new("t.toml")).unwrap()
+    }
+
+    fn good() -> Facts {
+        let addresses =
+            vec![("lo".to_owned(), Ipv4Addr::LOCALHOST), ("eth0".to_owned(), Ipv4Addr::new(10, 1, 1, 1))];
+        Facts { exists: true, up: true, mtu: 1500, addresses, ..Facts::default() }
+    }
+
+    fn told(force: bool, change: impl FnOnce(&mut Facts)) -> Vec<String> {
+        let mut facts = good();
+        change(&mut facts);
+        judge(&config("eth1"), force, &facts).iter().map(Refusal::to_string).collect()
+    }
+
+    #[test]
+    fn every_refusal_has_its_words() {
+        assert_eq!(told(false, |_| {}), [""; 0]);
+        assert_eq!(
+            told(false, |f| f.exists = false),
+            ["eth1: no such interface; see `ip link` and mend interface.name"]
+        );
+        assert_eq!(
+            told(false, |f| f.up = false),
+            ["eth1: the interface is down; run `ip link set dev eth1 up`"]
+        );
+        for mtu in [575, 1501, 9000] {
+            assert_eq!(
+                told(false, |f| f.mtu = mtu),
+                [format!("eth1: MTU {mtu} is not from 576 to 1500; run `ip link set dev eth1 mtu 1500`")]
+            );
+        }
+        assert_eq!(
+            told(false, |f| f.missing = vec![Capability::NetRaw, Capability::Bpf]),
+            [
+                "tidegate: missing CAP_NET_RAW, CAP_BPF; start as root, or run `setcap cap_net_raw,cap_bpf+ep` on the \
+             program, or set AmbientCapabilities=CAP_NET_RAW CAP_BPF in its systemd unit"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_interface_that_the_host_uses_needs_force() {
+        let address = |f: &mut Facts| f.addresses.push(("eth1".to_owned(), Ipv4Addr::new(10, 9, 0, 7)));
+        assert_eq!(
+            told(false, address),
+            [
+                "eth1: the host itself uses the interface, with address 10.9.0.7, and would lose it; use an interface \
+             of its own, or give --force"
+            ]
+        );
+        assert_eq!(told(true, address), [""; 0]);
+        assert_eq!(
+            told(false, |f| f.default_route = true),
+            [
+                "eth1: the host's default route goes by the interface, and would be lost; use an interface of its own, \
+             or give --force"
+            ]
+        );
+        assert_eq!(told(true, |f| f.default_route = true), [""; 0]);
+        // Our own address in the kernel is wrong anywhere, and no force helps.
+        let own = |f: &mut Facts| f.addresses.push(("eth0".to_owned(), Ipv4Addr::new(10, 9, 0, 2)));
+        assert_eq!(
+            told(true, own),
+            [
+                "eth0: the kernel has our address 10.9.0.2, and would reset our connections; run `ip address delete \
+             10.9.0.2/24 dev eth0`"
+            ]
+        );
+    }
+
+    #[test]
+    fn default_routes_are_found_in_the_kernels_tables() {
+        let v4 = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+                  eth0\t00000000\t0101010A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+                  eth1\t0000090A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        assert!(has_default_route(v4, "eth0") && !has_default_route(v4, "eth1"));
+        let zero = "0".repeat(32);
+        let v6 = format!(
+            "{zero} 00 {zero} 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003     eth1\n\
+             {zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200       lo\n"
+        );
+        assert!(has_default_route(&v6, "eth1") && !has_default_route(&v6, "eth0"));
+    }
+
+    #[test]
+    fn the_loopback_interface_is_the_hosts_and_too_wide() {
+        let error = check(&config("lo"), false).unwrap_err().to_string();
+        assert!(error.contains("lo: the host itself uses the interface, with address 127.0.0.1"), "{error}");
+        let error = check(&config("tg-none"), false).unwrap_err().to_string();
+        assert!(
+            error.ends_with("tg-none: no such interface; see `ip link` and mend interface.name"),
+            "{error}"
+        );
+    }
+}

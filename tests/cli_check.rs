@@ -1,0 +1,145 @@
+//! The program as a script sees it: exit status, one line for each error, nothing else.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test that cannot go on has failed")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const GOOD: &str = r#"version = 1
+[deployment]
+kind = "wccp"
+[[interface]]
+name = "tg-none"
+address = ["10.9.0.2/24"]
+next_hop = "10.9.0.1"
+[wccp]
+routers = ["10.9.0.1"]
+[[wccp.group]]
+id = 61
+ports = [21, 20, 2020]
+[[service]]
+name = "ftp"
+ports = [21]
+data_ports = [2020]
+"#;
+
+fn tidegate(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tidegate")).args(args).output().unwrap()
+}
+
+fn file(dir: &Path, text: &str) -> PathBuf {
+    let path = dir.join("t.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn stderr(o: &Output) -> Vec<String> {
+    String::from_utf8(o.stderr.clone()).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn check_prints_the_effective_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), GOOD);
+    let out = tidegate(&["check", "--config", path.to_str().unwrap()]);
+    assert_eq!((out.status.code(), stderr(&out)), (Some(0), vec![]));
+    let shown = String::from_utf8(out.stdout).unwrap();
+    assert!(shown.contains("steer_timeout = \"15s\""), "{shown}");
+    assert!(shown.contains("# NIC profile generic: off must be tso, gso, gro, lro, tx"), "{shown}");
+    // What it prints is a configuration again.
+    let path = file(dir.path(), &shown);
+    assert_eq!(tidegate(&["check", "--config", path.to_str().unwrap()]).status.code(), Some(0));
+
+    let out = tidegate(&["--json", "check", "--config", path.to_str().unwrap()]);
+    let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((out.status.code(), &json["wccp"]["group"][0]["priority"]), (Some(0), &240.into()));
+}
+
+#[test]
+fn errors_are_a_line_each_and_status_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), &GOOD.replace("id = 61", "id = 1").replace("[2020]", "[2021]"));
+    let p = path.display();
+    let lines = [
+        format!("{p}:11: key `wccp.group.id`: 1 is out of range; write a whole number from 51 to 255"),
+        format!(
+            "{p}:16: key `service.data_ports`: data port 2021 is in no group of role \"forward\", so no router \
+             redirects it; add it to the ports of a [[wccp.group]], or use a port that is there"
+        ),
+    ];
+    for command in ["check", "run"] {
+        let out = tidegate(&[command, "--config", path.to_str().unwrap()]);
+        assert_eq!((out.status.code(), stderr(&out)), (Some(2), lines.to_vec()), "{command}");
+        assert!(out.stdout.is_empty());
+    }
+    let out = tidegate(&["check", "--json", "--config", path.to_str().unwrap()]);
+    let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((out.status.code(), stderr(&out)), (Some(2), lines.to_vec()));
+    assert_eq!((&json["errors"][1]["line"], &json["errors"][1]["column"]), (&16.into(), &15.into()));
+}
+
+#[test]
+fn a_missing_file_and_a_missing_profile_are_named() {
+    let out = tidegate(&["check", "--config", "/nonexistent/t.toml"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert_eq!(
+        stderr(&out),
+        [
+            "/nonexistent/t.toml: cannot be read: No such file or directory (os error 2); give --config the path of a \
+         configuration file"
+        ]
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), &GOOD.replace("next_hop", "nic_profile = \"my.toml\"\nnext_hop"));
+    let out = tidegate(&["check", "--config", path.to_str().unwrap()]);
+    assert_eq!(out.status.code(), Some(2));
+    assert_eq!(
+        stderr(&out),
+        [format!(
+            "{}: cannot be read: No such file or directory (os error 2); write \"generic\", \"veth\" or a profile's \
+         path as interface.nic_profile",
+            dir.path().join("my.toml").display()
+        )]
+    );
+}
+
+#[test]
+fn bad_usage_is_one_line_and_status_2() {
+    for (args, line) in [
+        (&[][..], "no command; try `tidegate --help`"),
+        (&["dance"][..], "unrecognized subcommand 'dance'; try `tidegate --help`"),
+        (
+            &["check"][..],
+            "the following required arguments were not provided: --config <FILE>; try `tidegate --help`",
+        ),
+    ] {
+        let out = tidegate(args);
+        assert_eq!((out.status.code(), stderr(&out)), (Some(2), vec![line.to_owned()]), "{args:?}");
+    }
+    let out = tidegate(&["--log", "a=b=c", "check", "--config", "x"]);
+    assert_eq!((out.status.code(), stderr(&out).len()), (Some(2), 1));
+}
+
+#[test]
+fn help_teaches_with_examples_and_names_only_what_is_built() {
+    let out = tidegate(&["--help"]);
+    let help = String::from_utf8(out.stdout).unwrap();
+    assert_eq!(out.status.code(), Some(0));
+    assert!(help.contains("tidegate check --config tidegate.toml"), "{help}");
+    for later in ["replay", "explain", "bench", "ctl"] {
+        assert!(!help.contains(later), "{help}");
+    }
+    for command in ["run", "check"] {
+        let help = String::from_utf8(tidegate(&[command, "--help"]).stdout).unwrap();
+        assert!(help.contains(&format!("Example:\n  tidegate {command} --config")), "{help}");
+    }
+}
+
+#[test]
+fn run_refuses_an_interface_that_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), GOOD);
+    let out = tidegate(&["--log", "error", "run", "--config", path.to_str().unwrap()]);
+    assert_eq!(out.status.code(), Some(2));
+    let lines = stderr(&out);
+    assert_eq!(lines.last().unwrap(), "tg-none: no such interface; see `ip link` and mend interface.name");
+}
