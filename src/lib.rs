@@ -24,6 +24,7 @@ pub mod ftp;
 pub mod io;
 pub mod rng;
 pub mod runtime;
+pub mod tcp;
 pub mod time;
 pub mod wccp;
 pub mod wire;
