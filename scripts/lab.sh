@@ -50,7 +50,7 @@ lab_alive() {
 lab_spawn() {
     local name=$1 space=$2
     shift 2
-    ip netns exec "$(lab_ns "$space")" setsid "$@" >"$LAB_STATE/$name.log" 2>&1 </dev/null &
+    ip netns exec "$(lab_ns "$space")" setsid "$@" >"$LAB_STATE/$name.log" 2>&1 </dev/null 9>&- &
     lab_record "$name" $!
     disown $!
 }
@@ -98,6 +98,13 @@ lab_link() {
         done
         lab_exec "$space" ip link set dev "$dev" mtu 1500 up
     done
+}
+
+# lab_lock: takes the lab for this process; fails if another live one has it.
+lab_lock() {
+    mkdir -p "$TG_LAB_DIR"
+    exec 9>"$TG_LAB_DIR/$TG_LAB.lock"
+    flock -n 9
 }
 
 lab_up() {
@@ -201,6 +208,55 @@ $(printf '%s\n' "$@")
 TOML
 }
 
+# lab_keys [yes]: the WCCP password files of both ends; with yes they differ.
+lab_keys() {
+    local key
+    key=$(od -An -N4 -tx4 /dev/urandom | tr -d ' \n' | cut -c1-7)
+    (umask 077 && echo "$key" >"$LAB_STATE/router.key" && echo "$key" >"$LAB_STATE/gateway.key")
+    if [ "${1:-no}" = yes ]; then echo wrong01 >"$LAB_STATE/router.key"; fi
+}
+
+# lab_gateway_config [DRIVER [SERVICE-TOML]]: tidegate's configuration, to standard output.
+lab_gateway_config() {
+    cat <<TOML
+version = 1
+[deployment]
+kind = "wccp"
+[[interface]]
+name = "gw0"
+driver = "${1:-af_xdp}"
+mode = "dedicated"
+address = ["$LAB_GATEWAY/24"]
+next_hop = "$LAB_ROUTER"
+[wccp]
+routers = ["$LAB_ROUTER"]
+password_file = "$LAB_STATE/gateway.key"
+forward = ["gre"]
+return = ["gre"]
+assignment = ["hash"]
+here_i_am = "${LAB_HERE_I_AM:-0.5s}"
+[[wccp.group]]
+id = 61
+role = "forward"
+ports = [${LAB_PORTS:-21, 20, 2020, 2021, 2022, 2023, 2024, 2025}]
+[[service]]
+name = "ftp"
+ports = [21]
+handling = "proxy"
+upstream_source = "own"
+active_source_port = 20
+${2:-data_ports = [2020, 2021, 2022, 2023, 2024, 2025]}
+[events]
+path = "$LAB_STATE/events.jsonl"
+TOML
+}
+
+# lab_assigned: whether the gateway is usable in the first group and has all its buckets.
+lab_assigned() {
+    lab_refresh || return 1
+    [ "$(lab_get /groups/0/caches/0/state)" = usable ] && [ "$(lab_get /groups/0/caches/0/buckets)" = 256 ]
+}
+
 # lab_get POINTER: one value of the router's state, made fresh by a signal.
 lab_get() { "$LAB_ROUTER_BIN" --status "$LAB_STATE/router.json" --get "$1" 2>/dev/null; }
 
@@ -219,7 +275,7 @@ lab_vsftpd() {
     unpack_program usr/sbin/vsftpd vsftpd || return 1
     mkdir -p "$root/pub" "$LAB_STATE/empty"
     chown root:root "$root" "$LAB_STATE/empty" && chmod 755 "$root" "$LAB_STATE/empty"
-    chown nobody "$root/pub" && chmod 755 "$root/pub"
+    chown daemon "$root/pub" && chmod 755 "$root/pub"
     cat >"$LAB_STATE/vsftpd.conf" <<CONF
 listen=YES
 background=NO
@@ -228,7 +284,7 @@ ftpd_banner=lab
 anonymous_enable=YES
 local_enable=NO
 no_anon_password=YES
-ftp_username=nobody
+ftp_username=daemon
 nopriv_user=nobody
 anon_root=$root
 anon_umask=022
