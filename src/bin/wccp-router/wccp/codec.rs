@@ -219,6 +219,17 @@ pub fn digest_holds(datagram: &[u8], digest: &[u8; 16], password: &[u8]) -> bool
     expected.iter().zip(digest).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 
+/// A usable cache in an I_SEE_YOU.
+#[derive(Debug, Clone, Copy)]
+pub struct Listed {
+    /// Which cache.
+    pub addr: Ipv4Addr,
+    /// Bitmap of its buckets, if there is an assignment.
+    pub buckets: Option<[u8; 32]>,
+    /// Weight and status as the cache gave them.
+    pub weight: (u16, u16),
+}
+
 /// What an I_SEE_YOU says.
 #[derive(Debug)]
 pub struct ISeeYou<'a> {
@@ -236,8 +247,8 @@ pub struct ISeeYou<'a> {
     pub key: (Ipv4Addr, u32),
     /// Routers named by the caches.
     pub routers: &'a [Ipv4Addr],
-    /// Usable caches: address, bitmap of their buckets if assigned, weight and status.
-    pub caches: &'a [(Ipv4Addr, Option<[u8; 32]>, (u16, u16))],
+    /// Usable caches.
+    pub caches: &'a [Listed],
     /// What the router offers, as bit masks.
     pub offer: Capabilities,
     /// The cache whose shutdown is acknowledged.
@@ -257,11 +268,11 @@ pub fn i_see_you(m: &ISeeYou<'_>, password: Option<&[u8]>) -> Vec<u8> {
             w.addr(*r);
         });
         w.u32(m.caches.len() as u32);
-        for (cache, buckets, (weight, status)) in m.caches {
-            let historical = u16::from(buckets.is_none());
-            w.addr(*cache).u16(0).u16(historical);
-            w.0.extend_from_slice(&buckets.unwrap_or([0; 32]));
-            w.u16(*weight).u16(*status);
+        for c in m.caches {
+            let historical = u16::from(c.buckets.is_none());
+            w.addr(c.addr).u16(0).u16(historical);
+            w.0.extend_from_slice(&c.buckets.unwrap_or([0; 32]));
+            w.u16(c.weight.0).u16(c.weight.1);
         }
     });
     w.component(8, |w| {

@@ -8,7 +8,7 @@
 
 use super::assign::{Choice, PacketKey, Table, matches};
 use super::codec::{
-    Capabilities, HereIAm, ISeeYou, MAX_CACHES, RedirectAssign, RouterElement, Service, ServiceKey,
+    Capabilities, HereIAm, ISeeYou, Listed, MAX_CACHES, RedirectAssign, RouterElement, Service, ServiceKey,
     i_see_you, removal_query,
 };
 use serde::Serialize;
@@ -375,7 +375,11 @@ impl Group {
             .caches
             .iter()
             .filter(|c| c.usable())
-            .map(|c| (c.addr, self.table.as_ref().map(|t| t.bitmap(c.addr)), c.weight))
+            .map(|c| Listed {
+                addr: c.addr,
+                buckets: self.table.as_ref().map(|t| t.bitmap(c.addr)),
+                weight: c.weight,
+            })
             .collect();
         let message = ISeeYou {
             service: self.service.unwrap_or(Service([0; 24])),
