@@ -123,7 +123,7 @@ run_all() {
         progress "$n" "$line"
         if [ "$failed" -ge 10 ]; then
             # Something is broken for good: do not spend the time limit of each of the others.
-            result="failed: not tried, ten have failed before" seconds=0 bytes=0 sum=-
+            result="failed: not tried, ten have failed before" seconds=0 bytes=0 sum=- moved=0
             record_transfer "$n" "$mode" "$tool" "$operation" "$size"
         else
             run_transfer "$n" "$mode" "$tool" "$operation" "$size"

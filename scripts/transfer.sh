@@ -29,7 +29,7 @@ lftp_mode() {
 }
 
 # client COMMAND...: in the client's namespace, within the time limit.
-client() { lab_exec client timeout "$limit" "$@" 2>>"$here/client.log"; }
+client() { lab_exec client timeout --foreground -k 2 "$limit" "$@" 2>>"$here/client.log"; }
 
 # with_curl ARGUMENT...
 with_curl() {
@@ -44,9 +44,7 @@ with_lftp() {
 }
 
 # The directory as the server shows it to itself, not through the router.
-listing_at_the_server() {
-    lab_exec server curl -sS "ftp://$LAB_SERVER/pub/t$n/" | tr -d '\r'
-}
+listing_at_the_server() { lab_exec server curl -sS "ftp://$LAB_SERVER/pub/t$n/" >"$here/expected"; }
 
 # run_transfer N MODE TOOL OPERATION SIZE: sets result ("identical" or "failed: reason"), seconds, bytes, sum.
 run_transfer() {
@@ -62,7 +60,7 @@ run_transfer() {
     origin=$LAB_STATE/files/$size
     [ -e "$origin" ] || { mkdir -p "${origin%/*}" && head -c "$bytes" /dev/urandom >"$origin"; }
     half=$((bytes / 2))
-    sum=- result="failed: no result"
+    sum=- moved=0 result="failed: no result"
     prepare "$operation"
     chown -R daemon "$there"
     start=$EPOCHREALTIME
@@ -119,7 +117,9 @@ compare() {
     local expected file
     case $1 in
         list | rename | delete)
-            expected=$(listing_at_the_server | sha256sum | cut -d' ' -f1)
+            listing_at_the_server
+            moved=$(stat -c %s "$here/expected")
+            expected=$(tr -d '\r' <"$here/expected" | sha256sum | cut -d' ' -f1)
             sum=$(tr -d '\r' <"$here/listing" | sha256sum | cut -d' ' -f1)
             [ -s "$here/listing" ] || { result="failed: the listing is empty" && return; }
             case $1 in
@@ -133,6 +133,7 @@ compare() {
         *)
             case $1 in download | resume) file=$here/file ;; *) file=$there/file ;; esac
             [ -e "$file" ] || { result="failed: no file arrived" && return; }
+            case $1 in download | upload) moved=$bytes ;; *) moved=$((bytes - half)) ;; esac
             expected=$(sum_of "$origin")
             sum=$(sum_of "$file")
             ;;
@@ -144,10 +145,11 @@ compare() {
     fi
 }
 
-# Columns: number, mode, tool, operation, size, bytes, start (seconds since 1970), seconds, SHA-256, result.
+# Columns: number, mode, tool, operation, size, bytes of the file, start (seconds since 1970), seconds,
+# SHA-256, bytes on the data connection, result.
 record_transfer() {
-    printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "$5" "$bytes" "${6:-0}" "$seconds" \
-        "$sum" "$result" >>"$LAB_STATE/transfers.tsv"
+    printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "$5" "$bytes" "${6:-0}" \
+        "$seconds" "$sum" "$moved" "$result" >>"$LAB_STATE/transfers.tsv"
 }
 
 table() {
@@ -156,7 +158,7 @@ table() {
         $1 > 0 {
             moved = ($4 == "download" || $4 == "upload") && $6 > 1000000 && $8 > 0
             rate = moved ? sprintf("%.1f", $6 / $8 / 1e6) : ""
-            printf "%3d  %-4s  %-6s  %-10s  %-7s  %7.3f  %6s  %-12.12s  %s\n", $1, $2, $3, $4, $5, $8, rate, $9, $10
+            printf "%3d  %-4s  %-6s  %-10s  %-7s  %7.3f  %6s  %-12.12s  %s\n", $1, $2, $3, $4, $5, $8, rate, $9, $11
         }' "$LAB_STATE/transfers.tsv"
 }
 
