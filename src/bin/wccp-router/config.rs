@@ -74,6 +74,12 @@ pub struct GroupSection {
     /// `gre`, `l2`.
     #[serde(rename = "return")]
     pub packet_return: Option<Vec<Method>>,
+    /// On purpose: answer whoever asks, whatever the digest.
+    #[serde(default)]
+    pub fault_trust_all: bool,
+    /// On purpose: never take an assignment.
+    #[serde(default)]
+    pub fault_assign_nothing: bool,
 }
 
 /// A forwarding or return method.

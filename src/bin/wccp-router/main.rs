@@ -32,7 +32,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tidegate::time::{Duration, Instant};
-use wccp::{GroupConf, Wccp};
+use wccp::{Faults, GroupConf, Wccp};
 
 /// Routes IPv4 between interfaces in userspace and redirects by WCCP version 2.
 #[derive(Debug, Parser)]
@@ -122,6 +122,7 @@ fn groups(config: &config::Config, legs: &[LegConf]) -> Result<Vec<GroupConf>, S
                 redirect_out: indexes(&g.redirect_out)?,
                 interval,
                 router_id,
+                faults: Faults { trust_all: g.fault_trust_all, assign_nothing: g.fault_assign_nothing },
             })
         })
         .collect()

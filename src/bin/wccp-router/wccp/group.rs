@@ -34,6 +34,17 @@ pub struct GroupConf {
     pub interval: Duration,
     /// This router's ID.
     pub router_id: Ipv4Addr,
+    /// Faults, for tests of the other end.
+    pub faults: Faults,
+}
+
+/// What a group of this router does wrong on purpose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Answers messages whatever their digest, and signs the answers with its own password.
+    pub trust_all: bool,
+    /// Never takes an assignment.
+    pub assign_nothing: bool,
 }
 
 /// A datagram to be sent from port 2048 to port 2048.
@@ -266,6 +277,10 @@ impl Group {
             return;
         }
         if *change != self.member_change {
+            self.stats.refused_assign += 1;
+            return;
+        }
+        if self.conf.faults.assign_nothing {
             self.stats.refused_assign += 1;
             return;
         }

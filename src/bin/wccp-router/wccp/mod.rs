@@ -6,7 +6,7 @@ pub mod group;
 
 use assign::PacketKey;
 use codec::{Message, Security, ServiceKey, digest_holds, parse};
-pub use group::{Datagram, Group, GroupConf};
+pub use group::{Datagram, Faults, Group, GroupConf};
 use std::net::Ipv4Addr;
 use tidegate::time::Instant;
 
@@ -73,7 +73,9 @@ impl Wccp {
         };
         if !trusted {
             group.stats.bad_security += 1;
-            return None;
+            if !group.conf.faults.trust_all {
+                return None;
+            }
         }
         let answer = match message {
             Message::HereIAm(m) => group.handle_here_i_am(&m, source, sent_to, now),

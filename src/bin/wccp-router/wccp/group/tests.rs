@@ -18,6 +18,7 @@ fn conf() -> GroupConf {
         redirect_out: vec![],
         interval: T,
         router_id: ROUTER,
+        faults: Faults::default(),
     }
 }
 
@@ -324,6 +325,20 @@ fn security_is_checked_before_anything_changes() {
     assert!(w.handle_datagram(b"junk", CACHE, ROUTER, at(0)).is_none());
     assert_eq!(w.malformed, 1);
     assert!(matches!(parse(&squid_hia()), Ok((Security::Md5(_), _))));
+}
+
+#[test]
+fn faults_do_what_they_say() {
+    let faulty = Faults { trust_all: true, assign_nothing: false };
+    let mut w = Wccp::new(vec![GroupConf { faults: faulty, password: Some(b"other".to_vec()), ..conf() }]);
+    let answer = w.handle_datagram(&squid_hia(), CACHE, ROUTER, at(0)).unwrap();
+    assert_eq!((w.groups()[0].stats.bad_security, answer.bytes[15]), (1, 1), "answered, signed with its own");
+    let faults = Faults { trust_all: false, assign_nothing: true };
+    let mut g = Group::new(GroupConf { faults, ..conf() });
+    let mut p = Peer::new(CACHE);
+    assert!(p.speak(&mut g, at(0)) && p.speak(&mut g, at(1)));
+    g.handle_assign(p.assign(&[CACHE], 1), CACHE);
+    assert!(g.table().is_none() && g.assignment_key().1 == 0);
 }
 
 #[test]
