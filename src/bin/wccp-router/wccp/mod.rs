@@ -3,6 +3,8 @@
 pub mod assign;
 pub mod codec;
 pub mod group;
+#[cfg(test)]
+mod joint;
 
 use assign::PacketKey;
 use codec::{Message, Security, ServiceKey, digest_holds, parse};
