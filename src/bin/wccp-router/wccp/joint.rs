@@ -3,7 +3,7 @@
 use super::assign::PacketKey;
 use super::codec::{Capabilities, GRE, HASH, L2, ServiceKey};
 use super::group::State as Seen;
-use super::{GroupConf, Wccp};
+use super::{Faults, GroupConf, Wccp};
 use std::net::Ipv4Addr;
 use tidegate::time::{Duration, Instant};
 use tidegate::wccp::{Assignment, Client, GroupSettings, Method, Password, Role, Settings, State};
@@ -32,6 +32,7 @@ fn router(password: Option<&[u8]>) -> Wccp {
         redirect_out: vec![],
         interval: T,
         router_id: ROUTER,
+        faults: Faults::default(),
     }])
 }
 
