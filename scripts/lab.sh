@@ -172,7 +172,10 @@ lab_status() {
     return 0
 }
 
+lab_impair() { [ -z "$1" ] || echo "impair = { $1 }"; }
+
 # lab_router [GROUP-TOML]: starts the router; without an argument it redirects nothing.
+# LAB_IMPAIR_CLIENT, _SERVER, _GW: how bad the line into that leg is, as "drop = 0.01, segment = 100, seed = 7".
 # LAB_OVERSIZE=icmp makes it answer what GRE makes too long instead of cutting it.
 lab_router() {
     cat >"$LAB_STATE/router.toml" <<TOML
@@ -180,13 +183,16 @@ oversize = "${LAB_OVERSIZE:-fragment}"
 [[leg]]
 name = "to-client"
 address = "10.0.0.1/24"
+$(lab_impair "${LAB_IMPAIR_CLIENT:-}")
 [[leg]]
 name = "to-server"
 address = "10.1.0.1/24"
+$(lab_impair "${LAB_IMPAIR_SERVER:-}")
 [[leg]]
 name = "to-gw"
 address = "10.9.0.1/24"
 exclude_in = true
+$(lab_impair "${LAB_IMPAIR_GW:-}")
 [wccp]
 here_i_am = "${LAB_HERE_I_AM:-0.5s}"
 router_id = "$LAB_ROUTER"

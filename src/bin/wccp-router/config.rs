@@ -1,5 +1,6 @@
 //! The router's configuration file.
 
+use crate::impair::Impairment;
 use crate::router::Oversize;
 use crate::wccp::codec::{Capabilities, GRE, HASH, L2, ServiceKey};
 use serde::Deserialize;
@@ -34,6 +35,8 @@ pub struct Leg {
     /// Never redirect what enters here.
     #[serde(default)]
     pub exclude_in: bool,
+    /// How bad the line into this leg is.
+    pub impair: Option<Impairment>,
 }
 
 /// What holds for all groups.
@@ -224,7 +227,8 @@ mod tests {
     fn mistakes_are_errors() {
         assert!(section("[[leg]]\nname='a'\naddress='1.2.3.4/8'\nspeed=1\n").is_err());
         for bad in ["10.0.0.1", "10.0.0.1/33", "10.0.0/24", "x/y"] {
-            let leg = Leg { name: "a".into(), address: bad.into(), mtu: None, exclude_in: false };
+            let leg =
+                Leg { name: "a".into(), address: bad.into(), mtu: None, exclude_in: false, impair: None };
             assert!(leg.network().is_err(), "{bad}");
         }
         for bad in ["", "0s", "fast", "-1s", "1h"] {

@@ -3,7 +3,7 @@
 //! The kernel that it runs on has no address on these legs; the router answers ARP and ping itself.
 //!
 //! ```text
-//!  leg → packet → router ─┬─ forward ── arp ── outbox → leg
+//!  leg → impair → router ─┬─ forward ── arp ── outbox → leg
 //!                         ├─ wccp redirect ── gre ── frag
 //!                         └─ for itself: ARP, ping, WCCP messages, returned GRE
 //! ```
@@ -14,6 +14,7 @@ mod arp;
 mod config;
 mod frag;
 mod gre;
+mod impair;
 mod leg;
 mod outbox;
 mod packet;
@@ -22,6 +23,7 @@ mod status;
 mod wccp;
 
 use clap::Parser;
+use impair::Line;
 use leg::Leg;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use outbox::Batch;
@@ -95,7 +97,8 @@ fn run(args: &Args) -> Result<(), String> {
     }
     let wccp = Wccp::new(groups(&config, &confs)?);
     let router = Router::new(confs, wccp, config.oversize.into());
-    turn_until_told(router, legs, args)
+    let lines = config.leg.iter().map(|l| l.impair.map(Line::new)).collect();
+    turn_until_told(router, legs, lines, args)
 }
 
 fn groups(config: &config::Config, legs: &[LegConf]) -> Result<Vec<GroupConf>, String> {
@@ -128,7 +131,12 @@ fn groups(config: &config::Config, legs: &[LegConf]) -> Result<Vec<GroupConf>, S
         .collect()
 }
 
-fn turn_until_told(mut router: Router, mut legs: Vec<Leg>, args: &Args) -> Result<(), String> {
+fn turn_until_told(
+    mut router: Router,
+    mut legs: Vec<Leg>,
+    mut lines: Vec<Option<Line>>,
+    args: &Args,
+) -> Result<(), String> {
     let stop = Arc::new(AtomicBool::new(false));
     let report = Arc::new(AtomicBool::new(false));
     for (signal, flag) in [(SIGTERM, &stop), (SIGINT, &stop), (SIGUSR1, &report)] {
@@ -145,9 +153,16 @@ fn turn_until_told(mut router: Router, mut legs: Vec<Leg>, args: &Args) -> Resul
             let now = clock.now();
             for index in 0..count {
                 let frame = legs[at].frame(index);
-                if !frame.is_empty() {
-                    router.handle_frame(at, frame, now, &mut out);
+                match &mut lines[at] {
+                    _ if frame.is_empty() => {}
+                    Some(line) => line.push(frame, now),
+                    None => router.handle_frame(at, frame, now, &mut out),
                 }
+            }
+            for _ in 0..leg::RX_BATCH {
+                let Some(mut frame) = lines[at].as_mut().and_then(|line| line.due(now)) else { break };
+                router.handle_frame(at, &mut frame, now, &mut out);
+                busy = true;
             }
             send_all(&mut legs, &mut out)?;
         }
@@ -160,7 +175,8 @@ fn turn_until_told(mut router: Router, mut legs: Vec<Leg>, args: &Args) -> Resul
             if let Some(path) = &args.status {
                 let stats: Vec<_> = legs.iter().map(|l| l.stats).collect();
                 let overflow = out.iter().map(|b| b.overflow).sum();
-                let value = status::render(&router, &stats, overflow, now);
+                let lines: Vec<_> = lines.iter().map(|l| l.as_ref().map(|l| l.stats)).collect();
+                let value = status::render(&router, &stats, &lines, overflow, now);
                 status::write(path, &value).map_err(|e| format!("{}: {e}", path.display()))?;
             }
         }
@@ -168,7 +184,9 @@ fn turn_until_told(mut router: Router, mut legs: Vec<Leg>, args: &Args) -> Resul
             return Ok(());
         }
         if !busy {
-            wait(&legs, router.wccp.poll_timeout().since(now));
+            let held = lines.iter().flatten().map(Line::poll_timeout);
+            let due = held.chain([router.wccp.poll_timeout()]).min().unwrap_or(now);
+            wait(&legs, due.since(now));
         }
     }
 }

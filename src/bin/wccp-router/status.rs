@@ -1,5 +1,6 @@
 //! The router's state as a JSON file, for scripts and people.
 
+use crate::impair::ImpairStats;
 use crate::leg::LegStats;
 use crate::router::Router;
 use crate::wccp::Group;
@@ -10,16 +11,24 @@ use std::path::Path;
 use tidegate::time::Instant;
 
 /// The whole state.
-pub fn render(router: &Router, legs: &[LegStats], overflow: u64, now: Instant) -> Value {
+pub fn render(
+    router: &Router,
+    legs: &[LegStats],
+    lines: &[Option<ImpairStats>],
+    overflow: u64,
+    now: Instant,
+) -> Value {
     let legs: Vec<_> = router
         .legs()
         .iter()
         .zip(legs)
-        .map(|(conf, s)| {
+        .zip(lines)
+        .map(|((conf, s), line)| {
             json!({
                 "name": conf.name, "address": conf.address.to_string(), "mtu": conf.mtu,
                 "rx_frames": s.rx_frames, "rx_bytes": s.rx_bytes, "rx_oversize": s.rx_oversize,
                 "tx_frames": s.tx_frames, "tx_bytes": s.tx_bytes, "tx_lost": s.tx_lost,
+                "impaired": line,
             })
         })
         .collect();
