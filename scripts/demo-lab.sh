@@ -71,7 +71,7 @@ give_up() {
 start_gateway() {
     lab_gateway_config "$driver" >"$LAB_STATE/tidegate.toml"
     lab_spawn tidegate gw "$LAB_TIDEGATE_BIN" run --config "$LAB_STATE/tidegate.toml"
-    if lab_wait 15 lab_assigned; then
+    if lab_joined 15; then
         say "WCCP: the router has $LAB_GATEWAY usable in group 61, all 256 buckets assigned"
         return 0
     fi

@@ -194,7 +194,7 @@ address = "10.9.0.1/24"
 exclude_in = true
 $(lab_impair "${LAB_IMPAIR_GW:-}")
 [wccp]
-here_i_am = "${LAB_HERE_I_AM:-0.5s}"
+here_i_am = "${LAB_HERE_I_AM:-500ms}"
 router_id = "$LAB_ROUTER"
 ${1:-}
 TOML
@@ -248,7 +248,7 @@ password_file = "$LAB_STATE/gateway.key"
 forward = ["gre"]
 return = ["gre"]
 assignment = ["hash"]
-here_i_am = "${LAB_HERE_I_AM:-0.5s}"
+here_i_am = "${LAB_HERE_I_AM:-500ms}"
 [[wccp.group]]
 id = 61
 role = "forward"
@@ -270,6 +270,12 @@ lab_assigned() {
     lab_refresh || return 1
     [ "$(lab_get /groups/0/caches/0/state)" = usable ] && [ "$(lab_get /groups/0/caches/0/buckets)" = 256 ]
 }
+
+# lab_joined SECONDS: waits until the gateway is assigned; fails early when it has ended.
+lab_joined() {
+    lab_wait "$1" lab_assigned_or_ended && lab_alive tidegate
+}
+lab_assigned_or_ended() { ! lab_alive tidegate || lab_assigned; }
 
 # lab_get POINTER: one value of the router's state, made fresh by a signal.
 lab_get() { "$LAB_ROUTER_BIN" --status "$LAB_STATE/router.json" --get "$1" 2>/dev/null; }

@@ -28,12 +28,15 @@ lab_exec gw ip link set dev gw0 mtu 1500
 lab_exec gw ip addr add "$LAB_GATEWAY/24" dev gw0
 check "the kernel has our address" run "ip address delete"
 lab_exec gw ip addr del "$LAB_GATEWAY/24" dev gw0
+# A copy that the other user may read, with a password that is his.
+cp "$LAB_STATE/gateway.key" "$LAB_STATE/nobody.key" && chown nobody "$LAB_STATE/nobody.key"
+sed 's/gateway\.key/nobody.key/' "$LAB_STATE/good.toml" >"$LAB_STATE/nobody.toml"
 check "missing capability" refused "CAP_" setpriv --reuid nobody --regid nogroup --clear-groups \
-    --bounding-set=-all --inh-caps=-all "$LAB_TIDEGATE_BIN" run --config "$LAB_STATE/good.toml"
+    --bounding-set=-all --inh-caps=-all "$LAB_TIDEGATE_BIN" run --config "$LAB_STATE/nobody.toml"
 
 cat >"$LAB_STATE/pass.c" <<'C'
 __attribute__((section("xdp"), used)) int pass(void *ctx) { return 2; }
-char license[] __attribute__((section("license"), used)) = "GPL";
+char _license[] __attribute__((section("license"), used)) = "GPL";
 C
 clang -O2 -g -target bpf -c "$LAB_STATE/pass.c" -o "$LAB_STATE/pass.o" &&
     lab_exec gw ip link set dev gw0 xdp obj "$LAB_STATE/pass.o" sec xdp

@@ -60,7 +60,7 @@ t_gateway() {
     lab_gateway_config "${2:-af_xdp}" "${1:-}" >"$LAB_STATE/tidegate.toml"
     rm -f "$LAB_STATE/events.jsonl"
     lab_spawn tidegate gw "$LAB_TIDEGATE_BIN" run --config "$LAB_STATE/tidegate.toml"
-    lab_wait "${T_JOIN:-15}" lab_assigned && return
+    lab_joined "${T_JOIN:-15}" && return
     say "the gateway is not assigned:"
     tail -n 5 "$LAB_STATE/tidegate.log"
     return 1
