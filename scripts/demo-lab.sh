@@ -175,6 +175,7 @@ else
 fi
 if [ -n "$keep" ]; then
     keep=$(mkdir -p "$keep" && cd "$keep" && pwd)
+    rm -f "$keep"/{small,big}-*.pcapng "$keep"/captures.tsv
     captures_start "$keep" small || give_up "no captures"
 fi
 run_all
