@@ -1,0 +1,120 @@
+# Sourced by the other scripts: where things are, how to say things, what must be installed.
+# shellcheck shell=bash
+
+TG_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+TG_TARGET=${CARGO_TARGET_DIR:-$TG_ROOT/target}
+# Unpacked servers live here; what one lab needs while it is up is under state-NAME in it.
+TG_LAB_DIR=${TG_LAB_DIR:-$TG_ROOT/target/lab}
+export DEBIAN_FRONTEND=noninteractive
+
+say() { printf '%s\n' "$*"; }
+warn() { printf '%s\n' "$*" >&2; }
+die() { warn "${0##*/}: $*"; exit 1; }
+
+# as_root COMMAND...: directly, or through sudo.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -E env "PATH=$PATH" "$@"; fi
+}
+
+# The Debian package that has COMMAND.
+package_of() {
+    case $1 in
+        dumpcap | tshark | capinfos | mergecap) echo tshark ;;
+        ip) echo iproute2 ;;
+        nft) echo nftables ;;
+        ps | sysctl) echo procps ;;
+        cc) echo gcc ;;
+        mount) echo mount ;;
+        *) echo "$1" ;;
+    esac
+}
+
+apt_updated=no
+apt_update_once() {
+    [ "$apt_updated" = yes ] && return
+    as_root apt-get -qq update || warn "apt-get update failed; going on with the lists that are there"
+    apt_updated=yes
+}
+
+# need_commands COMMAND...: installs the packages of those that are missing, and lists them.
+need_commands() {
+    local missing=() c
+    for c in "$@"; do
+        command -v "$c" >/dev/null || [ -x "/usr/sbin/$c" ] || [ -x "/sbin/$c" ] || missing+=("$(package_of "$c")")
+    done
+    [ ${#missing[@]} = 0 ] && return
+    mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+    say "installing: ${missing[*]}"
+    command -v apt-get >/dev/null || die "please install: ${missing[*]} (this is no Debian, apt-get is missing)"
+    apt_update_once
+    as_root apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null ||
+        die "apt-get could not install: ${missing[*]}"
+}
+
+# need_rust: cargo, from the path or the usual place.
+need_rust() {
+    command -v cargo >/dev/null && return
+    [ -x "$HOME/.cargo/bin/cargo" ] && PATH=$HOME/.cargo/bin:$PATH && return
+    die "cargo is missing: install Rust (https://rustup.rs), then run this again"
+}
+
+# unpack PACKAGE...: puts a Debian package's files under $TG_LAB_DIR/root without installing it, so that
+# no service starts and nothing on the host changes.
+unpack() {
+    local package
+    mkdir -p "$TG_LAB_DIR/root" "$TG_LAB_DIR/debs"
+    for package in "$@"; do
+        [ -e "$TG_LAB_DIR/debs/$package.done" ] && continue
+        say "unpacking $package under ${TG_LAB_DIR#"$TG_ROOT"/}"
+        rm -f "$TG_LAB_DIR/debs/$package"_*.deb
+        # apt's own sandbox user may not be able to write there; its warning about that is of no use.
+        (cd "$TG_LAB_DIR/debs" && apt-get -qq download "$package" 2>/dev/null) || {
+            apt_update_once
+            (cd "$TG_LAB_DIR/debs" && apt-get -qq download "$package" 2>/dev/null)
+        } || die "cannot download the package $package"
+        dpkg -x "$TG_LAB_DIR/debs/$package"_*.deb "$TG_LAB_DIR/root" || die "cannot unpack $package"
+        touch "$TG_LAB_DIR/debs/$package.done"
+    done
+}
+
+# Where the unpacked programs find the unpacked libraries.
+unpacked_libraries() {
+    local arch
+    arch=$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || gcc -dumpmachine 2>/dev/null || echo x86_64-linux-gnu)
+    echo "$TG_LAB_DIR/root/usr/lib/$arch:$TG_LAB_DIR/root/lib/$arch"
+}
+
+# unpack_program PROGRAM-PATH PACKAGE...: unpacks, then the packages of the libraries that are missing.
+unpack_program() {
+    local program=$TG_LAB_DIR/root/$1 soname round
+    shift
+    unpack "$@"
+    for round in 1 2 3; do
+        local missing=()
+        while read -r soname _; do
+            case $soname in
+                libwrap.so.0) missing+=(libwrap0) ;;
+                libnsl.so.2) missing+=(libnsl2) ;;
+                libtirpc.so.3) missing+=(libtirpc3 libtirpc-common) ;;
+                libecap.so.3) missing+=(libecap3) ;;
+                libnetfilter_conntrack.so.3) missing+=(libnetfilter-conntrack3) ;;
+                libnfnetlink.so.0) missing+=(libnfnetlink0) ;;
+                libmnl.so.0) missing+=(libmnl0) ;;
+                libltdl.so.7) missing+=(libltdl7) ;;
+                libtdb.so.1) missing+=(libtdb1) ;;
+                libpam.so.0) missing+=(libpam0g) ;;
+                libcap.so.2) missing+=(libcap2) ;;
+                libssl.so.3) missing+=(libssl3) ;;
+                libaudit.so.1) missing+=(libaudit1) ;;
+                libcap-ng.so.0) missing+=(libcap-ng0) ;;
+                libldap-2.5.so.0 | liblber-2.5.so.0) missing+=(libldap-2.5-0) ;;
+                libsasl2.so.2) missing+=(libsasl2-2 libsasl2-modules-db) ;;
+                libgssapi_krb5.so.2) missing+=(libgssapi-krb5-2) ;;
+                *) die "$program needs $soname, which is not here and in no package that this script knows" ;;
+            esac
+        done < <(LD_LIBRARY_PATH=$(unpacked_libraries) ldd "$program" | grep 'not found')
+        [ ${#missing[@]} = 0 ] && return
+        unpack "${missing[@]}"
+        [ "$round" = 3 ] && die "$program still misses libraries"
+    done
+}

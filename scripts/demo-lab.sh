@@ -1,0 +1,181 @@
+#!/usr/bin/env bash
+# The part of demo.sh that needs root: the lab, the transfers, the table. Options as demo.sh's.
+set -u
+
+# shellcheck source=scripts/lab.sh
+source "$(dirname "$0")/lab.sh"
+# shellcheck source=scripts/transfer.sh
+source "$(dirname "$0")/transfer.sh"
+
+keep=
+only=.
+driver=af_xdp
+direct=no
+wrong_password=no
+while [ $# -gt 0 ]; do
+    case $1 in
+        --keep) keep=$2 && shift ;;
+        --only) only=$2 && shift ;;
+        --driver) driver=$2 && shift ;;
+        --deployment) shift ;;
+        --direct) direct=yes ;;
+        --wrong-password) wrong_password=yes ;;
+    esac
+    shift
+done
+
+# Files that clients send and get, one of each size.
+make_files() {
+    mkdir -p "$LAB_STATE/files"
+    local size
+    for size in $(printf '%s\n' "${transfers[@]}" | awk '{print $4}' | sort -u); do
+        head -c "$(size_in_bytes "$size")" /dev/urandom >"$LAB_STATE/files/$size"
+    done
+}
+
+keep_results() {
+    [ -n "$keep" ] || return 0
+    mkdir -p "$keep"
+    local file
+    for file in events.jsonl router.json router.toml tidegate.toml router.log tidegate.log vsftpd.log \
+        vsftpd-transfers.log transfers.tsv; do
+        [ -e "$LAB_STATE/$file" ] && cp "$LAB_STATE/$file" "$keep/"
+    done
+    chown -R "${TG_OWNER:-0:0}" "$keep"
+}
+
+finish() {
+    local status=$?
+    trap - EXIT INT TERM HUP
+    [ -t 1 ] && printf '\r\033[K'
+    captures_stop
+    keep_results
+    lab_down
+    rm -rf "$LAB_STATE"
+    chown "${TG_OWNER:-0:0}" "$TG_LAB_DIR" 2>/dev/null
+    exit "$status"
+}
+
+interrupted() {
+    warn "demo.sh: interrupted; taking the lab down"
+    exit 130
+}
+
+# Fails the demo before any transfer is made, with the same last line.
+give_up() {
+    warn "demo.sh: $1"
+    say "demo: 0 transfers, 0 identical, 1 failed"
+    exit 1
+}
+
+start_gateway() {
+    lab_gateway_config "$driver" >"$LAB_STATE/tidegate.toml"
+    lab_spawn tidegate gw "$LAB_TIDEGATE_BIN" run --config "$LAB_STATE/tidegate.toml"
+    if lab_joined 15; then
+        say "WCCP: the router has $LAB_GATEWAY usable in group 61, all 256 buckets assigned"
+        return 0
+    fi
+    lab_refresh
+    if ! lab_alive tidegate; then
+        warn "tidegate ended:"
+        tail -n 5 "$LAB_STATE/tidegate.log" >&2
+    elif [ "$(lab_get /groups/0/counters/bad_security)" != 0 ]; then
+        warn "the router refuses the gateway's messages: WCCP passwords differ ($(lab_get /groups/0/counters/bad_security) messages)"
+    else
+        warn "the router has not assigned anything to the gateway: $(lab_get /groups/0/caches | tr -d ' \n')"
+        tail -n 5 "$LAB_STATE/tidegate.log" >&2
+    fi
+    return 1
+}
+
+# One transfer, and the router's word for where it went.
+probe() {
+    local before after
+    before=$(lab_get /groups/0/counters/redirected)
+    run_transfer 0 EPSV curl download 0
+    lab_refresh
+    after=$(lab_get /groups/0/counters/redirected)
+    say "probe: one download, $((after - before)) packets redirected"
+    [ "$after" -gt "$before" ]
+}
+
+progress() {
+    if [ -t 1 ]; then
+        printf '\r\033[K[%d/%d] %s' "$1" "${#transfers[@]}" "$2"
+    elif [ $((($1 - 1) % 10)) = 0 ] || [ "$1" = "${#transfers[@]}" ]; then
+        say "[$1/${#transfers[@]}] $2"
+    fi
+}
+
+run_all() {
+    local n=0 mode tool operation size set=small wanted line
+    local identical=0 failed=0
+    for line in "${transfers[@]}"; do
+        read -r mode tool operation size <<<"$line"
+        n=$((n + 1))
+        wanted=small
+        [ "$size" = 256MiB ] && wanted=big
+        if [ -n "$keep" ] && [ "$wanted" != "$set" ]; then
+            captures_stop
+            captures_start "$keep" "$wanted" || return 1
+            set=$wanted
+        fi
+        progress "$n" "$line"
+        if [ "$failed" -ge 10 ]; then
+            # Something is broken for good: do not spend the time limit of each of the others.
+            result="failed: not tried, ten have failed before" seconds=0 bytes=0 sum=- moved=0
+            record_transfer "$n" "$mode" "$tool" "$operation" "$size"
+        else
+            run_transfer "$n" "$mode" "$tool" "$operation" "$size"
+        fi
+        if [ "$result" = identical ]; then identical=$((identical + 1)); else failed=$((failed + 1)); fi
+    done
+    [ -t 1 ] && printf '\r\033[K'
+    table
+    [ "$direct" = yes ] || verdict_of_the_router
+    captures_stop || failed=$((failed + 1))
+    say "demo: $n transfers, $identical identical, $failed failed"
+    [ "$failed" = 0 ] && [ "$n" -gt 0 ] && [ "$identical" = "$n" ]
+}
+
+# What must be so when all transfers went through the gateway; a failure more if it is not.
+verdict_of_the_router() {
+    lab_refresh
+    local redirected unassigned returned
+    redirected=$(lab_get /groups/0/counters/redirected)
+    unassigned=$(lab_get /groups/0/counters/unassigned)
+    returned=$(lab_get /groups/0/counters/returned)
+    say "router: $redirected packets redirected, $returned returned, $unassigned matched without a cache"
+    if [ "$unassigned" != 0 ]; then
+        warn "demo.sh: packets of the group went past the gateway"
+        failed=$((failed + 1))
+    fi
+}
+
+lab_lock || give_up "another lab named $TG_LAB is in use (TG_LAB=other gives this one another name)"
+trap finish EXIT
+trap interrupted INT TERM HUP
+mapfile -t transfers < <(grep -v '^#' "$TG_ROOT/scripts/transfers.txt" | grep -E -- "$only")
+[ ${#transfers[@]} -gt 0 ] || give_up "no transfer in scripts/transfers.txt matches \"$only\""
+
+say "making the lab ($TG_LAB-client, -router, -server, -gw)"
+lab_up || give_up "the lab cannot be made here"
+lab_keys "$wrong_password"
+make_files
+lab_vsftpd || give_up "no FTP server"
+if [ "$direct" = yes ]; then
+    lab_router || give_up "no router"
+    say "no redirection: the router forwards directly"
+else
+    lab_router "$(lab_group)" || give_up "no router"
+    start_gateway || joined=no
+    probe || give_up "nothing was redirected: the transfer went directly from client to server"
+    [ "$result" = identical ] || give_up "the first transfer failed: $result"
+    [ "${joined:-yes}" = yes ] || give_up "the gateway is not in the service group"
+fi
+if [ -n "$keep" ]; then
+    keep=$(mkdir -p "$keep" && cd "$keep" && pwd)
+    rm -f "$keep"/{small,big}-*.pcapng "$keep"/captures.tsv
+    captures_start "$keep" small || give_up "no captures"
+fi
+run_all

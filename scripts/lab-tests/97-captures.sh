@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The demo's transfers up to 1 MiB, captured on every leg, against the same without the gateway.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+# shellcheck source=scripts/common.sh
+source scripts/common.sh
+need_commands python3 tshark
+kept=$(mktemp -d "$TG_LAB_DIR/kept.XXXXXX")
+trap 'rm -rf "$kept"' EXIT
+for run in through direct; do
+    option=
+    [ "$run" = direct ] && option=--direct
+    if ! bash scripts/demo-lab.sh $option --only '(0|1|1MiB)$' --keep "$kept/$run" >"$kept/$run.log" 2>&1; then
+        tail -n 20 "$kept/$run.log"
+        echo "0 passed, 1 failed"
+        exit 1
+    fi
+done
+python3 scripts/check-captures.py "$kept/through" "$kept/direct"

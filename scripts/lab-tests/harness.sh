@@ -1,0 +1,109 @@
+# Sourced by the lab's tests: a lab of their own, the server, the router, the gateway; checks that are counted.
+# shellcheck shell=bash
+
+TG_LAB=${TG_LAB:-tg}-test
+# shellcheck source=scripts/lab.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../lab.sh"
+# shellcheck source=scripts/transfer.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../transfer.sh"
+
+T_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+t_passed=0 t_failed=0
+
+[ "$(id -u)" = 0 ] || exec sudo -E env "PATH=$PATH" "$0" "$@"
+
+t_finish() {
+    local status=$?
+    trap - EXIT INT TERM
+    [ "$status" -gt 1 ] && t_failed=$((t_failed + 1))
+    lab_down
+    rm -rf "$LAB_STATE"
+    say "$t_passed passed, $t_failed failed"
+    [ "$t_failed" = 0 ] && [ "$t_passed" -gt 0 ]
+    exit
+}
+
+# t_begin [VSFTPD-KEY=VALUE...]: the lab with its server.
+t_begin() {
+    need_commands ip ethtool sysctl curl lftp dumpcap tshark python3 ss
+    lab_lock || die "this lab is in use"
+    trap t_finish EXIT
+    trap 'exit 130' INT TERM
+    lab_up || die "the lab cannot be made here"
+    lab_keys
+    lab_vsftpd "$@" || die "no FTP server"
+}
+
+# check WHAT COMMAND...: counts and prints one check.
+check() {
+    local what=$1
+    shift
+    if "$@"; then
+        say "ok: $what"
+        t_passed=$((t_passed + 1))
+    else
+        say "FAILED: $what"
+        t_failed=$((t_failed + 1))
+        return 1
+    fi
+}
+
+# t_router [KEY = VALUE...]: the router with the group 61, and these lines in it.
+t_router() {
+    lab_stop router
+    lab_router "$(lab_group "$@")" || die "no router"
+}
+
+# t_gateway [SERVICE-TOML [DRIVER]]: tidegate, until it is assigned.
+t_gateway() {
+    lab_stop tidegate
+    lab_gateway_config "${2:-af_xdp}" "${1:-}" >"$LAB_STATE/tidegate.toml"
+    rm -f "$LAB_STATE/events.jsonl"
+    lab_spawn tidegate gw "$LAB_TIDEGATE_BIN" run --config "$LAB_STATE/tidegate.toml"
+    lab_joined "${T_JOIN:-15}" && return
+    say "the gateway is not assigned:"
+    tail -n 5 "$LAB_STATE/tidegate.log"
+    return 1
+}
+
+# seen POINTER VALUE, more_than POINTER N: what the router's state says, made fresh.
+seen() { lab_refresh && [ "$(lab_get "$1")" = "$2" ]; }
+more_than() { lab_refresh && [ "$(lab_get "$1")" -gt "$2" ]; }
+
+# event PATTERN: whether the gateway has written an event that matches.
+event() { grep -qE -- "$1" "$LAB_STATE/events.jsonl" 2>/dev/null; }
+
+# transfer MODE TOOL OPERATION SIZE: one checked transfer.
+t_number=0
+transfer() {
+    t_number=$((t_number + 1))
+    run_transfer "$t_number" "$@"
+    [ "$result" = identical ] || say "  $*: $result"
+    [ "$result" = identical ]
+}
+
+# script: a Python script on standard input, run by the client, with the FTP class of ftp.py.
+script() {
+    lab_exec client env "PYTHONPATH=$T_DIR" PYTHONDONTWRITEBYTECODE=1 "SERVER=$LAB_SERVER" \
+        "CLIENT=$LAB_CLIENT" "GATEWAY=$LAB_GATEWAY" "STATE=$LAB_STATE" timeout 90 python3 - "$@"
+}
+
+# t_capture LEG, t_captured FILTER [FIELD...]: frames on the router's leg, and what tshark makes of them.
+t_capture() {
+    captures_running=()
+    mkdir -p "$LAB_STATE/captures"
+    captures_dir=$LAB_STATE/captures captures_set=small
+    t_leg=$1
+    lab_spawn "capture-$1" router dumpcap -q -i "to-$1" -B 64 -w "$captures_dir/$1.pcapng"
+    lab_wait 5 grep -q '^File:' "$LAB_STATE/capture-$1.log"
+}
+t_capture_stop() {
+    sleep 0.5
+    lab_stop "capture-$t_leg" INT
+}
+t_captured() {
+    local filter=$1 field fields=()
+    shift
+    for field in "$@"; do fields+=(-e "$field"); done
+    tshark -n -r "$captures_dir/$t_leg.pcapng" -Y "$filter" -T fields "${fields[@]}" 2>/dev/null
+}

@@ -1,0 +1,354 @@
+#!/usr/bin/env bash
+# The lab: client, router, server and gateway as network namespaces, joined by veth pairs.
+#
+#      client 10.0.0.10 ── 10.0.0.1 router 10.1.0.1 ── 10.1.0.10 server
+#                                10.9.0.1
+#                                   │
+#                                gateway 10.9.0.2 (never the kernel's address)
+#
+#   scripts/lab.sh up | down | status
+#   scripts/lab.sh exec client|router|server|gw COMMAND...
+#
+# Other scripts source this file and use the lab_* functions. TG_LAB names the lab (default tg): two labs
+# with different names do not meet. Nothing is ever done to an interface of the host.
+# shellcheck shell=bash
+
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+TG_LAB=${TG_LAB:-tg}
+LAB_STATE=$TG_LAB_DIR/state-$TG_LAB
+LAB_SPACES=(client router server gw)
+LAB_CLIENT=10.0.0.10
+LAB_SERVER=10.1.0.10
+LAB_GATEWAY=10.9.0.2
+LAB_ROUTER=10.9.0.1
+# More client addresses, on the same interface: one group's hash spreads over caches by these.
+LAB_MORE_CLIENTS=(10.0.0.11 10.0.0.12 10.0.0.13)
+
+lab_ns() { echo "$TG_LAB-$1"; }
+
+# lab_exec SPACE COMMAND...: runs COMMAND there.
+lab_exec() {
+    local space=$1
+    shift
+    ip netns exec "$(lab_ns "$space")" "$@"
+}
+
+# A process's start time tells it from a later one with the same number.
+lab_start_time() { sed -n 's/.*) //p' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+
+lab_record() { echo "$2 $(lab_start_time "$2")" >"$LAB_STATE/pid.$1"; }
+
+lab_alive() {
+    local pid start
+    read -r pid start 2>/dev/null <"$LAB_STATE/pid.$1" || return 1
+    [ -n "$start" ] && [ "$(lab_start_time "$pid")" = "$start" ]
+}
+
+# lab_spawn NAME SPACE COMMAND...: in the background, output to NAME.log; lab_stop NAME ends it.
+lab_spawn() {
+    local name=$1 space=$2
+    shift 2
+    ip netns exec "$(lab_ns "$space")" setsid "$@" >"$LAB_STATE/$name.log" 2>&1 </dev/null 9>&- &
+    lab_record "$name" $!
+    disown $!
+}
+
+lab_pid() { cut -d' ' -f1 "$LAB_STATE/pid.$1"; }
+
+# lab_stop NAME [SIGNAL]: TERM (or SIGNAL), then KILL after three seconds.
+lab_stop() {
+    local name=$1 signal=${2:-TERM} pid i
+    if lab_alive "$name"; then
+        pid=$(lab_pid "$name")
+        kill -s "$signal" "$pid" 2>/dev/null
+        for ((i = 0; i < 60; i++)); do
+            lab_alive "$name" || break
+            sleep 0.05
+        done
+        lab_alive "$name" && kill -s KILL "$pid" 2>/dev/null
+    fi
+    rm -f "$LAB_STATE/pid.$name"
+}
+
+# lab_wait SECONDS COMMAND...: until COMMAND succeeds; fails when the time is up.
+lab_wait() {
+    local until=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -ge "$until" ] && return 1
+        sleep 0.1
+    done
+}
+
+lab_cpu=1
+# lab_link SPACE-A NAME-A SPACE-B NAME-B: a veth pair, born inside the two namespaces.
+lab_link() {
+    local space dev
+    ip link add dev "$2" netns "$(lab_ns "$1")" type veth peer name "$4" netns "$(lab_ns "$3")"
+    for space in "$1:$2" "$3:$4"; do
+        dev=${space#*:}
+        space=${space%:*}
+        # Offloads would show the tests frames that no wire carries: longer than the MTU, without checksum.
+        # The first word changes what the last one depends on, so that one call for all fails in part.
+        local offload
+        for offload in tso gso tx rx txvlan rxvlan gro; do
+            lab_exec "$space" ethtool -K "$dev" "$offload" off >/dev/null 2>&1 ||
+                warn "$dev: offload $offload cannot be turned off"
+        done
+        # Frames that two processors send into a veth pair overtake each other. With one processor to take
+        # them all, order is kept, and what the tests count as out of order was made so by somebody.
+        lab_exec "$space" sh -c "echo $lab_cpu >/sys/class/net/$dev/queues/rx-0/rps_cpus" 2>/dev/null ||
+            warn "$dev: receive steering cannot be set; frames may overtake each other"
+        [ "$(nproc)" = 1 ] || lab_cpu=$((3 - lab_cpu))
+        lab_exec "$space" ip link set dev "$dev" mtu 1500 up
+    done
+}
+
+# lab_lock: takes the lab for this process; fails if another live one has it.
+lab_lock() {
+    mkdir -p "$TG_LAB_DIR"
+    exec 9>"$TG_LAB_DIR/$TG_LAB.lock"
+    flock -n 9
+}
+
+lab_up() {
+    lab_down
+    mkdir -p "$LAB_STATE"
+    local space n addr
+    for space in "${LAB_SPACES[@]}"; do
+        n=$(lab_ns "$space")
+        ip netns add "$n" || return 1
+        # No neighbour discovery between the frames that the tests count, and no address of the kernel's
+        # on the router and the gateway.
+        lab_exec "$space" sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 \
+            net.ipv4.ip_forward=0 2>/dev/null
+        # Less in flight than the kernel holds for one device (1000 packets), or it drops.
+        lab_exec "$space" sysctl -qw net.ipv4.tcp_rmem='4096 131072 524288' net.ipv4.tcp_wmem='4096 65536 524288'
+        lab_exec "$space" ip link set dev lo up
+    done
+    lab_link client c0 router to-client || return 1
+    lab_link server s0 router to-server || return 1
+    lab_link gw gw0 router to-gw || return 1
+    lab_exec client ip addr add "$LAB_CLIENT/24" dev c0
+    for addr in "${LAB_MORE_CLIENTS[@]}"; do lab_exec client ip addr add "$addr/24" dev c0; done
+    lab_exec client ip route add default via 10.0.0.1 src "$LAB_CLIENT"
+    lab_exec server ip addr add "$LAB_SERVER/24" dev s0
+    lab_exec server ip route add default via 10.1.0.1
+}
+
+# Ends everything that a lab of this name left, also one whose script was killed.
+lab_down() {
+    local file name space pid
+    for file in "$LAB_STATE"/pid.*; do
+        [ -e "$file" ] || continue
+        name=${file##*/pid.}
+        lab_stop "$name"
+    done
+    for space in "${LAB_SPACES[@]}"; do
+        ip netns pids "$(lab_ns "$space")" >/dev/null 2>&1 || continue
+        # What runs inside was started by this lab; each by its own number.
+        for pid in $(ip netns pids "$(lab_ns "$space")"); do kill -s KILL "$pid" 2>/dev/null; done
+        ip netns del "$(lab_ns "$space")" 2>/dev/null
+    done
+    return 0
+}
+
+lab_status() {
+    local space file name
+    for space in "${LAB_SPACES[@]}"; do
+        if [ -e "/run/netns/$(lab_ns "$space")" ]; then
+            say "$(lab_ns "$space"): $(lab_exec "$space" ip -br addr show | awk '$1 != "lo" {print $1, $2, $3}' | paste -sd, -)"
+        else
+            say "$(lab_ns "$space"): down"
+        fi
+    done
+    for file in "$LAB_STATE"/pid.*; do
+        [ -e "$file" ] || continue
+        name=${file##*/pid.}
+        lab_alive "$name" && say "$name: running, process $(lab_pid "$name")"
+    done
+    return 0
+}
+
+lab_impair() { [ -z "$1" ] || echo "impair = { $1 }"; }
+
+# lab_router [GROUP-TOML]: starts the router; without an argument it redirects nothing.
+# LAB_IMPAIR_CLIENT, _SERVER, _GW: how bad the line into that leg is, as "drop = 0.01, segment = 100, seed = 7".
+# LAB_OVERSIZE=icmp makes it answer what GRE makes too long instead of cutting it.
+lab_router() {
+    cat >"$LAB_STATE/router.toml" <<TOML
+oversize = "${LAB_OVERSIZE:-fragment}"
+[[leg]]
+name = "to-client"
+address = "10.0.0.1/24"
+$(lab_impair "${LAB_IMPAIR_CLIENT:-}")
+[[leg]]
+name = "to-server"
+address = "10.1.0.1/24"
+$(lab_impair "${LAB_IMPAIR_SERVER:-}")
+[[leg]]
+name = "to-gw"
+address = "10.9.0.1/24"
+exclude_in = true
+$(lab_impair "${LAB_IMPAIR_GW:-}")
+[wccp]
+here_i_am = "${LAB_HERE_I_AM:-500ms}"
+router_id = "$LAB_ROUTER"
+${1:-}
+TOML
+    rm -f "$LAB_STATE/router.json"
+    lab_spawn router router "$LAB_ROUTER_BIN" --config "$LAB_STATE/router.toml" --status "$LAB_STATE/router.json"
+    lab_wait 5 test -s "$LAB_STATE/router.json" || {
+        warn "the router did not start:"
+        cat "$LAB_STATE/router.log" >&2
+        return 1
+    }
+}
+LAB_ROUTER_BIN=${LAB_ROUTER_BIN:-$TG_TARGET/release/wccp-router}
+LAB_TIDEGATE_BIN=${LAB_TIDEGATE_BIN:-$TG_TARGET/release/tidegate}
+
+# lab_group [KEY = VALUE...]: the TOML of the demo's forward group.
+lab_group() {
+    cat <<TOML
+[[wccp.group]]
+id = 61
+redirect_in = ["to-client"]
+password_file = "$LAB_STATE/router.key"
+forward = ["gre"]
+return = ["gre"]
+$(printf '%s\n' "$@")
+TOML
+}
+
+# lab_keys [yes]: the WCCP password files of both ends; with yes they differ.
+lab_keys() {
+    local key
+    key=$(od -An -N4 -tx4 /dev/urandom | tr -d ' \n' | cut -c1-7)
+    (umask 077 && echo "$key" >"$LAB_STATE/router.key" && echo "$key" >"$LAB_STATE/gateway.key")
+    if [ "${1:-no}" = yes ]; then echo wrong01 >"$LAB_STATE/router.key"; fi
+}
+
+# lab_gateway_config [DRIVER [SERVICE-TOML]]: tidegate's configuration, to standard output.
+lab_gateway_config() {
+    cat <<TOML
+version = 1
+[deployment]
+kind = "wccp"
+[[interface]]
+name = "gw0"
+driver = "${1:-af_xdp}"
+mode = "dedicated"
+address = ["$LAB_GATEWAY/24"]
+next_hop = "$LAB_ROUTER"
+[wccp]
+routers = ["$LAB_ROUTER"]
+password_file = "$LAB_STATE/gateway.key"
+forward = ["gre"]
+return = ["gre"]
+assignment = ["hash"]
+here_i_am = "${LAB_HERE_I_AM:-500ms}"
+[[wccp.group]]
+id = 61
+role = "forward"
+ports = [${LAB_PORTS:-21, 20, 2020, 2021, 2022, 2023, 2024, 2025}]
+[[service]]
+name = "ftp"
+ports = [21]
+handling = "proxy"
+upstream_source = "own"
+active_source_port = 20
+${2:-data_ports = [2020, 2021, 2022, 2023, 2024, 2025]}
+[events]
+path = "$LAB_STATE/events.jsonl"
+TOML
+}
+
+# lab_assigned: whether the gateway is usable in the first group and has all its buckets.
+lab_assigned() {
+    lab_refresh || return 1
+    [ "$(lab_get /groups/0/caches/0/state)" = usable ] && [ "$(lab_get /groups/0/caches/0/buckets)" = 256 ]
+}
+
+# lab_joined SECONDS: waits until the gateway is assigned; fails early when it has ended.
+lab_joined() {
+    lab_wait "$1" lab_assigned_or_ended && lab_alive tidegate
+}
+lab_assigned_or_ended() { ! lab_alive tidegate || lab_assigned; }
+
+# lab_get POINTER: one value of the router's state, made fresh by a signal.
+lab_get() { "$LAB_ROUTER_BIN" --status "$LAB_STATE/router.json" --get "$1" 2>/dev/null; }
+
+# lab_refresh: has the router write its state now.
+lab_refresh() {
+    local before
+    before=$(lab_get /uptime_ms)
+    kill -s USR1 "$(lab_pid router)" 2>/dev/null || return 1
+    lab_wait 3 lab_fresher "${before:-0}"
+}
+lab_fresher() { [ "$(lab_get /uptime_ms)" != "$1" ]; }
+
+# lab_vsftpd [KEY=VALUE...]: starts the FTP server; ftproot/pub may be written by clients.
+lab_vsftpd() {
+    local root=$LAB_STATE/ftproot
+    unpack_program usr/sbin/vsftpd vsftpd || return 1
+    mkdir -p "$root/pub" "$LAB_STATE/empty"
+    chown root:root "$root" "$LAB_STATE/empty" && chmod 755 "$root" "$LAB_STATE/empty"
+    chown daemon "$root/pub" && chmod 755 "$root/pub"
+    cat >"$LAB_STATE/vsftpd.conf" <<CONF
+listen=YES
+background=NO
+listen_address=$LAB_SERVER
+ftpd_banner=lab
+anonymous_enable=YES
+local_enable=NO
+no_anon_password=YES
+ftp_username=daemon
+nopriv_user=nobody
+anon_root=$root
+anon_umask=022
+write_enable=YES
+anon_upload_enable=YES
+anon_mkdir_write_enable=YES
+anon_other_write_enable=YES
+pasv_min_port=30000
+pasv_max_port=39999
+port_enable=YES
+connect_from_port_20=YES
+secure_chroot_dir=$LAB_STATE/empty
+tcp_wrappers=NO
+xferlog_enable=YES
+vsftpd_log_file=$LAB_STATE/vsftpd-transfers.log
+$(printf '%s\n' "$@")
+CONF
+    chown root:root "$LAB_STATE/vsftpd.conf"
+    lab_spawn vsftpd server env "LD_LIBRARY_PATH=$(unpacked_libraries)" \
+        "$TG_LAB_DIR/root/usr/sbin/vsftpd" "$LAB_STATE/vsftpd.conf"
+    lab_wait 5 lab_listens server 21 || {
+        warn "vsftpd did not start:"
+        cat "$LAB_STATE/vsftpd.log" >&2
+        return 1
+    }
+}
+
+# lab_listens SPACE PORT: whether something listens on the TCP port there.
+lab_listens() { lab_exec "$1" ss -Hltn "sport = :$2" | grep -q .; }
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+    case ${1:-} in
+        up | down | status)
+            [ "$(id -u)" = 0 ] || exec sudo -E env "PATH=$PATH" "$0" "$@"
+            need_commands ip ethtool sysctl
+            "lab_$1"
+            ;;
+        exec)
+            shift
+            lab_exec "$@"
+            ;;
+        *)
+            warn "usage: ${0##*/} up | down | status | exec client|router|server|gw COMMAND..."
+            exit 2
+            ;;
+    esac
+fi

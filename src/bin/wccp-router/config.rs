@@ -1,0 +1,239 @@
+//! The router's configuration file.
+
+use crate::impair::Impairment;
+use crate::router::Oversize;
+use crate::wccp::codec::{Capabilities, GRE, HASH, L2, ServiceKey};
+use serde::Deserialize;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use tidegate::time::Duration;
+
+/// The file as written. Keys that are not known are errors.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The interfaces.
+    pub leg: Vec<Leg>,
+    /// The service groups.
+    #[serde(default)]
+    pub wccp: WccpSection,
+    /// `fragment` or `icmp`: what happens when GRE makes a packet too long.
+    #[serde(default)]
+    pub oversize: OversizeName,
+}
+
+/// One interface.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leg {
+    /// Interface name.
+    pub name: String,
+    /// Address and prefix length, `10.0.0.1/24`.
+    pub address: String,
+    /// MTU in bytes; the interface's own if it is not given.
+    pub mtu: Option<usize>,
+    /// Never redirect what enters here.
+    #[serde(default)]
+    pub exclude_in: bool,
+    /// How bad the line into this leg is.
+    pub impair: Option<Impairment>,
+}
+
+/// What holds for all groups.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WccpSection {
+    /// Router ID; the highest address of a leg if it is not given.
+    pub router_id: Option<Ipv4Addr>,
+    /// T, `10s` or `500ms`; 10 s if it is not given.
+    pub here_i_am: Option<String>,
+    /// The groups.
+    #[serde(default)]
+    pub group: Vec<GroupSection>,
+}
+
+/// One group.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupSection {
+    /// Number of a dynamic service, or 0 with `standard = true`.
+    pub id: u8,
+    /// A standard service.
+    #[serde(default)]
+    pub standard: bool,
+    /// File with the password, 1 to 8 bytes, in its first line.
+    pub password_file: Option<String>,
+    /// Names of legs: redirect what enters there.
+    #[serde(default)]
+    pub redirect_in: Vec<String>,
+    /// Names of legs: redirect what leaves there.
+    #[serde(default)]
+    pub redirect_out: Vec<String>,
+    /// The redirect list: ports that are not redirected.
+    #[serde(default)]
+    pub deny_ports: Vec<u16>,
+    /// `gre`, `l2`.
+    pub forward: Option<Vec<Method>>,
+    /// `gre`, `l2`.
+    #[serde(rename = "return")]
+    pub packet_return: Option<Vec<Method>>,
+    /// On purpose: answer whoever asks, whatever the digest.
+    #[serde(default)]
+    pub fault_trust_all: bool,
+    /// On purpose: never take an assignment.
+    #[serde(default)]
+    pub fault_assign_nothing: bool,
+}
+
+/// A forwarding or return method.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// GRE tunnel.
+    Gre,
+    /// Same segment, MAC address rewritten.
+    L2,
+}
+
+/// See [`Oversize`].
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OversizeName {
+    /// Cut the outer packet.
+    #[default]
+    Fragment,
+    /// Answer with ICMP.
+    Icmp,
+}
+
+impl From<OversizeName> for Oversize {
+    fn from(name: OversizeName) -> Self {
+        match name {
+            OversizeName::Fragment => Self::Fragment,
+            OversizeName::Icmp => Self::Icmp,
+        }
+    }
+}
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// A line for people: the file, and what is wrong in it.
+pub fn load(path: &Path) -> Result<Config, String> {
+    let at = path.display();
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{at}: {e}"))?;
+    let config: Config = toml::from_str(&text).map_err(|e| format!("{at}: {e}"))?;
+    if config.leg.is_empty() {
+        return Err(format!("{at}: there is no [[leg]]"));
+    }
+    Ok(config)
+}
+
+impl Leg {
+    /// Address and prefix length.
+    ///
+    /// # Errors
+    /// A line for people.
+    pub fn network(&self) -> Result<(Ipv4Addr, u8), String> {
+        let parsed = self.address.split_once('/').and_then(|(a, p)| Some((a.parse().ok()?, p.parse().ok()?)));
+        parsed
+            .filter(|(_, prefix)| *prefix <= 32)
+            .ok_or_else(|| format!("leg {}: address \"{}\" is not like 10.0.0.1/24", self.name, self.address))
+    }
+}
+
+impl WccpSection {
+    /// T.
+    ///
+    /// # Errors
+    /// A line for people.
+    pub fn interval(&self) -> Result<Duration, String> {
+        let Some(text) = &self.here_i_am else { return Ok(Duration::from_secs(10)) };
+        let seconds = match text.strip_suffix("ms") {
+            Some(ms) => ms.parse::<f64>().map(|ms| ms / 1000.0),
+            None => text.trim_end_matches('s').parse::<f64>(),
+        };
+        seconds
+            .ok()
+            .filter(|s| (0.01..=3600.0).contains(s))
+            .map(Duration::from_secs_f64)
+            .ok_or_else(|| format!("wccp: here_i_am \"{text}\" is not a time from 10ms to 3600s"))
+    }
+}
+
+impl GroupSection {
+    /// Which group.
+    pub fn key(&self) -> ServiceKey {
+        ServiceKey { kind: u8::from(!self.standard), id: self.id }
+    }
+
+    /// What the router offers.
+    pub fn offer(&self) -> Capabilities {
+        let mask = |methods: &Option<Vec<Method>>| match methods {
+            None => GRE | L2,
+            Some(list) => list.iter().fold(0, |m, method| {
+                m | match method {
+                    Method::Gre => GRE,
+                    Method::L2 => L2,
+                }
+            }),
+        };
+        Capabilities {
+            forward: mask(&self.forward),
+            assignment: HASH,
+            packet_return: mask(&self.packet_return),
+        }
+    }
+
+    /// The password, if there is one.
+    ///
+    /// # Errors
+    /// A line for people: no such file, or not 1 to 8 bytes.
+    pub fn password(&self) -> Result<Option<Vec<u8>>, String> {
+        let Some(path) = &self.password_file else { return Ok(None) };
+        let text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
+        let line = text.lines().next().unwrap_or_default().as_bytes().to_vec();
+        if line.is_empty() || line.len() > 8 {
+            return Err(format!("{path}: a WCCP password has 1 to 8 bytes"));
+        }
+        Ok(Some(line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(text: &str) -> Result<Config, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    #[test]
+    fn a_whole_file_is_understood() {
+        let c = section(
+            "oversize = 'icmp'\n[[leg]]\nname='a'\naddress='10.0.0.1/24'\n[[leg]]\nname='g'\n\
+             address='10.9.0.1/24'\nexclude_in=true\n[wccp]\nhere_i_am='500ms'\n[[wccp.group]]\nid=61\n\
+             redirect_in=['a']\nforward=['gre']\ndeny_ports=[2021]\n",
+        )
+        .unwrap();
+        assert_eq!(c.wccp.interval(), Ok(Duration::from_millis(500)));
+        assert_eq!(c.leg[0].network(), Ok((Ipv4Addr::new(10, 0, 0, 1), 24)));
+        let offer = c.wccp.group[0].offer();
+        assert_eq!((offer.forward, offer.assignment, offer.packet_return), (GRE, HASH, GRE | L2));
+        assert_eq!(c.wccp.group[0].key(), ServiceKey { kind: 1, id: 61 });
+    }
+
+    #[test]
+    fn mistakes_are_errors() {
+        assert!(section("[[leg]]\nname='a'\naddress='1.2.3.4/8'\nspeed=1\n").is_err());
+        for bad in ["10.0.0.1", "10.0.0.1/33", "10.0.0/24", "x/y"] {
+            let leg =
+                Leg { name: "a".into(), address: bad.into(), mtu: None, exclude_in: false, impair: None };
+            assert!(leg.network().is_err(), "{bad}");
+        }
+        for bad in ["", "0s", "fast", "-1s", "1h"] {
+            let s = WccpSection { here_i_am: Some(bad.into()), ..WccpSection::default() };
+            assert!(s.interval().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! The router: one frame in, any number of frames out. No clock and no socket in here.
+
+use crate::arp::{BROADCAST, Lookup, Mac, Message, Neighbours};
+use crate::frag::{Reassembly, fragment};
+use crate::gre::{self, encapsulation};
+use crate::outbox::Batch;
+use crate::packet::{
+    ETH_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, Ipv4, PROTO_GRE, PROTO_ICMP, PROTO_UDP, be16, checksum,
+    decrement_ttl, icmp, ipv4_header, udp_header,
+};
+use crate::wccp::assign::PacketKey;
+use crate::wccp::codec::PORT;
+use crate::wccp::{Datagram, Redirection, Wccp};
+use serde::Serialize;
+use std::net::Ipv4Addr;
+use tidegate::time::{Duration, Instant};
+
+/// ICMP errors that may be sent in a second.
+const ICMP_PER_SECOND: u32 = 100;
+
+/// What the engine knows of a leg.
+#[derive(Debug, Clone)]
+pub struct LegConf {
+    /// Interface name.
+    pub name: String,
+    /// The interface's MAC address.
+    pub mac: Mac,
+    /// The router's address there.
+    pub address: Ipv4Addr,
+    /// Length of the network's prefix in bits.
+    pub prefix: u8,
+    /// MTU in bytes.
+    pub mtu: usize,
+    /// Never redirect what enters here.
+    pub exclude_in: bool,
+}
+
+impl LegConf {
+    fn network_has(&self, addr: Ipv4Addr) -> bool {
+        let shift = 32 - u32::from(self.prefix.min(32));
+        (u64::from(self.address.to_bits()) >> shift) == (u64::from(addr.to_bits()) >> shift)
+    }
+}
+
+/// What is done with an encapsulated packet that is longer than the gateway leg's MTU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Oversize {
+    /// The outer packet is cut.
+    Fragment,
+    /// The inner packet's sender is told to send shorter ones, if it forbade cutting.
+    Icmp,
+}
+
+/// What was forwarded and what was not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Packets forwarded to where they were addressed.
+    pub forwarded: u64,
+    /// Packets redirected to a cache.
+    pub redirected: u64,
+    /// Packets that a cache gave back, forwarded.
+    pub returned: u64,
+    /// Packets that entered on a leg that is excluded from redirection and were forwarded.
+    pub excluded: u64,
+    /// Outer packets that had to be cut.
+    pub fragmented: u64,
+    /// Frames that are no whole IPv4 or ARP, or for another MAC address.
+    pub drop_not_ours: u64,
+    /// IPv4 headers that are wrong.
+    pub drop_malformed: u64,
+    /// No leg leads there.
+    pub drop_no_route: u64,
+    /// Time to live used up.
+    pub drop_ttl: u64,
+    /// Longer than the MTU and not to be cut.
+    pub drop_too_big: u64,
+    /// The neighbour does not answer ARP.
+    pub drop_no_neighbour: u64,
+    /// For the router itself, and nothing that it does.
+    pub drop_local: u64,
+    /// GRE that is not WCCP's, or not from a cache.
+    pub drop_gre: u64,
+}
+
+/// The engine.
+pub struct Router {
+    legs: Vec<LegConf>,
+    neighbours: Vec<Neighbours>,
+    /// The service groups.
+    pub wccp: Wccp,
+    /// Counters.
+    pub counters: Counters,
+    oversize: Oversize,
+    reassembly: Reassembly,
+    ident: u16,
+    icmp_left: u32,
+    icmp_refill: Instant,
+}
+
+impl Router {
+    /// A router with these legs and groups.
+    pub fn new(legs: Vec<LegConf>, wccp: Wccp, oversize: Oversize) -> Self {
+        let neighbours = legs.iter().map(|_| Neighbours::default()).collect();
+        Self {
+            legs,
+            neighbours,
+            wccp,
+            counters: Counters::default(),
+            oversize,
+            reassembly: Reassembly::default(),
+            ident: 0,
+            icmp_left: ICMP_PER_SECOND,
+            icmp_refill: Instant::ZERO,
+        }
+    }
+
+    /// The legs.
+    pub fn legs(&self) -> &[LegConf] {
+        &self.legs
+    }
+
+    /// Takes a frame that came in on leg number `leg`; `out` has one batch for each leg.
+    pub fn handle_frame(&mut self, leg: usize, frame: &mut [u8], now: Instant, out: &mut [Batch]) {
+        let Some((head, body)) = frame.split_first_chunk_mut::<ETH_LEN>() else {
+            self.counters.drop_not_ours += 1;
+            return;
+        };
+        let ours = head[..6] == self.legs[leg].mac;
+        match be16(head, 12) {
+            ETHERTYPE_ARP if ours || head[..6] == BROADCAST => self.handle_arp(leg, body, now, out),
+            ETHERTYPE_IPV4 if ours => self.handle_ipv4(leg, body, now, out),
+            _ => self.counters.drop_not_ours += 1,
+        }
+    }
+
+    /// Lets time pass.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut [Batch]) {
+        if now >= self.icmp_refill {
+            self.icmp_left = ICMP_PER_SECOND;
+            self.icmp_refill = now + Duration::from_secs(1);
+        }
+        for leg in 0..self.legs.len() {
+            let due = self.neighbours[leg].tick(now);
+            for addr in due.ask {
+                self.ask(leg, addr, out);
+            }
+            for packet in due.failed {
+                self.counters.drop_no_neighbour += 1;
+                self.send_error(&packet, (3, 1, 0), now, out);
+            }
+        }
+        for datagram in self.wccp.handle_timeout(now) {
+            self.send_datagram(&datagram, now, out);
+        }
+    }
+
+    fn handle_arp(&mut self, leg: usize, body: &[u8], now: Instant, out: &mut [Batch]) {
+        let Some(m) = Message::parse(body) else {
+            self.counters.drop_not_ours += 1;
+            return;
+        };
+        let conf = &self.legs[leg];
+        let for_us = m.target.1 == conf.address;
+        if !conf.network_has(m.sender.1) || m.sender.1 == conf.address {
+            return;
+        }
+        if for_us && m.request {
+            let reply = Message { request: false, sender: (conf.mac, conf.address), target: m.sender };
+            out[leg].push(&[&reply.frame(m.sender.0)]);
+        }
+        for packet in self.neighbours[leg].learn(m.sender.1, m.sender.0, for_us, now) {
+            self.emit(leg, m.sender.0, &[&packet], out);
+        }
+    }
+
+    fn handle_ipv4(&mut self, leg: usize, packet: &mut [u8], now: Instant, out: &mut [Batch]) {
+        let Some(ip) = Ipv4::parse(packet) else {
+            self.counters.drop_malformed += 1;
+            return;
+        };
+        let packet = &mut packet[..ip.total];
+        if !self.legs.iter().any(|l| l.address == ip.dst) {
+            return self.forward(leg, packet, &ip, now, out);
+        }
+        if !ip.is_fragment() {
+            return self.handle_local(packet, &ip, now, out);
+        }
+        if let Some(whole) = self.reassembly.push(packet, &ip, now)
+            && let Some(ip) = Ipv4::parse(&whole)
+        {
+            self.handle_local(&whole, &ip, now, out);
+        }
+    }
+
+    fn handle_local(&mut self, packet: &[u8], ip: &Ipv4, now: Instant, out: &mut [Batch]) {
+        let payload = &packet[ip.header..ip.total];
+        match ip.proto {
+            PROTO_ICMP if payload.len() >= 8 && payload[0] == 8 && checksum(&[payload]) == 0 => {
+                let word = u32::from_be_bytes([payload[4], payload[5], payload[6], payload[7]]);
+                self.send_own(ip.dst, ip.src, PROTO_ICMP, &[&icmp(0, 0, word, &payload[8..])], now, out);
+            }
+            PROTO_UDP if be16(payload, 2) == PORT => {
+                let len = usize::from(be16(payload, 4));
+                let Some(message) = payload.get(8..len) else {
+                    self.counters.drop_malformed += 1;
+                    return;
+                };
+                if let Some(answer) = self.wccp.handle_datagram(message, ip.src, ip.dst, now) {
+                    self.send_datagram(&answer, now, out);
+                }
+            }
+            PROTO_GRE => self.handle_return(payload, ip.src, now, out),
+            _ => self.counters.drop_local += 1,
+        }
+    }
+
+    fn handle_return(&mut self, gre: &[u8], cache: Ipv4Addr, now: Instant, out: &mut [Batch]) {
+        let Ok((header, inner, ip)) = gre::decapsulate(gre) else {
+            self.counters.drop_gre += 1;
+            return;
+        };
+        if !self.wccp.returned(cache, header) {
+            self.counters.drop_gre += 1;
+            return;
+        }
+        self.counters.returned += 1;
+        // The time to live was lowered when the packet was redirected.
+        match self.route(ip.dst) {
+            Some(leg) => self.send(leg, ip.dst, &[inner], now, out),
+            None => self.counters.drop_no_route += 1,
+        }
+    }
+
+    fn forward(&mut self, in_leg: usize, packet: &mut [u8], ip: &Ipv4, now: Instant, out: &mut [Batch]) {
+        if ip.ttl <= 1 {
+            self.counters.drop_ttl += 1;
+            return self.send_error(packet, (11, 0, 0), now, out);
+        }
+        let Some(out_leg) = self.route(ip.dst) else {
+            self.counters.drop_no_route += 1;
+            return self.send_error(packet, (3, 0, 0), now, out);
+        };
+        let excluded = self.legs[in_leg].exclude_in;
+        if !excluded {
+            let key = PacketKey { proto: ip.proto, src: ip.src, dst: ip.dst, ports: ip.ports(packet) };
+            if let Some(to) = self.wccp.redirect(&key, in_leg, out_leg, packet.len()) {
+                return self.redirect(&to, packet, ip, now, out);
+            }
+        }
+        let mtu = self.legs[out_leg].mtu;
+        if packet.len() > mtu && ip.dont_fragment() {
+            self.counters.drop_too_big += 1;
+            return self.send_error(packet, (3, 4, mtu as u32), now, out);
+        }
+        decrement_ttl(packet);
+        self.counters.forwarded += 1;
+        self.counters.excluded += u64::from(excluded);
+        self.send(out_leg, ip.dst, &[packet], now, out);
+    }
+
+    fn redirect(&mut self, to: &Redirection, packet: &mut [u8], ip: &Ipv4, now: Instant, out: &mut [Batch]) {
+        let Some(leg) = self.route(to.cache) else {
+            self.counters.drop_no_route += 1;
+            return;
+        };
+        let mtu = self.legs[leg].mtu;
+        let too_big = packet.len() + gre::OVERHEAD > mtu;
+        if !to.l2 && too_big && ip.dont_fragment() && self.oversize == Oversize::Icmp {
+            self.counters.drop_too_big += 1;
+            return self.send_error(packet, (3, 4, (mtu - gre::OVERHEAD) as u32), now, out);
+        }
+        decrement_ttl(packet);
+        self.counters.redirected += 1;
+        if to.l2 {
+            return self.send(leg, to.cache, &[packet], now, out);
+        }
+        let id = self.next_ident();
+        let source = self.legs[leg].address;
+        let head = encapsulation(source, to.cache, packet.len(), id, packet[1], to.header);
+        self.send(leg, to.cache, &[&head, packet], now, out);
+    }
+
+    /// The leg on whose network `addr` is.
+    fn route(&self, addr: Ipv4Addr) -> Option<usize> {
+        self.legs.iter().position(|l| l.network_has(addr))
+    }
+
+    /// Sends a packet, laid out in `parts`, to a neighbour; cuts it if it is too long and may be cut.
+    fn send(&mut self, leg: usize, next: Ipv4Addr, parts: &[&[u8]], now: Instant, out: &mut [Batch]) {
+        let mac = match self.neighbours[leg].lookup(next, now) {
+            Lookup::Known(mac) => mac,
+            Lookup::Stale(mac) => {
+                self.ask(leg, next, out);
+                mac
+            }
+            Lookup::Unknown { ask } => {
+                self.neighbours[leg].hold(next, parts.concat());
+                if ask {
+                    self.ask(leg, next, out);
+                }
+                return;
+            }
+            Lookup::Full => {
+                self.counters.drop_no_neighbour += 1;
+                return;
+            }
+        };
+        self.emit(leg, mac, parts, out);
+    }
+
+    fn emit(&mut self, leg: usize, mac: Mac, parts: &[&[u8]], out: &mut [Batch]) {
+        let conf = &self.legs[leg];
+        let mut head = [0u8; ETH_LEN];
+        head[..6].copy_from_slice(&mac);
+        head[6..12].copy_from_slice(&conf.mac);
+        head[12..].copy_from_slice(&ETHERTYPE_IPV4.to_be_bytes());
+        let total: usize = parts.iter().map(|p| p.len()).sum();
+        if total > conf.mtu {
+            self.counters.fragmented += 1;
+            let whole = parts.concat();
+            if let Some(ip) = Ipv4::parse(&whole) {
+                fragment(&whole, &ip, conf.mtu, |piece| out[leg].push(&[&head, piece]));
+            }
+            return;
+        }
+        match parts {
+            [one] => out[leg].push(&[&head, one]),
+            [one, two] => out[leg].push(&[&head, one, two]),
+            _ => out[leg].push(&[&head, &parts.concat()]),
+        }
+    }
+
+    fn ask(&mut self, leg: usize, addr: Ipv4Addr, out: &mut [Batch]) {
+        let conf = &self.legs[leg];
+        let m = Message { request: true, sender: (conf.mac, conf.address), target: ([0; 6], addr) };
+        out[leg].push(&[&m.frame(BROADCAST)]);
+    }
+
+    fn send_own(
+        &mut self,
+        src: Ipv4Addr,
+        dst: Ipv4Addr,
+        proto: u8,
+        parts: &[&[u8]],
+        now: Instant,
+        out: &mut [Batch],
+    ) {
+        let Some(leg) = self.route(dst) else { return };
+        let payload = parts.concat();
+        let id = self.next_ident();
+        let head = ipv4_header(src, dst, proto, payload.len(), id, 64, 0);
+        self.send(leg, dst, &[&head, &payload], now, out);
+    }
+
+    fn send_datagram(&mut self, d: &Datagram, now: Instant, out: &mut [Batch]) {
+        let head = udp_header(d.from, d.to, (PORT, PORT), &d.bytes);
+        self.send_own(d.from, d.to, PROTO_UDP, &[&head, &d.bytes], now, out);
+    }
+
+    /// Tells the sender of `packet` what happened to it: (type, code, second word); RFC 1122 3.2.2.
+    fn send_error(&mut self, packet: &[u8], what: (u8, u8, u32), now: Instant, out: &mut [Batch]) {
+        let Some(ip) = Ipv4::parse(packet) else { return };
+        let silent = ip.frag_offset() != 0
+            || ip.src.is_unspecified()
+            || ip.src.is_multicast()
+            || ip.src.is_broadcast()
+            || (ip.proto == PROTO_ICMP && !matches!(packet.get(ip.header), Some(0 | 8)));
+        if silent || self.icmp_left == 0 {
+            return;
+        }
+        let Some(leg) = self.route(ip.src) else { return };
+        self.icmp_left -= 1;
+        let quote = &packet[..ip.total.min(ip.header + 8)];
+        let message = icmp(what.0, what.1, what.2, quote);
+        self.send_own(self.legs[leg].address, ip.src, PROTO_ICMP, &[&message], now, out);
+    }
+
+    /// Never zero: some routers take a second packet with identification 0 for a duplicate.
+    fn next_ident(&mut self) -> u16 {
+        self.ident = self.ident.wrapping_add(1).max(1);
+        self.ident
+    }
+}
+
+#[cfg(test)]
+mod tests;

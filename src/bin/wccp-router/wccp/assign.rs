@@ -1,0 +1,185 @@
+//! From a packet to a cache: does the service want it, and which bucket is it in.
+
+use super::codec::{BUCKETS, Service, UNASSIGNED};
+use std::net::Ipv4Addr;
+
+const PORTS_DEFINED: u32 = 0x0010;
+const PORTS_SOURCE: u32 = 0x0020;
+
+/// What of a packet decides on its redirection.
+#[derive(Debug, Clone, Copy)]
+pub struct PacketKey {
+    /// IP protocol.
+    pub proto: u8,
+    /// Source address.
+    pub src: Ipv4Addr,
+    /// Destination address.
+    pub dst: Ipv4Addr,
+    /// Source and destination port, where the packet has them.
+    pub ports: Option<(u16, u16)>,
+}
+
+/// Whether `service` is about this packet.
+pub fn matches(service: &Service, packet: &PacketKey) -> bool {
+    if service.protocol() != packet.proto {
+        return false;
+    }
+    let flags = service.flags();
+    if flags & PORTS_DEFINED == 0 {
+        return true;
+    }
+    packet.ports.is_some_and(|(src, dst)| {
+        let port = if flags & PORTS_SOURCE != 0 { src } else { dst };
+        service.ports().any(|p| p == port)
+    })
+}
+
+/// The bucket of a packet by the hash flags (low four bits of `flags`): all octets of the chosen fields,
+/// one after the other, joined by exclusive or.
+pub fn bucket(flags: u32, packet: &PacketKey) -> u8 {
+    let mut key = 0u32;
+    let (src_port, dst_port) = packet.ports.unwrap_or_default();
+    let fields = [packet.src.to_bits(), packet.dst.to_bits(), u32::from(src_port), u32::from(dst_port)];
+    for (bit, field) in fields.into_iter().enumerate() {
+        if flags & (1 << bit) != 0 {
+            key ^= field;
+        }
+    }
+    key ^= key >> 16;
+    key ^= key >> 8;
+    key as u8
+}
+
+/// Where a packet goes, and what the redirect header says about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// The cache.
+    pub cache: Ipv4Addr,
+    /// The bucket by the primary hash.
+    pub primary: u8,
+    /// The bucket by the alternate hash, if it was used.
+    pub alternate: Option<u8>,
+}
+
+/// An assignment in force.
+#[derive(Debug, Clone)]
+pub struct Table {
+    caches: Vec<Ipv4Addr>,
+    buckets: Box<[u8; BUCKETS]>,
+}
+
+impl Table {
+    /// A table from an assignment whose indexes were checked.
+    pub fn new(caches: Vec<Ipv4Addr>, buckets: Box<[u8; BUCKETS]>) -> Self {
+        Self { caches, buckets }
+    }
+
+    /// The cache for a packet of `service`, if its bucket has one.
+    pub fn choose(&self, service: &Service, packet: &PacketKey) -> Option<Choice> {
+        let flags = service.flags();
+        let primary = bucket(flags, packet);
+        let entry = self.buckets[usize::from(primary)];
+        if entry == UNASSIGNED {
+            return None;
+        }
+        let alternate = (entry & 0x80 != 0).then(|| bucket(flags >> 8, packet));
+        let entry = alternate.map_or(entry, |b| self.buckets[usize::from(b)]);
+        if entry == UNASSIGNED {
+            return None;
+        }
+        let cache = *self.caches.get(usize::from(entry & 0x7f))?;
+        Some(Choice { cache, primary, alternate })
+    }
+
+    /// Takes all buckets away from `cache`.
+    pub fn purge(&mut self, cache: Ipv4Addr) {
+        for b in self.buckets.iter_mut() {
+            if *b != UNASSIGNED && self.caches.get(usize::from(*b & 0x7f)) == Some(&cache) {
+                *b = UNASSIGNED;
+            }
+        }
+    }
+
+    /// The buckets of `cache` as a bitmap: bucket b is bit b % 8 of byte b / 8.
+    pub fn bitmap(&self, cache: Ipv4Addr) -> [u8; 32] {
+        let mut map = [0u8; 32];
+        for (n, b) in self.buckets.iter().enumerate() {
+            if *b != UNASSIGNED && self.caches.get(usize::from(*b & 0x7f)) == Some(&cache) {
+                map[n / 8] |= 1 << (n % 8);
+            }
+        }
+        map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(src: [u8; 4], dst: [u8; 4], ports: (u16, u16)) -> PacketKey {
+        PacketKey { proto: 6, src: src.into(), dst: dst.into(), ports: Some(ports) }
+    }
+
+    fn service(flags: u32, ports: &[u16]) -> Service {
+        let mut b = [0u8; 24];
+        b[..4].copy_from_slice(&[1, 61, 240, 6]);
+        b[4..8].copy_from_slice(&flags.to_be_bytes());
+        for (i, p) in ports.iter().enumerate() {
+            b[8 + 2 * i..10 + 2 * i].copy_from_slice(&p.to_be_bytes());
+        }
+        Service(b)
+    }
+
+    #[test]
+    fn the_hash_gives_the_published_buckets() {
+        for (addr, expected) in
+            [([192, 0, 2, 1], 195), ([198, 51, 100, 2], 147), ([10, 0, 0, 1], 11), ([203, 0, 113, 200], 114)]
+        {
+            let p = packet(addr, [9, 9, 9, 9], (1, 2));
+            assert_eq!(bucket(0x1, &p), expected, "{addr:?} as source");
+            let p = packet([9, 9, 9, 9], addr, (1, 2));
+            assert_eq!(bucket(0x2, &p), expected, "{addr:?} as destination");
+        }
+        assert_eq!(bucket(0x3, &packet([192, 0, 2, 1], [198, 51, 100, 2], (0, 0))), 80);
+        assert_eq!(bucket(0, &packet([192, 0, 2, 1], [198, 51, 100, 2], (3, 4))), 0);
+        assert_eq!(bucket(0xc, &packet([0; 4], [0; 4], (0x1234, 0x0021))), 0x12 ^ 0x34 ^ 0x21);
+    }
+
+    #[test]
+    fn ports_are_looked_for_on_the_side_that_the_flags_say() {
+        let out = packet([10, 0, 0, 10], [10, 1, 0, 10], (40000, 21));
+        let back = packet([10, 1, 0, 10], [10, 0, 0, 10], (21, 40000));
+        let dst = service(0x11, &[21, 20, 2020]);
+        assert!(matches(&dst, &out) && !matches(&dst, &back));
+        let src = service(0x32, &[21, 20]);
+        assert!(!matches(&src, &out) && matches(&src, &back));
+        let any = service(0x01, &[]);
+        assert!(matches(&any, &out) && matches(&any, &back));
+        assert!(!matches(&any, &PacketKey { proto: 17, ..out }));
+        assert!(!matches(&dst, &PacketKey { ports: None, ..out }), "a later fragment shows no ports");
+        assert!(matches(&Service([0; 24]), &PacketKey { ports: Some((4, 80)), ..out }), "standard service 0");
+    }
+
+    #[test]
+    fn buckets_lead_to_caches_also_by_the_alternate_hash() {
+        let (a, b) = (Ipv4Addr::new(10, 9, 0, 2), Ipv4Addr::new(10, 9, 0, 3));
+        let mut buckets = Box::new([UNASSIGNED; BUCKETS]);
+        buckets[11] = 0; // of source 10.0.0.1
+        buckets[12] = 0x80 | 1; // of source 10.0.0.6: look again, by destination
+        buckets[147] = 1; // of destination 198.51.100.2
+        let mut table = Table::new(vec![a, b], buckets);
+        let s = service(0x0211, &[21]);
+        let to = |src, dst| packet(src, dst, (1, 21));
+        let direct = table.choose(&s, &to([10, 0, 0, 1], [192, 0, 2, 1]));
+        assert_eq!(direct, Some(Choice { cache: a, primary: 11, alternate: None }));
+        let again = table.choose(&s, &to([10, 0, 0, 6], [198, 51, 100, 2]));
+        assert_eq!(again, Some(Choice { cache: b, primary: 12, alternate: Some(147) }));
+        assert_eq!(table.choose(&s, &to([10, 0, 0, 6], [192, 0, 2, 1])), None, "alternate bucket has none");
+        assert_eq!(table.choose(&s, &to([10, 0, 0, 7], [192, 0, 2, 1])), None);
+        assert_eq!(table.bitmap(a)[1], 1 << 3);
+        table.purge(a);
+        assert_eq!(table.choose(&s, &to([10, 0, 0, 1], [192, 0, 2, 1])), None);
+        assert_eq!(table.bitmap(a), [0; 32]);
+        assert_ne!(table.bitmap(b), [0; 32]);
+    }
+}
