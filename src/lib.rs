@@ -18,13 +18,17 @@
 pub mod buf;
 pub mod cli;
 pub mod config;
+pub mod engine;
 pub mod event;
 pub mod flow;
 pub mod ftp;
 pub mod io;
+pub mod neigh;
 pub mod rng;
 pub mod runtime;
+pub mod session;
 pub mod tcp;
 pub mod time;
 pub mod wccp;
 pub mod wire;
+pub mod worker;

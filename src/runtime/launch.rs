@@ -1,9 +1,19 @@
 //! Starts and stops the gateway.
 
+use super::events::{EventSink, EventWriter};
+use super::os::{self, Clock, Signals};
 use super::preflight::{self, Refusals};
-use crate::config::Config;
+use super::settings;
+use crate::config::{Config, Driver, Idle as ConfigIdle};
+use crate::engine::Engine;
+use crate::event::{Event, What};
+use crate::flow::FlowTable;
+use crate::io::{self, Port, PortError, PortInfo, afxdp, pnet};
+use crate::rng::{Keyed, Purpose};
+use crate::worker::{Idle, Wish, Worker};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// How to run, beyond the configuration.
 #[derive(Debug, Clone, Default)]
@@ -14,21 +24,151 @@ pub struct RunOptions {
     pub force: bool,
 }
 
-/// Why it did not run. The text is one line for each reason.
+/// Why it did not run, or did not go on. The text is one line for each reason.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// Something stands against starting.
     #[error(transparent)]
     Refused(#[from] Refusals),
+    /// The interface cannot be used, or went away.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// The host refused something that is needed.
+    #[error("{what}: {error}")]
+    Host {
+        /// What was tried.
+        what: &'static str,
+        /// What the host said.
+        error: std::io::Error,
+    },
+    /// The service groups contradict each other.
+    #[error("wccp: {0}")]
+    Wccp(#[from] crate::wccp::SettingsError),
 }
+
+/// Slots of the flow table for IPv6, which is not served yet but has a table of its own.
+const V6_SLOTS: usize = 64;
 
 /// Runs until a signal ends it.
 ///
 /// # Errors
-/// It could not start.
+/// It could not start, or an interface went away.
 pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
-    for warning in preflight::check(&config, options.force)?.warnings {
-        tracing::warn!("{}", super::events::human(&warning));
+    let ready = preflight::check(&config, options.force)?;
+    let host = |what| move |error| RunError::Host { what, error };
+    let signals = Signals::watch().map_err(host("watching signals"))?;
+    let cpu = os::pin(config.worker.cpu);
+    let port = open(&config, &ready)?;
+    let info = port.info().clone();
+    let seed = match config.worker.seed {
+        Some(seed) => seed,
+        None => random_seed().map_err(host("reading a seed"))?,
+    };
+    let salt = Keyed::new(seed).value(Purpose::Salt, b"table", 0);
+    // The table fills to three quarters, and a flow takes two slots.
+    let flows = Arc::new(FlowTable::new(config.limits.flows.saturating_mul(8) / 3, V6_SLOTS, salt));
+    let engine = Engine::new(settings::engine(&config, &info, seed), flows)?;
+
+    let clock = Clock::start();
+    let (sink, writer) = EventWriter::start(config.events.clone(), clock, signals.reopen_flag())
+        .map_err(host("opening events.path"))?;
+    for warning in ready.warnings {
+        sink.post(0, Event { at: clock.now(), what: warning });
     }
+    started(&sink, clock, &info, &cpu);
+    let idle = match config.worker.idle {
+        ConfigIdle::Adaptive => Idle::Adaptive,
+        ConfigIdle::Spin => Idle::Spin,
+    };
+    let mut worker = Worker::new(engine, vec![port], idle);
+    let result = worker.run(
+        || clock.now(),
+        || Wish { drain: signals.drain(), stop: signals.stop() },
+        |event| {
+            sink.post(0, event);
+        },
+        config.timers.drain_timeout,
+    );
+    stopped(&sink, clock, &mut worker);
+    drop(worker);
+    drop(sink);
+    let summary = writer.finish();
+    tracing::info!("{}", summary.human());
+    result?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn open(config: &Config, ready: &preflight::Ready) -> Result<Box<dyn Port>, PortError> {
+    let name = config.interface.name.as_str();
+    match config.interface.driver {
+        Driver::AfXdp => {
+            let mut o = afxdp::Options::new(name);
+            o.rx_ring = ready.profile.rings.rx;
+            o.tx_ring = ready.profile.rings.tx;
+            let mut ports = afxdp::open_all(&o)?;
+            if ports.len() > 1 {
+                return Err(PortError {
+                    interface: name.to_owned(),
+                    what: format!("it has {} receive queues, and one worker serves one", ports.len()),
+                    remedy: format!("set one queue: ethtool -L {name} combined 1"),
+                });
+            }
+            match ports.pop() {
+                Some(port) => Ok(Box::new(port)),
+                None => Err(PortError {
+                    interface: name.to_owned(),
+                    what: "it has no receive queue".to_owned(),
+                    remedy: "choose another interface".to_owned(),
+                }),
+            }
+        }
+        Driver::Pnet => Ok(Box::new(pnet::open(name, &[config.interface.address.address.into()])?)),
+    }
+}
+
+fn started(sink: &EventSink, clock: Clock, info: &PortInfo, cpu: &Result<usize, String>) {
+    let attach = match info.attach {
+        Some(io::Attach::Native) => ", XDP native",
+        Some(io::Attach::Generic) => ", XDP generic",
+        None => "",
+    };
+    let copy = match (info.attach, info.zero_copy) {
+        (None, _) => "",
+        (_, true) => ", zero copy",
+        (_, false) => ", copy mode",
+    };
+    let pinned = match cpu {
+        Ok(core) => format!("on core {core}"),
+        Err(why) => format!("not pinned to a core ({why})"),
+    };
+    let text = format!("{} by {}{attach}{copy}, worker {pinned}", info.name, info.driver);
+    sink.post(0, Event { at: clock.now(), what: What::Gateway { state: "started", text } });
+}
+
+fn stopped(sink: &EventSink, clock: Clock, worker: &mut Worker) {
+    let mut counters = worker.engine().counters();
+    for port in worker.ports_mut() {
+        let s = port.stats();
+        counters.extend([
+            ("rx_frames".to_owned(), s.rx_frames),
+            ("rx_lost".to_owned(), s.rx_lost),
+            ("rx_oversize".to_owned(), s.rx_oversize),
+            ("tx_frames".to_owned(), s.tx_frames),
+            ("tx_lost".to_owned(), s.tx_lost),
+        ]);
+    }
+    let text = counters
+        .iter()
+        .filter(|c| c.1 > 0)
+        .map(|(name, n)| format!("{name}={n}"))
+        .collect::<Vec<_>>()
+        .join(" ");
+    sink.post(0, Event { at: clock.now(), what: What::Gateway { state: "stopped", text } });
+}
+
+fn random_seed() -> std::io::Result<[u8; 16]> {
+    use std::io::Read as _;
+    let mut seed = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
+    Ok(seed)
 }

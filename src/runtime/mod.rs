@@ -5,3 +5,4 @@ pub mod launch;
 pub mod nic;
 pub mod os;
 pub mod preflight;
+pub mod settings;

@@ -318,7 +318,9 @@ impl Stack {
 
     /// What a connection can still do; `Closed` for one that does not exist.
     pub fn state(&self, conn: Conn) -> ConnState {
-        let (Some(link), Some(socket)) = (self.link(conn), self.socket(conn)) else { return ConnState::Closed };
+        let (Some(link), Some(socket)) = (self.link(conn), self.socket(conn)) else {
+            return ConnState::Closed;
+        };
         match socket.state() {
             State::SynSent | State::SynReceived | State::Listen => ConnState::Opening,
             State::Closed if !link.established => ConnState::Reset,
@@ -461,7 +463,8 @@ impl Stack {
     fn inbound(&mut self, packet: &mut [u8]) -> bool {
         let Ok(ip) = parse_ip(packet, 0) else { return false };
         let Some(mut seg) = tcp::parse(packet, &ip) else { return false };
-        let Some(link) = self.links.iter_mut().flatten().find(|l| l.local == seg.dst && l.remote == seg.src) else {
+        let Some(link) = self.links.iter_mut().flatten().find(|l| l.local == seg.dst && l.remote == seg.src)
+        else {
             return true;
         };
         if let Some(shift) = link.shift {

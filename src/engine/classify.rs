@@ -1,0 +1,293 @@
+//! What a received frame is, and who gets it.
+
+use super::drops::DropReason;
+use super::handoff::Item;
+use super::link::Out;
+use super::local::{ip_id, is_local};
+use super::state::Engine;
+use super::turn::Turn;
+use crate::buf::Frame;
+use crate::flow::{self, Action, Entry, Flags, FlowKey, Leg, Lookup, Rewrite, SlotRef, Sticky};
+use crate::session::SynVerdict;
+use crate::wire::eth::{self, Tags};
+use crate::wire::gre::{self, Redirect};
+use crate::wire::tcp::{self, Segment};
+use crate::wire::{Fragment, IpPacket, build, parse_ip, proto};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// A packet with what is known of its way here. The frame begins with the IP packet.
+struct Arrived {
+    interface: usize,
+    origin: Option<(Ipv4Addr, Redirect)>,
+    tags: Tags,
+    frame: Frame,
+}
+
+impl Engine {
+    pub(super) fn frame(&mut self, turn: &mut Turn<'_>, interface: usize, mut frame: Frame) {
+        let Some(l2) = eth::parse(frame.bytes()) else {
+            return self.drop(turn, interface, frame, DropReason::Ethernet);
+        };
+        match l2.ethertype {
+            eth::TYPE_ARP => return self.arp(turn, interface, frame, l2),
+            eth::TYPE_IPV4 => {}
+            _ => return self.drop(turn, interface, frame, DropReason::NotForUs),
+        }
+        if eth::dst(frame.bytes()) != self.link.settings.mac {
+            return self.drop(turn, interface, frame, DropReason::NotForUs);
+        }
+        let tags = eth::tags(frame.bytes(), l2);
+        frame.pull_front(l2.len);
+        let Ok(ip) = parse_ip(frame.bytes(), 0) else {
+            return self.drop(turn, interface, frame, DropReason::BadIp);
+        };
+        if ip.dst != IpAddr::V4(self.link.settings.address) {
+            return self.drop(turn, interface, frame, DropReason::NotForUs);
+        }
+        self.link.tags = tags;
+        if ip.fragment != Fragment::None {
+            return self.drop(turn, interface, frame, DropReason::OuterFragment);
+        }
+        match ip.proto {
+            proto::GRE => self.redirected(turn, interface, frame, &ip, tags),
+            proto::TCP => self.tcp(turn, Arrived { interface, origin: None, tags, frame }, &ip),
+            p if is_local(p) && !ip.transport_checksum_ok(frame.bytes()) => {
+                self.drop(turn, interface, frame, DropReason::BadTransport);
+            }
+            proto::ICMP => self.icmp(turn, interface, frame, &ip),
+            proto::UDP => self.udp(turn, interface, frame, &ip),
+            _ => self.drop(turn, interface, frame, DropReason::Unhandled),
+        }
+    }
+
+    fn redirected(
+        &mut self,
+        turn: &mut Turn<'_>,
+        interface: usize,
+        mut frame: Frame,
+        outer: &IpPacket,
+        tags: Tags,
+    ) {
+        let IpAddr::V4(router) = outer.src else { return };
+        if !self.is_router(router) {
+            return self.drop(turn, interface, frame, DropReason::StrangeRouter);
+        }
+        let Ok((redirect, head)) = gre::parse(outer.payload(frame.bytes())) else {
+            return self.drop(turn, interface, frame, DropReason::BadGre);
+        };
+        frame.truncate(outer.end);
+        frame.pull_front(outer.l4 + head);
+        let Ok(ip) = parse_ip(frame.bytes(), 0) else {
+            return self.drop(turn, interface, frame, DropReason::BadIp);
+        };
+        frame.truncate(ip.end);
+        let origin = Some((router, redirect));
+        if ip.src == IpAddr::V4(self.link.settings.address) {
+            return self.drop(turn, interface, frame, DropReason::Loop);
+        }
+        let arrived = Arrived { interface, origin, tags, frame };
+        if ip.proto == proto::TCP && ip.fragment == Fragment::None {
+            self.tcp(turn, arrived, &ip);
+        } else {
+            self.give_back(turn, arrived);
+        }
+    }
+
+    /// Routers are known by their configured address; their packets may show their Router ID.
+    fn is_router(&self, address: Ipv4Addr) -> bool {
+        self.routers.contains(&address) || self.wccp.as_ref().is_some_and(|w| w.is_router(address))
+    }
+
+    /// A packet from another worker, for an owner that we are.
+    pub(super) fn handed(&mut self, turn: &mut Turn<'_>, item: Item) {
+        let Some(frame) = Frame::from_bytes(&item.packet) else { return };
+        let Ok(ip) = parse_ip(frame.bytes(), 0) else { return };
+        let Item { interface, origin, tags, .. } = item;
+        self.tcp(turn, Arrived { interface, origin, tags, frame }, &ip);
+    }
+
+    fn tcp(&mut self, turn: &mut Turn<'_>, a: Arrived, ip: &IpPacket) {
+        let Some(seg) = tcp::parse(a.frame.bytes(), ip) else {
+            return self.drop(turn, a.interface, a.frame, DropReason::BadTransport);
+        };
+        let leg = if a.origin.is_some() { Leg::Redirected } else { Leg::Direct };
+        let Some(key) = FlowKey::tcp(seg.src, seg.dst, leg, 0) else {
+            return self.drop(turn, a.interface, a.frame, DropReason::BadIp);
+        };
+        match self.flows.lookup(&key) {
+            Lookup::Hit(slot, entry) => self.hit(turn, a, ip, &seg, slot, &entry),
+            Lookup::Busy => self.to_owner(turn, a, &seg, None),
+            Lookup::Miss => self.miss(turn, a, ip, &seg),
+        }
+    }
+
+    fn hit(
+        &mut self,
+        turn: &mut Turn<'_>,
+        mut a: Arrived,
+        ip: &IpPacket,
+        seg: &Segment,
+        slot: SlotRef,
+        entry: &Entry,
+    ) {
+        if entry.action == Action::Translate {
+            return self.translate(turn, a, seg, slot, entry);
+        }
+        if entry.owner != self.worker {
+            return self.to_owner(turn, a, seg, Some(entry.owner));
+        }
+        if !ip.transport_checksum_ok(a.frame.bytes()) {
+            return self.drop(turn, a.interface, a.frame, DropReason::BadTransport);
+        }
+        let now = turn.now;
+        let Some(tx) = turn.tx.get_mut(a.interface) else { return };
+        let mut out = Out { now, link: &mut self.link, tx, drops: &mut self.drops };
+        match entry.action {
+            Action::TimeWait => {
+                if self.sessions.wait_segment(now, entry.id, slot, seg, &mut out) {
+                    return self.miss(turn, a, ip, seg);
+                }
+            }
+            Action::Session { leg } => {
+                self.sessions.segment(now, entry.id, leg, seg, a.frame.bytes_mut(), &mut out);
+            }
+            Action::Translate | Action::Reset => {
+                if let Some(r) = build::reset_for(seg) {
+                    crate::tcp::Outlet::send(&mut out, r.len(), &mut |b| {
+                        r.emit(b);
+                        true
+                    });
+                }
+            }
+        }
+        out.tx.done.push(a.frame);
+    }
+
+    fn translate(
+        &mut self,
+        turn: &mut Turn<'_>,
+        mut a: Arrived,
+        seg: &Segment,
+        slot: SlotRef,
+        entry: &Entry,
+    ) {
+        let hop = entry.flags.has(Flags::HOP);
+        let bytes = a.frame.bytes_mut();
+        if seg.has(tcp::SYN) && entry.flags.has(Flags::CLAMP_MSS) {
+            // GRE takes its part of every segment that the client sends.
+            tcp::clamp_mss(bytes, seg, self.link.settings.mtu - 40 - gre::OVERHEAD as u16);
+        }
+        let (head, rest) = bytes.split_at_mut(seg.start);
+        let applied = match (&entry.rewrite, head.first_chunk_mut::<20>(), rest.first_chunk_mut::<20>()) {
+            (Rewrite::V4(r), Some(ip), Some(tcp)) => r.apply(ip, tcp, hop),
+            _ => false,
+        };
+        if !applied {
+            return self.drop(turn, a.interface, a.frame, DropReason::TtlExceeded);
+        }
+        let mut marks = Sticky::NONE;
+        if seg.has(tcp::FIN) {
+            marks = marks.with(Sticky::FIN);
+        }
+        if seg.has(tcp::RST) {
+            marks = marks.with(Sticky::RST);
+        }
+        let end = if seg.has(tcp::RST) { seg.seq } else { seg.seq_end() };
+        self.flows.touch(slot, turn.now.tick(), end, marks);
+        let dst = entry.rewrite.dst();
+        let Some(tx) = turn.tx.get_mut(a.interface) else { return };
+        if let IpAddr::V4(dst) = dst.ip() {
+            Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops }.ip(a.frame, dst);
+        }
+        if marks != Sticky::NONE && entry.owner == self.worker {
+            self.sessions.flow_marked(turn.now, entry.id);
+        }
+    }
+
+    fn miss(&mut self, turn: &mut Turn<'_>, mut a: Arrived, ip: &IpPacket, seg: &Segment) {
+        if seg.is_first() {
+            let owner = flow::owner(seg.src.ip(), seg.dst.ip(), self.owner_salt, usize::from(self.workers));
+            if owner != usize::from(self.worker) {
+                return self.to_owner(turn, a, seg, Some(owner as u16));
+            }
+            if !ip.transport_checksum_ok(a.frame.bytes()) {
+                return self.drop(turn, a.interface, a.frame, DropReason::BadTransport);
+            }
+            let options = seg.syn_options(a.frame.bytes());
+            let now = turn.now;
+            let Some(tx) = turn.tx.get_mut(a.interface) else { return };
+            let mut out = Out { now, link: &mut self.link, tx, drops: &mut self.drops };
+            match self.sessions.syn(now, seg, options, a.origin.is_some(), &mut out) {
+                SynVerdict::Taken => return out.tx.done.push(a.frame),
+                SynVerdict::Forward => {
+                    let leg = if a.origin.is_some() { Leg::Redirected } else { Leg::Direct };
+                    if let Some(key) = FlowKey::tcp(seg.src, seg.dst, leg, 0)
+                        && let Lookup::Hit(slot, entry) = self.flows.lookup(&key)
+                    {
+                        return self.translate(turn, a, seg, slot, &entry);
+                    }
+                }
+                SynVerdict::NotOurs => {}
+            }
+        }
+        if a.origin.is_some() {
+            return self.give_back(turn, a);
+        }
+        // To our own address, and of no connection: what any host answers.
+        let now = turn.now;
+        let Some(tx) = turn.tx.get_mut(a.interface) else { return };
+        let mut out = Out { now, link: &mut self.link, tx, drops: &mut self.drops };
+        if ip.transport_checksum_ok(a.frame.bytes_mut())
+            && let Some(r) = build::reset_for(seg)
+        {
+            crate::tcp::Outlet::send(&mut out, r.len(), &mut |b| {
+                r.emit(b);
+                true
+            });
+        }
+        out.drop(a.frame, DropReason::UnknownFlow);
+    }
+
+    /// Hands a packet to the worker that owns it; `None` asks the address pair's hash.
+    fn to_owner(&mut self, turn: &mut Turn<'_>, a: Arrived, seg: &Segment, owner: Option<u16>) {
+        let owner = owner.unwrap_or_else(|| {
+            flow::owner(seg.src.ip(), seg.dst.ip(), self.owner_salt, usize::from(self.workers)) as u16
+        });
+        if owner == self.worker {
+            // Our own entry was being written when we looked: by nobody but us, so it is settled now.
+            return self.give_back(turn, a);
+        }
+        let Arrived { interface, origin, tags, frame } = a;
+        turn.handoff_out.push((owner, Item { interface, origin, tags, packet: frame.bytes().to_vec() }));
+        if let Some(tx) = turn.tx.get_mut(interface) {
+            tx.done.push(frame);
+        }
+    }
+
+    /// Returns a packet that is not ours to the router that sent it, its redirect header with it.
+    fn give_back(&mut self, turn: &mut Turn<'_>, mut a: Arrived) {
+        let Some((router, redirect)) = a.origin else {
+            return self.drop(turn, a.interface, a.frame, DropReason::Unhandled);
+        };
+        if !self.guard.may_return(turn.now, a.frame.bytes()) {
+            return self.drop(turn, a.interface, a.frame, DropReason::Loop);
+        }
+        let to = self.wccp.as_ref().and_then(|w| w.return_to(redirect.service(), router)).unwrap_or(router);
+        let own = self.link.settings.address;
+        let id = ip_id(&self.keyed, to, &mut self.ip_id);
+        if a.frame.push_front(gre::OVERHEAD).is_none() {
+            return self.drop(turn, a.interface, a.frame, DropReason::TooBig);
+        }
+        build::gre_v4(a.frame.bytes_mut(), own, to, id, redirect);
+        let Some(tx) = turn.tx.get_mut(a.interface) else { return };
+        self.returned += 1;
+        Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops }.ip(a.frame, to);
+    }
+
+    fn drop(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame, reason: DropReason) {
+        self.drops.count(reason);
+        if let Some(tx) = turn.tx.get_mut(interface) {
+            tx.done.push(frame);
+        }
+    }
+}

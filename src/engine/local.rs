@@ -1,0 +1,143 @@
+//! What is for ourselves: ARP, ping, WCCP, ICMP errors, and what we send of our own.
+
+use super::drops::DropReason;
+use super::link::Out;
+use super::state::Engine;
+use super::turn::Turn;
+use crate::buf::Frame;
+use crate::flow::{Action, FlowKey, Leg, Lookup};
+use crate::rng::Purpose;
+use crate::wccp;
+use crate::wire::arp::{self, Arp};
+use crate::wire::eth::{self, L2};
+use crate::wire::icmp::{self, Icmp};
+use crate::wire::{IpPacket, build, proto, udp};
+use std::net::{IpAddr, Ipv4Addr};
+
+impl Engine {
+    pub(super) fn announce(&mut self, turn: &mut Turn<'_>) {
+        let s = self.link.settings.clone();
+        let a = Arp {
+            request: true,
+            sender_mac: s.mac,
+            sender: s.address,
+            target_mac: [0; 6],
+            target: s.address,
+        };
+        let tags = self.link.tags;
+        if let Some(tx) = turn.tx.first_mut() {
+            Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops }.arp(
+                &a,
+                eth::BROADCAST,
+                tags,
+            );
+        }
+    }
+
+    pub(super) fn arp(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame, l2: L2) {
+        let bytes = frame.bytes();
+        let (parsed, tags) = (arp::parse(&bytes[l2.len..]), eth::tags(bytes, l2));
+        let Some(tx) = turn.tx.get_mut(interface) else { return };
+        tx.done.push(frame);
+        let mut out = Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops };
+        let Some(a) = parsed else { return out.drops.count(DropReason::Ethernet) };
+        let ours = out.link.settings.address;
+        let for_us = a.target == ours;
+        if for_us {
+            out.link.tags = tags;
+        }
+        out.link.neighbours.learn(turn.now, &a, tags, for_us && a.request);
+        if a.request && for_us && a.sender != ours {
+            let answer = Arp {
+                request: false,
+                sender_mac: out.link.settings.mac,
+                sender: ours,
+                target_mac: a.sender_mac,
+                target: a.sender,
+            };
+            out.arp(&answer, a.sender_mac, tags);
+        }
+    }
+
+    /// An ICMP packet to our address, its checksum right.
+    pub(super) fn icmp(&mut self, turn: &mut Turn<'_>, interface: usize, mut frame: Frame, ip: &IpPacket) {
+        let now = turn.now;
+        let Some(tx) = turn.tx.get_mut(interface) else { return };
+        let mut out = Out { now, link: &mut self.link, tx, drops: &mut self.drops };
+        let IpAddr::V4(from) = ip.src else { return out.drop(frame, DropReason::NotForUs) };
+        match icmp::parse(frame.bytes(), ip) {
+            Some(Icmp::EchoRequest) => {
+                build::echo_reply(frame.bytes_mut(), ip);
+                frame.truncate(ip.end);
+                frame.pull_front(ip.start);
+                out.ip(frame, from);
+            }
+            Some(error @ Icmp::TcpError { src, dst, .. }) => {
+                // Quoted is what we sent: the answering direction's key finds its owner.
+                if let Some(key) = FlowKey::tcp(dst, src, Leg::Direct, 0)
+                    && let Lookup::Hit(_, entry) = self.flows.lookup(&key)
+                    && let Action::Session { leg } = entry.action
+                {
+                    self.sessions.icmp(now, entry.id, leg, from, &error, &mut out);
+                }
+                out.tx.done.push(frame);
+            }
+            Some(Icmp::Other) => out.drop(frame, DropReason::Unhandled),
+            None => out.drop(frame, DropReason::BadTransport),
+        }
+    }
+
+    /// A UDP packet to our address, its checksum right.
+    pub(super) fn udp(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame, ip: &IpPacket) {
+        let Some(tx) = turn.tx.get_mut(interface) else { return };
+        let datagram = udp::parse(frame.bytes(), ip);
+        match (datagram, ip.src, &mut self.wccp) {
+            (None, ..) => self.drops.count(DropReason::BadTransport),
+            (Some(d), IpAddr::V4(from), Some(w)) if d.dst_port == wccp::PORT => {
+                w.handle_datagram(turn.now, from, &frame.bytes()[d.payload..d.end], turn.events);
+            }
+            _ => self.drops.count(DropReason::Unhandled),
+        }
+        tx.done.push(frame);
+    }
+
+    pub(super) fn send_wccp(&mut self, turn: &mut Turn<'_>) {
+        let Some(tx) = turn.tx.first_mut() else { return };
+        let mut out = Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops };
+        while let Some(t) = self.wccp.as_mut().and_then(wccp::Client::poll_transmit) {
+            let own = out.link.settings.address;
+            let id = ip_id(&self.keyed, t.to, &mut self.ip_id);
+            let Some(mut frame) = out.spare() else {
+                out.drops.count(DropReason::TxFull);
+                continue;
+            };
+            match frame.grow(build::UDP_V4 + t.payload.len()) {
+                Some(room) => {
+                    room[build::UDP_V4..].copy_from_slice(&t.payload);
+                    build::udp_v4(room, (own, wccp::PORT), (t.to, wccp::PORT), id);
+                    out.ip(frame, t.to);
+                }
+                None => out.drop(frame, DropReason::TooBig),
+            }
+        }
+    }
+}
+
+/// The next identification of a packet that may be fragmented; never 0, and different each time, for
+/// routers take two datagrams with one identification for one.
+pub(super) fn ip_id(keyed: &crate::rng::Keyed, to: Ipv4Addr, ordinal: &mut u64) -> u16 {
+    *ordinal += 1;
+    let start = keyed.value(Purpose::IpId, &to.octets(), 0) as u16;
+    match start.wrapping_add(*ordinal as u16) {
+        0 => {
+            *ordinal += 1;
+            1
+        }
+        id => id,
+    }
+}
+
+/// Whether the packet carries something that is read here.
+pub(super) fn is_local(protocol: u8) -> bool {
+    matches!(protocol, proto::ICMP | proto::UDP)
+}

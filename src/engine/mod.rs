@@ -1,0 +1,24 @@
+//! The pure core of a worker: frames and the time in, frames and events out.
+//!
+//! ```text
+//!  rx ─ parse ─ to us? ─┬─ ARP, ping, WCCP ─────────────────────────────▶ answer
+//!                       ├─ GRE from a router ─ inner packet ─┬─ flow hit ─▶ rewrite, forward
+//!                       └─ TCP to our address ───────────────┤─ session ──▶ its stack
+//!                                                            ├─ SYN ──────▶ data connection, new session
+//!                                                            └─ not ours ─▶ back to the router, header echoed
+//! ```
+//! [`Engine::turn`] is a function of the engine's state and its [`Turn`]: no clock, no socket, no chance.
+
+mod classify;
+mod drops;
+mod guard;
+mod handoff;
+mod link;
+mod local;
+mod state;
+mod turn;
+
+pub use drops::{DropReason, Drops};
+pub use handoff::Item;
+pub use state::{Control, Engine, Interface, Settings};
+pub use turn::{Turn, Tx};

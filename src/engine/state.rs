@@ -1,0 +1,206 @@
+//! What an engine is made of.
+
+use super::drops::Drops;
+use super::guard::LoopGuard;
+use super::link::{Link, Out};
+use super::turn::Turn;
+use crate::event::{Event, What};
+use crate::flow::FlowTable;
+use crate::rng::{Keyed, Purpose};
+use crate::session::{self, Registry};
+use crate::time::{Duration, Instant};
+use crate::wccp;
+use crate::wire::eth::Mac;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// One interface, as the engine needs to know it.
+#[derive(Debug, Clone)]
+pub struct Interface {
+    /// Its name, for people.
+    pub name: String,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// MTU in bytes.
+    pub mtu: u16,
+    /// Our address on it.
+    pub address: Ipv4Addr,
+    /// Length of the address's prefix in bits.
+    pub prefix: u8,
+    /// Where packets to other networks go.
+    pub next_hop: Ipv4Addr,
+}
+
+/// What an engine is made from.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The interface (one for now).
+    pub interface: Interface,
+    /// The service groups.
+    pub wccp: wccp::Settings,
+    /// The services.
+    pub session: session::Settings,
+    /// Where all numbers come from that look random.
+    pub seed: [u8; 16],
+}
+
+/// What the operator wants of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Begin no session, leave the service groups.
+    Drain,
+}
+
+/// The pure core of one worker.
+pub struct Engine {
+    pub(super) link: Link,
+    pub(super) flows: Arc<FlowTable>,
+    pub(super) sessions: Registry,
+    /// The service groups' state machine; one worker has it.
+    pub(super) wccp: Option<wccp::Client>,
+    pub(super) routers: Vec<Ipv4Addr>,
+    pub(super) drops: Drops,
+    pub(super) guard: LoopGuard,
+    pub(super) keyed: Keyed,
+    pub(super) owner_salt: u64,
+    pub(super) worker: u16,
+    pub(super) workers: u16,
+    pub(super) returned: u64,
+    pub(super) ip_id: u64,
+    pub(super) backlog: bool,
+    announced: bool,
+}
+
+impl Engine {
+    /// An engine. Workers of one gateway share `flows` and have the same settings but for their number.
+    ///
+    /// # Errors
+    /// The service groups' settings contradict each other.
+    pub fn new(settings: Settings, flows: Arc<FlowTable>) -> Result<Self, wccp::SettingsError> {
+        let keyed = Keyed::new(settings.seed);
+        let (worker, workers) = (settings.session.worker, settings.session.workers);
+        let routers = settings.wccp.routers.clone();
+        let wccp = if worker == 0 { Some(wccp::Client::new(settings.wccp)?) } else { None };
+        Ok(Self {
+            link: Link::new(settings.interface),
+            sessions: Registry::new(settings.session, flows.clone(), keyed),
+            flows,
+            wccp,
+            routers,
+            drops: Drops::default(),
+            guard: LoopGuard::new(keyed),
+            owner_salt: keyed.value(Purpose::Owner, b"owner", 0),
+            keyed,
+            worker,
+            workers,
+            returned: 0,
+            ip_id: 0,
+            backlog: false,
+            announced: false,
+        })
+    }
+
+    /// Takes what came in, does what is due, gives what goes out.
+    pub fn turn(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        if !self.announced {
+            self.announced = true;
+            // Everybody on the link learns where our address is, above all a router that knew a dead
+            // predecessor's MAC (gratuitous ARP, RFC 5227 section 3).
+            self.announce(turn);
+        }
+        for control in turn.control {
+            match control {
+                Control::Drain => {
+                    self.sessions.drain();
+                    if let Some(w) = &mut self.wccp {
+                        w.shutdown(now, turn.events);
+                    }
+                    let what = What::Gateway { state: "draining", text: String::new() };
+                    turn.events.push(Event { at: now, what });
+                }
+            }
+        }
+        for interface in 0..turn.rx.len() {
+            let mut burst = std::mem::take(&mut turn.rx[interface]);
+            for frame in burst.drain() {
+                self.frame(turn, interface, frame);
+            }
+            turn.rx[interface] = burst;
+        }
+        for item in std::mem::take(turn.handoff_in) {
+            self.handed(turn, item);
+        }
+        self.timeouts(turn);
+        self.sessions.take_events(turn.events);
+        while let Some(what) = self.link.neighbours.poll_event() {
+            turn.events.push(Event { at: now, what });
+        }
+        self.drops.tell(now, turn.events);
+    }
+
+    fn timeouts(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        let Some(tx) = turn.tx.first_mut() else { return };
+        let mut out = Out { now, link: &mut self.link, tx, drops: &mut self.drops };
+        self.sessions.handle_timeout(now, &mut out);
+        out.neighbours();
+        self.backlog = out.backlog();
+        if let Some(w) = &mut self.wccp {
+            w.handle_timeout(now, turn.events);
+        }
+        self.send_wccp(turn);
+    }
+
+    /// When the next turn is due without input, and why.
+    pub fn poll_timeout(&self, now: Instant) -> Option<(Instant, &'static str)> {
+        let backlog = self.backlog.then_some((now + Duration::from_millis(1), "packets wait for room"));
+        let wccp = self.wccp.as_ref().and_then(wccp::Client::poll_timeout);
+        [backlog, wccp, self.sessions.poll_timeout(), self.link.neighbours.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min_by_key(|t| t.0)
+    }
+
+    /// Sessions that live.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The sessions, to look at.
+    pub fn registry(&self) -> &Registry {
+        &self.sessions
+    }
+
+    /// Whether the routers know that we leave (or time ran out), after [`Control::Drain`].
+    pub fn has_left(&self) -> bool {
+        self.wccp.as_ref().is_none_or(wccp::Client::is_left)
+    }
+
+    /// Counts by name, in a fixed order.
+    pub fn counters(&self) -> Vec<(String, u64)> {
+        let c = self.sessions.counters();
+        let mut all: Vec<(String, u64)> = vec![
+            ("returned".into(), self.returned),
+            ("syns".into(), c.syns),
+            ("sessions".into(), c.sessions),
+            ("sessions_refused".into(), c.sessions_refused),
+            ("half_open_evicted".into(), c.half_open_evicted),
+            ("translated".into(), c.translated),
+            ("relayed".into(), c.relayed),
+            ("steered".into(), c.steered),
+            ("waited".into(), c.waited),
+            ("refused".into(), c.refused),
+            ("late_syns".into(), c.late_syns),
+            ("table_full".into(), c.table_full),
+            ("service_cut".into(), c.service_cut),
+        ];
+        for &reason in super::DropReason::ALL {
+            all.push((format!("drop_{}", reason.name()), self.drops.of(reason)));
+        }
+        if let Some(w) = &self.wccp {
+            all.extend(w.counters().map(|(name, n)| (format!("wccp_{name}"), n)));
+        }
+        all
+    }
+}

@@ -1,0 +1,109 @@
+//! From the checked configuration to the plain values of the engine.
+
+use crate::config::{self, Config, MssClamp};
+use crate::io::PortInfo;
+use crate::wire::gre;
+use crate::{engine, session, wccp};
+
+/// What an engine on this port obeys.
+pub fn engine(config: &Config, port: &PortInfo, seed: [u8; 16]) -> engine::Settings {
+    let i = &config.interface;
+    let own_address = i.address.address;
+    engine::Settings {
+        interface: engine::Interface {
+            name: i.name.clone(),
+            mac: port.mac,
+            mtu: port.mtu,
+            address: own_address,
+            prefix: i.address.prefix,
+            next_hop: i.next_hop,
+        },
+        wccp: wccp(config),
+        session: session::Settings {
+            own_address,
+            mtu: port.mtu,
+            services: config.services.iter().map(|s| service(s, port.mtu)).collect(),
+            limits: limits(&config.limits),
+            timers: timers(&config.timers),
+            worker: 0,
+            workers: 1,
+        },
+        seed,
+    }
+}
+
+fn wccp(config: &Config) -> wccp::Settings {
+    let w = &config.wccp;
+    wccp::Settings {
+        own_address: config.interface.address.address,
+        routers: vec![w.router],
+        // Its length was checked when it was read.
+        password: w.password.as_ref().and_then(|p| wccp::Password::new(p.as_bytes()).ok()),
+        forward: vec![wccp::Method::Gre],
+        return_method: vec![wccp::Method::Gre],
+        assignment: vec![wccp::Assignment::Hash],
+        here_i_am: w.here_i_am,
+        groups: w
+            .groups
+            .iter()
+            .map(|g| wccp::GroupSettings {
+                id: g.id,
+                role: wccp::Role::Forward,
+                ports: g.ports.clone(),
+                priority: g.priority,
+                protocol: 6,
+            })
+            .collect(),
+    }
+}
+
+fn service(s: &config::Service, mtu: u16) -> session::Service {
+    session::Service {
+        name: s.name.clone(),
+        ports: s.ports.clone(),
+        client_mode: match s.client_mode {
+            config::ClientMode::Any => session::ClientMode::Any,
+            config::ClientMode::Active => session::ClientMode::Active,
+            config::ClientMode::Passive => session::ClientMode::Passive,
+        },
+        data_source: match s.data_source {
+            config::DataSource::Server => session::DataSource::Server,
+            config::DataSource::Own => session::DataSource::Own,
+        },
+        data_ports: s.data_ports.clone(),
+        active_source_port: s.active_source_port,
+        mss_clamp: match s.mss_clamp {
+            MssClamp::Auto => Some(mtu - 40 - gre::OVERHEAD as u16),
+            MssClamp::Bytes(n) => Some(n),
+            MssClamp::Off => None,
+        },
+    }
+}
+
+fn limits(l: &config::Limits) -> session::Limits {
+    session::Limits {
+        sessions: l.sessions,
+        half_open: l.half_open,
+        half_open_per_source: l.half_open_per_source,
+        per_client: l.per_client,
+        line: l.line,
+        relay_buffer: l.relay_buffer,
+        relays: l.relay_buffers,
+    }
+}
+
+fn timers(t: &config::Timers) -> session::Timers {
+    session::Timers {
+        connect: t.connect,
+        greeting: t.greeting,
+        login: t.login,
+        control_idle: t.control_idle,
+        data_stall: t.data_stall,
+        data_wait: t.data_wait,
+        final_reply: t.final_reply,
+        steer_timeout: t.steer_timeout,
+        steer_wait: t.steer_wait,
+        quarantine: t.quarantine,
+        time_wait: t.time_wait,
+    }
+}

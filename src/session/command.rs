@@ -1,0 +1,187 @@
+//! Commands of the client: passed on, turned into others, answered, or refused.
+
+use super::control::{Control, Tag, Transfer};
+use super::settings::ClientMode;
+use super::shared::{Shared, lossy};
+use crate::event::What;
+use crate::ftp::command::{Command, foreign_first_line};
+use crate::ftp::hostport::{self, ArgError, EpsvArg};
+use crate::ftp::line::Line;
+use crate::ftp::verb::Verb;
+use crate::ftp::{Mode, reply, telnet};
+use std::net::SocketAddr;
+
+impl Control {
+    pub(super) fn on_command(&mut self, shared: &mut Shared, line: &Line<'_>) {
+        let command = match Command::parse(line, Mode::Lenient) {
+            Ok(Some(command)) => command,
+            Ok(None) => return,
+            Err(fault) => {
+                let (code, text) = fault.reply();
+                return self.answer(Verb::Other, code, text);
+            }
+        };
+        if std::mem::take(&mut self.first_line) && foreign_first_line(line.bytes).is_some() {
+            return self.refuse_foreign(shared);
+        }
+        let action = self.act(shared, &command, line.synch);
+        let argument = if command.is_secret() { "****".to_owned() } else { lossy(command.argument) };
+        shared.event(What::Command { session: self.id, verb: lossy(command.verb_text), argument, action });
+    }
+
+    /// What began a connection to an FTP port and is not FTP.
+    pub(super) fn refuse_foreign(&mut self, shared: &mut Shared) {
+        let service = shared.settings.services.get(self.service).map_or_else(String::new, |s| s.name.clone());
+        shared.event(What::Session {
+            session: Some(self.id),
+            state: "refused",
+            client: self.client,
+            server: self.server,
+            service,
+            reason: "the client does not speak FTP".to_owned(),
+        });
+        self.abandon("the client does not speak FTP");
+    }
+
+    fn act(&mut self, shared: &mut Shared, command: &Command<'_>, synch: bool) -> &'static str {
+        match command.verb {
+            Verb::Auth
+            | Verb::Adat
+            | Verb::Pbsz
+            | Verb::Prot
+            | Verb::Ccc
+            | Verb::Mic
+            | Verb::Conf
+            | Verb::Enc => {
+                self.answer(command.verb, 534, "Refused by policy: ftps = \"refuse\".");
+                "refused"
+            }
+            Verb::Rein => self.refuse(command.verb, 502, "REIN is not supported; reconnect instead."),
+            Verb::Lprt | Verb::Lpsv => self.refuse(command.verb, 502, "Use EPRT or EPSV."),
+            Verb::Sscn | Verb::Cpsv => {
+                self.refuse(command.verb, 502, "Server to server transfers are refused.")
+            }
+            Verb::Pasv => self.passive(shared, Verb::Pasv),
+            Verb::Epsv => match hostport::parse_epsv(command.argument) {
+                Ok(EpsvArg::All) => {
+                    self.epsv_all = true;
+                    self.answer(Verb::Epsv, 200, "EPSV ALL ok.");
+                    "answered"
+                }
+                Ok(EpsvArg::V6) if self.client.is_ipv4() => {
+                    self.refuse(Verb::Epsv, 522, "Network protocol not supported, use (1)")
+                }
+                Ok(EpsvArg::V4) if self.client.is_ipv6() => {
+                    self.refuse(Verb::Epsv, 522, "Network protocol not supported, use (2)")
+                }
+                Ok(_) => self.passive(shared, Verb::Epsv),
+                Err(e) => self.refuse_argument(Verb::Epsv, e),
+            },
+            Verb::Port => match hostport::parse_port(command.argument) {
+                Ok(at) => self.active(shared, Verb::Port, at.into()),
+                Err(e) => self.refuse_argument(Verb::Port, e),
+            },
+            Verb::Eprt => match hostport::parse_eprt(command.argument, Mode::Lenient) {
+                Ok(at) => self.active(shared, Verb::Eprt, at),
+                Err(e) => self.refuse_argument(Verb::Eprt, e),
+            },
+            Verb::Feat => self.forward(command, Tag::Feat),
+            Verb::Abor => {
+                if synch {
+                    self.to_server.extend_from_slice(&telnet::SYNCH);
+                    self.urgent_at = Some(self.to_server.len());
+                }
+                self.data_abort(shared);
+                self.forward(command, Tag::Plain)
+            }
+            verb if verb.is_transfer() => {
+                self.transfer = Some(Transfer { verb, name: lossy(command.argument), code: None });
+                if !self.data_begins(shared) {
+                    self.transfer = None;
+                    return self.refuse(verb, 425, "No data connection: too many relayed transfers.");
+                }
+                self.forward(command, Tag::Transfer)
+            }
+            _ => self.forward(command, Tag::Plain),
+        }
+    }
+
+    fn forward(&mut self, command: &Command<'_>, tag: Tag) -> &'static str {
+        let mut text = Vec::with_capacity(command.line.len() + 2);
+        command.write(&mut text);
+        telnet::escape_into(&mut self.to_server, &text);
+        // Never full here: commands are not read while it is.
+        let _ = self.pending.push(command.verb, tag);
+        "forwarded"
+    }
+
+    fn refuse(&mut self, verb: Verb, code: u16, text: &str) -> &'static str {
+        self.answer(verb, code, text);
+        "refused"
+    }
+
+    fn refuse_argument(&mut self, verb: Verb, e: ArgError) -> &'static str {
+        let (code, text) = e.reply();
+        self.refuse(verb, code, text)
+    }
+
+    /// Answers a command ourselves, in its turn.
+    pub(super) fn answer(&mut self, verb: Verb, code: u16, text: &str) {
+        let mut line = Vec::new();
+        reply::write(&mut line, code, text.as_bytes());
+        if self.pending.is_empty() && !self.replies.is_open() && self.greeted {
+            self.say(&line);
+        } else {
+            let _ = self.pending.push(verb, Tag::Local(line.into()));
+        }
+    }
+
+    fn passive(&mut self, shared: &mut Shared, asked: Verb) -> &'static str {
+        let service = &shared.settings.services[self.service];
+        if service.client_mode == ClientMode::Active {
+            return self.refuse(asked, 502, "Refused by policy: client_mode = \"active\"; use PORT or EPRT.");
+        }
+        if self.epsv_all && asked != Verb::Epsv {
+            return self.refuse(asked, 500, "Refused: EPSV ALL was sent.");
+        }
+        if asked == Verb::Epsv && service.data_source == super::settings::DataSource::Own {
+            return self.refuse(asked, 502, "Refused by policy: data_source = \"own\"; use PASV.");
+        }
+        self.data_supersede(shared);
+        self.ask_passive(Tag::Passive { asked });
+        "converted"
+    }
+
+    fn active(&mut self, shared: &mut Shared, asked: Verb, at: SocketAddr) -> &'static str {
+        if shared.settings.services[self.service].client_mode == ClientMode::Passive {
+            return self.refuse(
+                asked,
+                502,
+                "Refused by policy: client_mode = \"passive\"; use PASV or EPSV.",
+            );
+        }
+        if self.epsv_all {
+            return self.refuse(asked, 500, "Refused: EPSV ALL was sent.");
+        }
+        if at.ip() != self.client.ip() {
+            let reason = "the address is not the client's own";
+            self.expectation(shared, "refused", at, None, reason);
+            return self.refuse(asked, 504, "Refused: the address is not yours.");
+        }
+        if let Err(e) = hostport::check_port(at.port(), hostport::DEFAULT_DENIED_PORTS) {
+            self.expectation(shared, "refused", at, None, "the port is not allowed");
+            return self.refuse_argument(asked, e);
+        }
+        self.data_supersede(shared);
+        self.ask_passive(Tag::Active { asked, client: at });
+        "converted"
+    }
+
+    /// Asks the server to listen, in the way it is known to understand.
+    fn ask_passive(&mut self, tag: Tag) {
+        let verb = if self.server_epsv { Verb::Epsv } else { Verb::Pasv };
+        self.to_server.extend_from_slice(verb.name().as_bytes());
+        self.to_server.extend_from_slice(b"\r\n");
+        let _ = self.pending.push(verb, tag);
+    }
+}

@@ -1,0 +1,418 @@
+//! One session: its legs, its lines, and the order in which things are done.
+
+use super::data::Data;
+use super::half::{CONTROL_BUFFER, Opened};
+use super::reply::Gate;
+use super::shared::{Shared, direct, redirected};
+use crate::event::{SessionId, What};
+use crate::flow::{Pair, SlotRef, TimerId};
+use crate::ftp::reader::{Input, Reader};
+use crate::ftp::reply::{Held, ReplyReader};
+use crate::ftp::{command, pending::Pending, verb::Verb};
+use crate::rng::Purpose;
+use crate::tcp::{Buffers, Conn, ConnState, Outlet, Stack};
+use crate::time::Instant;
+use std::net::SocketAddr;
+
+/// The control connection with the client; legs have these numbers in the flow table, too.
+pub(super) const CLIENT: Conn = Conn(0);
+/// The control connection with the server.
+pub(super) const SERVER: Conn = Conn(1);
+/// A relayed data connection with the client.
+pub(super) const CLIENT_DATA: Conn = Conn(2);
+/// And with the server.
+pub(super) const SERVER_DATA: Conn = Conn(3);
+
+/// Bytes waiting for a leg beyond which nothing more is read that would add to them.
+const HIGH_WATER: usize = 8 * 1024;
+/// Rounds of one service call; what is left waits for the next.
+const ROUNDS: usize = 32;
+
+/// What a command's answer is for.
+#[derive(Debug)]
+pub(super) enum Tag {
+    /// Passed on; its reply is passed back.
+    Plain,
+    /// PASV or EPSV of the client's; the reply is turned into what it asked.
+    Passive {
+        /// What the client asked.
+        asked: Verb,
+    },
+    /// PORT or EPRT of the client's; the server was asked to be passive.
+    Active {
+        /// What the client asked.
+        asked: Verb,
+        /// Where the client listens.
+        client: SocketAddr,
+    },
+    /// FEAT; the reply is filtered.
+    Feat,
+    /// A transfer.
+    Transfer,
+    /// Answered by us, when its turn comes.
+    Local(Box<[u8]>),
+    /// The client has its answer already: the server's is dropped.
+    Swallowed,
+}
+
+/// A transfer under way, for its event.
+#[derive(Debug, Clone)]
+pub(super) struct Transfer {
+    pub(super) verb: Verb,
+    pub(super) name: String,
+    pub(super) code: Option<u16>,
+}
+
+/// One session.
+pub(super) struct Session {
+    pub(super) client_lines: Reader,
+    pub(super) server_lines: Reader,
+    client_unread: Vec<u8>,
+    server_unread: Vec<u8>,
+    pub(super) ctl: Control,
+}
+
+/// All of a session but what reads lines.
+pub(super) struct Control {
+    pub(super) id: SessionId,
+    pub(super) index: u32,
+    pub(super) service: usize,
+    pub(super) client: SocketAddr,
+    pub(super) server: SocketAddr,
+    pub(super) own: SocketAddr,
+    client_slot: SlotRef,
+    server_slot: SlotRef,
+    pub(super) stack: Stack,
+    pub(super) to_client: Vec<u8>,
+    pub(super) to_server: Vec<u8>,
+    /// Index in `to_server` behind a byte that is to be urgent.
+    pub(super) urgent_at: Option<usize>,
+    pub(super) pending: Pending<Tag>,
+    pub(super) replies: ReplyReader,
+    pub(super) held: Held,
+    /// The server understands EPSV, as far as we know.
+    pub(super) server_epsv: bool,
+    pub(super) epsv_all: bool,
+    pub(super) logged_in: bool,
+    pub(super) greeted: bool,
+    pub(super) first_line: bool,
+    pub(super) data: Data,
+    pub(super) transfer: Option<Transfer>,
+    pub(super) gate: Gate,
+    pub(super) gated: Vec<u8>,
+    pub(super) activity: Instant,
+    /// Why it ends, once that is decided.
+    pub(super) ending: Option<&'static str>,
+    client_shut: bool,
+    server_shut: bool,
+    /// A relay has ended; its connections are removed once the stack has said their last word.
+    pub(super) relay_gone: bool,
+    pub(super) timer: Option<TimerId>,
+}
+
+impl Session {
+    /// The session of a completed handshake; `None` if the stack refuses it.
+    pub(super) fn new(shared: &mut Shared, id: SessionId, index: u32, o: &Opened) -> Option<Self> {
+        let now = shared.now;
+        let seed = shared.keyed.value(Purpose::Stack, &super::shared::tuple_bytes(o.server, o.client), id.0);
+        let mut stack = Stack::new(now, usize::from(shared.settings.mtu), seed);
+        let buffers = Buffers { rx: CONTROL_BUFFER, tx: CONTROL_BUFFER };
+        if !stack.accepted(now, CLIENT, o.server, o.client, buffers, &o.toward_client)
+            || !stack.connected(now, SERVER, o.own, o.server, buffers, &o.toward_server)
+        {
+            return None;
+        }
+        for leg in [CLIENT, SERVER] {
+            stack.set_no_delay(leg);
+            stack.set_timeout(leg, shared.settings.timers.data_stall);
+        }
+        let line = shared.settings.limits.line;
+        Some(Self {
+            client_lines: Reader::new(line),
+            server_lines: Reader::new(line),
+            client_unread: Vec::new(),
+            server_unread: Vec::new(),
+            ctl: Control {
+                id,
+                index,
+                service: o.service,
+                client: o.client,
+                server: o.server,
+                own: o.own,
+                client_slot: o.client_slot,
+                server_slot: o.server_slot,
+                stack,
+                to_client: Vec::new(),
+                to_server: Vec::new(),
+                urgent_at: None,
+                pending: Pending::default(),
+                replies: ReplyReader::default(),
+                held: Held::default(),
+                server_epsv: true,
+                epsv_all: false,
+                logged_in: false,
+                greeted: false,
+                first_line: true,
+                data: Data::None,
+                transfer: None,
+                gate: Gate::Open,
+                gated: Vec::new(),
+                activity: now,
+                ending: None,
+                client_shut: false,
+                server_shut: false,
+                relay_gone: false,
+                timer: None,
+            },
+        })
+    }
+
+    /// Does all that can be done now. False when the session is over.
+    pub(super) fn service(&mut self, shared: &mut Shared, out: &mut dyn Outlet) -> bool {
+        for round in 0.. {
+            if round == ROUNDS {
+                shared.counters.service_cut += 1;
+                break;
+            }
+            let moved = self.read_client(shared) | self.read_server(shared);
+            let moved = moved | self.ctl.relay_service(shared) | self.ctl.gate_service(shared);
+            let moved = moved | self.ctl.flush();
+            if !moved {
+                break;
+            }
+        }
+        self.shut();
+        self.ctl.stack.poll(shared.now, out);
+        self.ctl.timeouts(shared);
+        // What the timeouts decided goes out now, not at the next frame.
+        if self.ctl.flush() | self.ctl.relay_service(shared) {
+            self.ctl.stack.poll(shared.now, out);
+        }
+        if std::mem::take(&mut self.ctl.relay_gone) && !matches!(self.ctl.data, Data::Relay(_)) {
+            self.ctl.stack.remove(CLIENT_DATA);
+            self.ctl.stack.remove(SERVER_DATA);
+        }
+        !self.ctl.over()
+    }
+
+    fn read_client(&mut self, shared: &mut Shared) -> bool {
+        if self.client_unread.is_empty() {
+            let room = &mut self.client_unread;
+            self.ctl.stack.read(CLIENT, |b| {
+                room.extend_from_slice(b);
+                b.len()
+            });
+        }
+        if self.client_unread.is_empty() {
+            return false;
+        }
+        if self.ctl.first_line && command::starts_tls(&self.client_unread) {
+            self.ctl.refuse_foreign(shared);
+        }
+        if self.ctl.holds_commands() {
+            return false;
+        }
+        let bytes = std::mem::take(&mut self.client_unread);
+        let mut rest = &bytes[..];
+        self.ctl.activity = shared.now;
+        while !self.ctl.holds_commands() {
+            match self.client_lines.next(&mut rest) {
+                None => break,
+                Some(Input::Line(line)) => self.ctl.on_command(shared, &line),
+                Some(Input::Overlong { .. }) => self.ctl.answer(Verb::Other, 500, "Line too long."),
+                Some(Input::Answer(bytes)) => self.ctl.to_client.extend_from_slice(&bytes),
+                Some(Input::Runaway) => self.ctl.abandon("telnet subnegotiation without end"),
+            }
+        }
+        self.client_unread = rest.to_vec();
+        true
+    }
+
+    fn read_server(&mut self, shared: &mut Shared) -> bool {
+        if self.ctl.to_client.len() + self.ctl.gated.len() > HIGH_WATER {
+            return false;
+        }
+        if self.server_unread.is_empty() {
+            let room = &mut self.server_unread;
+            self.ctl.stack.read(SERVER, |b| {
+                room.extend_from_slice(b);
+                b.len()
+            });
+        }
+        if self.server_unread.is_empty() {
+            return false;
+        }
+        let bytes = std::mem::take(&mut self.server_unread);
+        let mut rest = &bytes[..];
+        self.ctl.activity = shared.now;
+        while let Some(input) = self.server_lines.next(&mut rest) {
+            match input {
+                Input::Line(line) => self.ctl.on_reply_line(shared, line.bytes),
+                Input::Overlong { .. } => self.ctl.abandon("line of the server too long"),
+                Input::Answer(bytes) => self.ctl.to_server.extend_from_slice(&bytes),
+                Input::Runaway => self.ctl.abandon("telnet subnegotiation without end"),
+            }
+        }
+        true
+    }
+
+    /// Passes the end of one leg on to the other, when everything before it has been.
+    fn shut(&mut self) {
+        let c = &mut self.ctl;
+        let (client, server) = (c.stack.state(CLIENT), c.stack.state(SERVER));
+        if client == ConnState::Reset {
+            c.abandon("reset by the client");
+        }
+        if server == ConnState::Reset {
+            c.abandon("reset by the server");
+        }
+        if c.ending.is_some() && !c.to_client.is_empty() && c.stack.writable(CLIENT) > 0 {
+            return;
+        }
+        if !c.server_shut && c.stack.at_end(CLIENT) && self.client_unread.is_empty() && c.to_server.is_empty()
+        {
+            c.server_shut = true;
+            c.stack.close(SERVER);
+        }
+        let drained = self.server_unread.is_empty() && c.to_client.is_empty() && c.gated.is_empty();
+        if !c.client_shut && c.stack.at_end(SERVER) && drained {
+            c.client_shut = true;
+            c.stack.close(CLIENT);
+        }
+    }
+}
+
+impl Control {
+    /// The ends of the session's data connections.
+    pub(super) fn pair(&self) -> Pair {
+        Pair { client: self.client.ip(), server: self.server.ip() }
+    }
+
+    /// Gives a session up: both ends are reset, at once.
+    pub(super) fn abandon(&mut self, why: &'static str) {
+        self.ending.get_or_insert(why);
+        self.stack.abort(CLIENT);
+        self.stack.abort(SERVER);
+    }
+
+    /// Commands wait while a data connection is being set up (its replies must not be mixed up with
+    /// theirs), while too many are unanswered, and while too much waits to be sent.
+    fn holds_commands(&self) -> bool {
+        self.pending.is_full()
+            || !self.greeted
+            || self.ending.is_some()
+            || self.data.is_waiting()
+            || self.to_server.len() > HIGH_WATER
+            || self.to_client.len() + self.gated.len() > HIGH_WATER
+            || self.pending.iter().any(|e| matches!(e.tag, Tag::Passive { .. } | Tag::Active { .. }))
+    }
+
+    /// Writes what waits into the legs. True if anything went.
+    fn flush(&mut self) -> bool {
+        let sent = self.stack.write(CLIENT, &self.to_client);
+        self.to_client.drain(..sent);
+        let mut moved = sent > 0;
+        while !self.to_server.is_empty() {
+            let end = self.urgent_at.unwrap_or(self.to_server.len());
+            let sent = self.stack.write(SERVER, &self.to_server[..end]);
+            if sent == 0 {
+                break;
+            }
+            self.to_server.drain(..sent);
+            moved = true;
+            if let Some(at) = &mut self.urgent_at {
+                *at -= sent;
+                if *at == 0 {
+                    self.urgent_at = None;
+                    self.stack.mark_urgent(SERVER);
+                }
+            }
+        }
+        for queue in [&mut self.to_client, &mut self.to_server, &mut self.gated] {
+            if queue.is_empty() && queue.capacity() > 0 {
+                *queue = Vec::new();
+            }
+        }
+        moved
+    }
+
+    /// The legs are closed, or the session is ending and nothing more can be said.
+    fn over(&self) -> bool {
+        let closed = |c| matches!(self.stack.state(c), ConnState::Closed | ConnState::Reset);
+        closed(CLIENT) && closed(SERVER)
+    }
+
+    fn timeouts(&mut self, shared: &mut Shared) {
+        if self.ending.is_some() {
+            return;
+        }
+        if shared.now >= self.deadline(shared) {
+            if self.data_moving(shared) {
+                self.activity = shared.now;
+                return;
+            }
+            let text: &[u8] = if self.greeted {
+                b"421 Timeout: the connection is closed.\r\n"
+            } else {
+                b"421 The server gave no greeting.\r\n"
+            };
+            self.to_client.extend_from_slice(text);
+            self.flush();
+            self.ending = Some("timeout");
+            self.stack.close(CLIENT);
+            self.stack.abort(SERVER);
+        }
+    }
+
+    fn deadline(&self, shared: &Shared) -> Instant {
+        let t = &shared.settings.timers;
+        let limit = match (self.greeted, self.logged_in) {
+            (false, _) => t.greeting,
+            (true, false) => t.login,
+            (true, true) => t.control_idle,
+        };
+        self.activity + limit
+    }
+
+    /// When the session wants to be served without input.
+    pub(super) fn next_timeout(&mut self, shared: &Shared) -> Instant {
+        let mut at = self.deadline(shared);
+        if let Some(stack) = self.stack.poll_at(shared.now) {
+            at = at.min(stack);
+        }
+        if let Some(data) = self.data_deadline(shared) {
+            at = at.min(data);
+        }
+        at
+    }
+
+    /// Puts the session's connections and ports away.
+    pub(super) fn finish(&mut self, shared: &mut Shared) {
+        self.data_session_ends(shared);
+        let ends = [(CLIENT, self.client_slot), (SERVER, self.server_slot)];
+        let keys = [redirected(self.client, self.server), direct(self.server, self.own)];
+        for ((conn, slot), key) in ends.into_iter().zip(keys) {
+            let orderly = self.stack.state(conn) == ConnState::Closed;
+            match key {
+                Some(key) if orderly => shared.time_wait(slot, &key, self.stack.numbers(conn)),
+                _ => {
+                    shared.table.remove(slot);
+                }
+            }
+        }
+        shared.ports.release(self.server, self.own, shared.now);
+        if let Some(t) = self.timer.take() {
+            shared.wheel.cancel(t);
+        }
+        let service = shared.settings.services.get(self.service).map_or_else(String::new, |s| s.name.clone());
+        let reason = self.ending.unwrap_or("closed by both ends").to_owned();
+        shared.event(What::Session {
+            session: Some(self.id),
+            state: "closed",
+            client: self.client,
+            server: self.server,
+            service,
+            reason,
+        });
+    }
+}

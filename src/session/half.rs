@@ -1,0 +1,448 @@
+//! Half-open control connections: a record each, no sockets, no buffers, no timers of our own but one.
+//!
+//! ```text
+//!  client        us                  server
+//!   SYN ───────▶ record ──── SYN ──▶            repeated when the client repeats its SYN
+//!   ◀─ SYN-ACK ─ answered ◀─ SYN-ACK
+//!   ACK ───────▶ session ─── ACK ──▶            only now, so a flood is no connection at the server
+//! ```
+//! Server RST: RST as the server. ICMP: the same ICMP about the client's SYN. Silence: silence.
+
+use super::shared::{Shared, Slab, Timer, direct, redirected, send};
+use crate::flow::{Salted, SlotRef, TimerId};
+use crate::rng::Purpose;
+use crate::tcp::{Handshake, Outlet};
+use crate::wire::build::{TTL, Tcp};
+use crate::wire::icmp;
+use crate::wire::tcp::{ACK, RST, SYN, Segment, SynOptions};
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+
+/// Buffer of a control leg, each way, in bytes.
+pub(super) const CONTROL_BUFFER: usize = 1024;
+/// Leg number of the client's side of a half-open connection in the flow table.
+pub(super) const LEG_HALF_CLIENT: u8 = 8;
+/// And of the server's side.
+pub(super) const LEG_HALF_SERVER: u8 = 9;
+
+/// SYN options packed: MSS, window scale (0xFF none), bit 0 SACK.
+#[derive(Debug, Clone, Copy)]
+struct Packed {
+    mss: u16,
+    scale: u8,
+    sack: bool,
+}
+
+impl Packed {
+    fn of(o: SynOptions) -> Self {
+        Self { mss: o.mss.unwrap_or(0), scale: o.window_scale.unwrap_or(0xFF), sack: o.sack }
+    }
+
+    fn options(self) -> SynOptions {
+        SynOptions {
+            mss: (self.mss != 0).then_some(self.mss),
+            window_scale: (self.scale != 0xFF).then_some(self.scale),
+            sack: self.sack,
+            timestamps: false,
+        }
+    }
+}
+
+/// What the server answered.
+#[derive(Debug, Clone, Copy)]
+struct Answer {
+    isn: u32,
+    window: u16,
+    options: Packed,
+}
+
+/// One half-open connection.
+#[derive(Debug)]
+pub(super) struct Half {
+    client: SocketAddrV4,
+    server: SocketAddrV4,
+    client_slot: SlotRef,
+    server_slot: SlotRef,
+    timer: Option<TimerId>,
+    client_isn: u32,
+    own_isn_client: u32,
+    own_isn_server: u32,
+    answer: Option<Answer>,
+    client_options: Packed,
+    client_window: u16,
+    own_port: u16,
+    service: u16,
+}
+
+// The design promises a flood's cost: no more than this for each SYN.
+const _: () = assert!(size_of::<Half>() <= 128);
+
+/// What a completed handshake hands to its session.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) client: SocketAddr,
+    pub(super) server: SocketAddr,
+    pub(super) own: SocketAddr,
+    pub(super) service: usize,
+    pub(super) client_slot: SlotRef,
+    pub(super) server_slot: SlotRef,
+    pub(super) toward_client: Handshake,
+    pub(super) toward_server: Handshake,
+}
+
+/// All of a worker's half-open connections.
+pub(super) struct Halves {
+    items: Slab<Half>,
+    /// Oldest first; records that have gone on are skipped.
+    order: VecDeque<(u32, u32)>,
+    by_prefix: HashMap<u32, VecDeque<(u32, u32)>, Salted>,
+}
+
+impl Halves {
+    pub(super) fn new(salt: u64) -> Self {
+        Self {
+            items: Slab::default(),
+            order: VecDeque::new(),
+            by_prefix: HashMap::with_hasher(Salted::new(salt)),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn is(&self, (id, isn): (u32, u32)) -> bool {
+        self.items.get(id).is_some_and(|h| h.client_isn == isn)
+    }
+}
+
+impl Shared {
+    /// A client's SYN to a service. False if it cannot be served now.
+    pub(super) fn half_open(
+        &mut self,
+        halves: &mut Halves,
+        service: usize,
+        seg: &Segment,
+        options: SynOptions,
+        out: &mut dyn Outlet,
+    ) -> bool {
+        let (SocketAddr::V4(client), SocketAddr::V4(server)) = (seg.src, seg.dst) else { return false };
+        self.make_room(halves, prefix(client));
+        let Some(own) = self.ports.allocate(seg.dst, self.now) else { return false };
+        let keys = (redirected(seg.src, seg.dst), direct(seg.dst, own));
+        let (Some(ck), Some(sk)) = keys else { return false };
+        let Some(client_slot) = self.claim(&ck, &self.session_entry(&ck, LEG_HALF_CLIENT, 0)) else {
+            self.ports.release(seg.dst, own, self.now);
+            return false;
+        };
+        let Some(server_slot) = self.claim(&sk, &self.session_entry(&sk, LEG_HALF_SERVER, 0)) else {
+            self.table.remove(client_slot);
+            self.ports.release(seg.dst, own, self.now);
+            return false;
+        };
+        let half = Half {
+            client,
+            server,
+            client_slot,
+            server_slot,
+            timer: None,
+            client_isn: seg.seq,
+            own_isn_client: self.isn(seg.dst, seg.src),
+            own_isn_server: self.isn(own, seg.dst),
+            answer: None,
+            client_options: Packed::of(options),
+            client_window: seg.window,
+            own_port: own.port(),
+            service: service as u16,
+        };
+        let id = halves.items.insert(half);
+        self.table.update(client_slot, &self.session_entry(&ck, LEG_HALF_CLIENT, id));
+        self.table.update(server_slot, &self.session_entry(&sk, LEG_HALF_SERVER, id));
+        let at = self.now + self.settings.timers.connect;
+        let timer = self.wheel.insert(at, Timer::Half(id));
+        halves.order.push_back((id, seg.seq));
+        halves.by_prefix.entry(prefix(client)).or_default().push_back((id, seg.seq));
+        if let Some(h) = halves.items.get_mut(id) {
+            h.timer = timer;
+            send(out, &h.syn(self));
+        }
+        true
+    }
+
+    /// A segment of a half-open connection from its client. Gives the session's parts when it is proven.
+    pub(super) fn half_from_client(
+        &mut self,
+        halves: &mut Halves,
+        id: u32,
+        seg: &Segment,
+        out: &mut dyn Outlet,
+    ) -> Option<Opened> {
+        let h = halves.items.get(id)?;
+        if (SocketAddr::V4(h.client), SocketAddr::V4(h.server)) != (seg.src, seg.dst) {
+            return None;
+        }
+        if seg.has(RST) {
+            if seg.seq == h.client_isn.wrapping_add(1) || h.answer.is_none() {
+                if h.answer.is_some() {
+                    send(out, &h.toward_server(self, RST, h.own_isn_server.wrapping_add(1), 0));
+                }
+                self.half_end(halves, id);
+            }
+            return None;
+        }
+        if seg.has(SYN) {
+            if seg.seq == h.client_isn && !seg.has(ACK) {
+                match h.answer {
+                    None => send(out, &h.syn(self)),
+                    Some(_) => send(out, &h.syn_ack(self)),
+                }
+            }
+            return None;
+        }
+        let a = h.answer?;
+        let next = (h.client_isn.wrapping_add(1), h.own_isn_client.wrapping_add(1));
+        if !seg.has(ACK) || seg.ack != next.1 || seg.seq != next.0 {
+            // Not the ACK of our SYN-ACK: say where we are (RFC 9293 3.10.7.4), or reset what was never sent.
+            if seg.has(ACK) && seg.ack != next.1 {
+                let r = Tcp { seq: seg.ack, flags: RST, ..h.syn_ack(self) };
+                send(out, &Tcp { ack: 0, options: SynOptions::default(), ..r });
+            }
+            return None;
+        }
+        let opened = Opened {
+            client: h.client.into(),
+            server: h.server.into(),
+            own: h.own(self.settings.own_address).into(),
+            service: usize::from(h.service),
+            client_slot: h.client_slot,
+            server_slot: h.server_slot,
+            toward_client: Handshake {
+                peer_isn: h.client_isn,
+                peer_window: h.client_window,
+                peer_options: h.client_options.options(),
+                own_isn: h.own_isn_client,
+            },
+            toward_server: Handshake {
+                peer_isn: a.isn,
+                peer_window: a.window,
+                peer_options: a.options.options(),
+                own_isn: h.own_isn_server,
+            },
+        };
+        let gone = halves.items.remove(id);
+        if let Some(t) = gone.and_then(|h| h.timer) {
+            self.wheel.cancel(t);
+        }
+        Some(opened)
+    }
+
+    /// A segment of a half-open connection from its server.
+    pub(super) fn half_from_server(
+        &mut self,
+        halves: &mut Halves,
+        id: u32,
+        seg: &Segment,
+        options: SynOptions,
+        out: &mut dyn Outlet,
+    ) {
+        let Some(h) = halves.items.get_mut(id) else { return };
+        let own = SocketAddr::V4(h.own(self.settings.own_address));
+        if (SocketAddr::V4(h.server), own) != (seg.src, seg.dst) {
+            return;
+        }
+        let acks_us = seg.has(ACK) && seg.ack == h.own_isn_server.wrapping_add(1);
+        if seg.has(RST) {
+            if acks_us && h.answer.is_none() {
+                let refused = Tcp {
+                    seq: 0,
+                    ack: h.client_isn.wrapping_add(1),
+                    flags: RST | ACK,
+                    window: 0,
+                    options: SynOptions::default(),
+                    ..h.syn_ack(self)
+                };
+                send(out, &refused);
+                self.half_end(halves, id);
+            } else if h.answer.is_some_and(|a| seg.seq == a.isn.wrapping_add(1)) {
+                let reset = Tcp {
+                    seq: h.own_isn_client.wrapping_add(1),
+                    ack: 0,
+                    flags: RST,
+                    window: 0,
+                    options: SynOptions::default(),
+                    ..h.syn_ack(self)
+                };
+                send(out, &reset);
+                self.half_end(halves, id);
+            }
+            return;
+        }
+        if seg.has(SYN | ACK) && acks_us && h.answer.is_none_or(|a| a.isn == seg.seq) {
+            h.answer = Some(Answer { isn: seg.seq, window: seg.window, options: Packed::of(options) });
+            let h = &*h;
+            send(out, &h.syn_ack(self));
+        }
+    }
+
+    /// An ICMP error about our SYN: the client gets the same about its own.
+    pub(super) fn half_icmp(
+        &mut self,
+        halves: &mut Halves,
+        id: u32,
+        from: Ipv4Addr,
+        kind: (u8, u8),
+        seq: u32,
+        out: &mut dyn Outlet,
+    ) {
+        let Some(h) = halves.items.get(id).filter(|h| h.own_isn_server == seq && h.answer.is_none()) else {
+            return;
+        };
+        let syn = Tcp {
+            src: h.client.into(),
+            dst: h.server.into(),
+            seq: h.client_isn,
+            ack: 0,
+            flags: SYN,
+            window: h.client_window,
+            options: h.client_options.options(),
+            ttl: TTL,
+            ip_id: 0,
+        };
+        let mut quoted = vec![0; syn.len()];
+        syn.emit(&mut quoted);
+        let Some(error) = icmp::error_v4(from, *h.client.ip(), kind, [0; 4], &quoted) else { return };
+        out.send(error.len(), &mut |b| {
+            b.copy_from_slice(&error);
+            true
+        });
+        // Host and network unreachable may pass (RFC 1122 4.2.3.9); others mean no.
+        if kind.0 == 3 && matches!(kind.1, 2 | 3 | 9 | 10 | 13) {
+            self.half_end(halves, id);
+        }
+    }
+
+    /// The record's time is up, or it is not wanted any more. Both ends are left in silence.
+    pub(super) fn half_end(&mut self, halves: &mut Halves, id: u32) {
+        let Some(h) = halves.items.remove(id) else { return };
+        if let Some(t) = h.timer {
+            self.wheel.cancel(t);
+        }
+        self.table.remove(h.client_slot);
+        self.table.remove(h.server_slot);
+        let own = h.own(self.settings.own_address);
+        self.ports.release(h.server.into(), own.into(), self.now);
+    }
+
+    fn make_room(&mut self, halves: &mut Halves, of: u32) {
+        let limits = (self.settings.limits.half_open, self.settings.limits.half_open_per_source);
+        while let Some(&first) = halves.order.front() {
+            if halves.is(first) {
+                if halves.items.len() < limits.0 {
+                    break;
+                }
+                self.counters.half_open_evicted += 1;
+                self.half_end(halves, first.0);
+            }
+            halves.order.pop_front();
+        }
+        let mut evict = Vec::new();
+        if let Some(mut queue) = halves.by_prefix.remove(&of) {
+            queue.retain(|&e| halves.is(e));
+            while queue.len() >= limits.1 {
+                evict.extend(queue.pop_front());
+            }
+            if !queue.is_empty() {
+                halves.by_prefix.insert(of, queue);
+            }
+        }
+        for (id, _) in evict {
+            self.counters.half_open_evicted += 1;
+            self.half_end(halves, id);
+        }
+        // Prefixes whose records have all gone on are forgotten when there are many.
+        if halves.by_prefix.len() > limits.0 {
+            halves.by_prefix.clear();
+            for i in 0..halves.order.len() {
+                let e = halves.order[i];
+                if let Some(h) = halves.items.get(e.0).filter(|h| h.client_isn == e.1) {
+                    let p = prefix(h.client);
+                    halves.by_prefix.entry(p).or_default().push_back(e);
+                }
+            }
+        }
+    }
+}
+
+fn prefix(client: SocketAddrV4) -> u32 {
+    client.ip().to_bits() & 0xFFFF_FF00
+}
+
+impl Half {
+    fn own(&self, address: Ipv4Addr) -> SocketAddrV4 {
+        SocketAddrV4::new(address, self.own_port)
+    }
+
+    /// Our SYN to the server, the same each time.
+    fn syn(&self, shared: &Shared) -> Tcp {
+        let options = SynOptions {
+            mss: Some(shared.settings.mtu - 40),
+            window_scale: Some(0),
+            sack: true,
+            timestamps: false,
+        };
+        Tcp {
+            window: CONTROL_BUFFER as u16,
+            options,
+            ..self.toward_server(shared, SYN, self.own_isn_server, 0)
+        }
+    }
+
+    fn toward_server(&self, shared: &Shared, flags: u8, seq: u32, ack: u32) -> Tcp {
+        Tcp {
+            src: self.own(shared.settings.own_address).into(),
+            dst: self.server.into(),
+            seq,
+            ack,
+            flags,
+            window: 0,
+            options: SynOptions::default(),
+            ttl: TTL,
+            ip_id: shared.ip_id(IpAddr::V4(*self.server.ip()), seq),
+        }
+    }
+
+    /// Our SYN-ACK to the client, as the server.
+    fn syn_ack(&self, shared: &Shared) -> Tcp {
+        let offered = self.client_options;
+        let limit = shared.settings.mtu - 40;
+        let clamp = shared.settings.services.get(usize::from(self.service)).and_then(|s| s.mss_clamp);
+        Tcp {
+            src: self.server.into(),
+            dst: self.client.into(),
+            seq: self.own_isn_client,
+            ack: self.client_isn.wrapping_add(1),
+            flags: SYN | ACK,
+            window: CONTROL_BUFFER as u16,
+            options: SynOptions {
+                mss: Some(clamp.map_or(limit, |c| c.min(limit))),
+                window_scale: (offered.scale != 0xFF).then_some(0),
+                sack: offered.sack,
+                timestamps: false,
+            },
+            ttl: TTL,
+            ip_id: shared.ip_id(IpAddr::V4(*self.client.ip()), self.own_isn_client),
+        }
+    }
+}
+
+impl Shared {
+    /// An IP identification that says nothing about how much we send.
+    fn ip_id(&self, to: IpAddr, what: u32) -> u16 {
+        let b = match to {
+            IpAddr::V4(a) => a.octets(),
+            IpAddr::V6(_) => [0; 4],
+        };
+        self.keyed.value(Purpose::IpId, &b, u64::from(what)) as u16
+    }
+}

@@ -1,0 +1,387 @@
+//! A worker's sessions: what the engine calls.
+
+use super::control::Session;
+use super::data::{Data, Plan};
+use super::half::{Halves, LEG_HALF_CLIENT, LEG_HALF_SERVER};
+use super::settings::Settings;
+use super::shared::{ById, Counters, Shared, Slab, Timer, send};
+use crate::event::{Event, SessionId, What};
+use crate::flow::{ExpectKey, FlowTable, Leg, Pair, Salted, SlotRef, SteerEvent, SteerSyn};
+use crate::rng::{Keyed, Purpose};
+use crate::tcp::Outlet;
+use crate::time::Instant;
+use crate::wire::build;
+use crate::wire::icmp::Icmp;
+use crate::wire::tcp::{Segment, SynOptions};
+use hashbrown::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+/// What a SYN that no flow owns turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SynVerdict {
+    /// A data connection that was announced: its flow is in the table now, forward the SYN by it.
+    Forward,
+    /// Taken: answered, held, or reset.
+    Taken,
+    /// Not ours: back to where it came from.
+    NotOurs,
+}
+
+/// All sessions of one worker.
+pub struct Registry {
+    shared: Shared,
+    halves: Halves,
+    sessions: Slab<Box<Session>>,
+    by_id: ById,
+    clients: HashMap<IpAddr, u32, Salted>,
+    ordinal: u64,
+    draining: bool,
+    fired: Vec<Timer>,
+}
+
+impl Registry {
+    /// No sessions yet.
+    pub fn new(settings: Settings, table: Arc<FlowTable>, keyed: Keyed) -> Self {
+        let salt = keyed.value(Purpose::Salt, b"registry", 0);
+        Self {
+            shared: Shared::new(settings, table, keyed),
+            halves: Halves::new(salt),
+            sessions: Slab::default(),
+            by_id: HashMap::with_hasher(Salted::new(salt)),
+            clients: HashMap::with_hasher(Salted::new(salt)),
+            ordinal: 0,
+            draining: false,
+            fired: Vec::new(),
+        }
+    }
+
+    /// A SYN without ACK that hits no flow. `redirected` tells how it came. Its checksums are right.
+    pub fn syn(
+        &mut self,
+        now: Instant,
+        seg: &Segment,
+        options: SynOptions,
+        redirected: bool,
+        out: &mut dyn Outlet,
+    ) -> SynVerdict {
+        self.shared.now = now;
+        let leg = if redirected { Leg::Redirected } else { Leg::Direct };
+        let key = ExpectKey { client: seg.src.ip(), server: seg.dst.ip(), port: seg.dst.port(), leg };
+        if let Some(e) = self.shared.expectations.take(&key, now) {
+            return self.data_syn(e.session, e.detail, seg, out);
+        }
+        if !redirected {
+            return SynVerdict::NotOurs;
+        }
+        let pair = Pair { client: seg.src.ip(), server: seg.dst.ip() };
+        let late = (0..self.shared.steering.len())
+            .any(|i| self.shared.steering[i].is_quarantined(pair, seg.dst.port(), now));
+        if late {
+            self.shared.counters.late_syns += 1;
+            reset(seg, out);
+            return SynVerdict::Taken;
+        }
+        let Some(service) = self.shared.settings.service(seg.dst.port()) else { return SynVerdict::NotOurs };
+        self.shared.counters.syns += 1;
+        let limits = &self.shared.settings.limits;
+        let of_client = self.clients.get(&seg.src.ip()).copied().unwrap_or(0) as usize;
+        let why = if self.draining {
+            Some("draining")
+        } else if self.sessions.len() >= limits.sessions {
+            Some("limit `sessions` reached")
+        } else if of_client >= limits.per_client {
+            Some("limit `per_client` reached")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            self.shared.counters.sessions_refused += 1;
+            self.session_event(None, "refused", service, seg, why);
+            return SynVerdict::NotOurs;
+        }
+        if !self.shared.half_open(&mut self.halves, service, seg, options, out) {
+            self.session_event(None, "refused", service, seg, "no port or flow entry is free");
+            return SynVerdict::NotOurs;
+        }
+        SynVerdict::Taken
+    }
+
+    fn session_event(
+        &mut self,
+        session: Option<SessionId>,
+        state: &'static str,
+        service: usize,
+        seg: &Segment,
+        why: &str,
+    ) {
+        let service = self.shared.settings.services.get(service).map_or_else(String::new, |s| s.name.clone());
+        let (client, server, reason) = (seg.src, seg.dst, why.to_owned());
+        self.shared.event(What::Session { session, state, client, server, service, reason });
+    }
+
+    fn data_syn(&mut self, id: SessionId, plan: Plan, seg: &Segment, out: &mut dyn Outlet) -> SynVerdict {
+        let now = self.shared.now;
+        let pair = Pair { client: seg.src.ip(), server: seg.dst.ip() };
+        let session = self.by_id.get(&id).copied().and_then(|i| self.sessions.get_mut(i));
+        let Some(session) = session else {
+            reset(seg, out);
+            return SynVerdict::Taken;
+        };
+        let ctl = &mut session.ctl;
+        if let SteerSyn::Used(_) = self.shared.steering[ctl.service].syn(pair, plan.announced.port(), now) {
+            self.shared.counters.steered += 1;
+        }
+        ctl.data = Data::None;
+        let Some(flow) = self.shared.flow_open(id, seg.src, plan) else {
+            ctl.expectation(
+                &mut self.shared,
+                "refused",
+                plan.announced,
+                Some(plan.remote),
+                "the flow table is full",
+            );
+            reset(seg, out);
+            return SynVerdict::Taken;
+        };
+        ctl.data = Data::Flow(flow);
+        let transfer = ctl.transfer.clone().filter(|t| t.code.is_none());
+        self.shared.flow_transfer(flow, transfer);
+        ctl.expectation(&mut self.shared, "used", plan.announced, Some(plan.remote), "");
+        SynVerdict::Forward
+    }
+
+    /// A segment that the table gave to a session of ours. `packet` is the whole IP packet (its
+    /// acknowledgement may be changed); its checksums are right.
+    pub fn segment(
+        &mut self,
+        now: Instant,
+        id: u32,
+        leg: u8,
+        seg: &Segment,
+        packet: &mut [u8],
+        out: &mut dyn Outlet,
+    ) {
+        self.shared.now = now;
+        match leg {
+            LEG_HALF_CLIENT => {
+                if let Some(opened) = self.shared.half_from_client(&mut self.halves, id, seg, out) {
+                    self.open(&opened, packet, out);
+                }
+            }
+            LEG_HALF_SERVER => {
+                let options = seg.syn_options(packet);
+                self.shared.half_from_server(&mut self.halves, id, seg, options, out);
+            }
+            _ => {
+                if let Some(s) = self.sessions.get_mut(id) {
+                    s.ctl.stack.receive(now, packet, out);
+                    self.serve(id, out);
+                }
+            }
+        }
+    }
+
+    /// A segment for a connection in TIME-WAIT. True if it opens a new connection: treat it as a miss.
+    pub fn wait_segment(
+        &mut self,
+        now: Instant,
+        id: u32,
+        slot: SlotRef,
+        seg: &Segment,
+        out: &mut dyn Outlet,
+    ) -> bool {
+        self.shared.now = now;
+        self.shared.wait_segment(id, slot, seg, out)
+    }
+
+    /// An ICMP error about a segment that a session of ours sent.
+    pub fn icmp(
+        &mut self,
+        now: Instant,
+        id: u32,
+        leg: u8,
+        from: Ipv4Addr,
+        error: &Icmp,
+        out: &mut dyn Outlet,
+    ) {
+        self.shared.now = now;
+        if let Icmp::TcpError { kind, seq, .. } = *error
+            && leg == LEG_HALF_SERVER
+        {
+            self.shared.half_icmp(&mut self.halves, id, from, kind, seq, out);
+        }
+    }
+
+    /// A FIN or RST was forwarded by translated flow `id`.
+    pub fn flow_marked(&mut self, now: Instant, id: u32) {
+        self.shared.now = now;
+        self.shared.flow_look(id, false);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut dyn Outlet) {
+        self.shared.now = now;
+        let mut fired = std::mem::take(&mut self.fired);
+        self.shared.wheel.expire(now, |t| fired.push(t));
+        for timer in fired.drain(..) {
+            match timer {
+                Timer::Half(id) => self.shared.half_end(&mut self.halves, id),
+                Timer::Session(id) => {
+                    if let Some(s) = self.sessions.get_mut(id) {
+                        s.ctl.timer = None;
+                        self.serve(id, out);
+                    }
+                }
+                Timer::Flow(id) => self.shared.flow_look(id, true),
+                Timer::Wait(id) => self.shared.wait_over(id),
+            }
+        }
+        self.fired = fired;
+        self.shared.ports.expire(now);
+        for service in 0..self.shared.steering.len() {
+            let active = &self.shared.active;
+            self.shared.steering[service]
+                .handle_timeout(now, |pair, port| active.contains_key(&(*pair, port)));
+            while let Some(event) = self.shared.steering[service].poll_event() {
+                self.steer_event(event, out);
+            }
+        }
+    }
+
+    fn steer_event(&mut self, event: SteerEvent, out: &mut dyn Outlet) {
+        let (id, port) = match event {
+            SteerEvent::Granted { session, port, .. } => (session, Some(port)),
+            SteerEvent::Refused { session, .. } => (session, None),
+            SteerEvent::TimedOut { session, port, .. } => {
+                let index = self.by_id.get(&session).copied();
+                if let Some(s) = index.and_then(|i| self.sessions.get_mut(i))
+                    && matches!(s.ctl.data, Data::Expected { plan, .. } if plan.announced.port() == port)
+                {
+                    s.ctl.data_expired(&mut self.shared);
+                }
+                return;
+            }
+        };
+        if let Some(index) = self.by_id.get(&id).copied()
+            && let Some(s) = self.sessions.get_mut(index)
+        {
+            s.ctl.steered(&mut self.shared, port);
+            self.serve(index, out);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is next due, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let timer = self.shared.wheel.next_deadline().map(|at| (at, "session timer"));
+        let ports = self.shared.ports.next_deadline().map(|at| (at, "port rest"));
+        let steering = self.shared.steering.iter().filter_map(|s| s.poll_timeout());
+        steering.chain(timer).chain(ports).min_by_key(|t| t.0)
+    }
+
+    /// Events since the last call, in order.
+    pub fn take_events(&mut self, into: &mut Vec<Event>) {
+        into.append(&mut self.shared.events);
+    }
+
+    /// From now on no session begins.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Sessions that live.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether none lives.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.len() == 0
+    }
+
+    /// Half-open connections, data flows and TIME-WAITs that live.
+    pub fn remains(&self) -> (usize, usize, usize) {
+        (self.halves.len(), self.shared.flows.len(), self.shared.waits.len())
+    }
+
+    /// Counts so far.
+    pub fn counters(&self) -> Counters {
+        let mut c = self.shared.counters;
+        for s in &self.shared.steering {
+            c.steered = c.steered.max(s.stats().steered);
+            c.waited += s.stats().waited;
+            c.refused += s.stats().refused;
+        }
+        c
+    }
+
+    fn open(&mut self, opened: &super::half::Opened, packet: &mut [u8], out: &mut dyn Outlet) {
+        self.ordinal += 1;
+        let shared = &mut self.shared;
+        // Numbers of two workers never meet.
+        let settings = &shared.settings;
+        let id = SessionId(self.ordinal * u64::from(settings.workers.max(1)) + u64::from(settings.worker));
+        let index = self.sessions.next_index();
+        let Some(session) = Session::new(shared, id, index, opened) else {
+            shared.table.remove(opened.client_slot);
+            shared.table.remove(opened.server_slot);
+            shared.ports.release(opened.server, opened.own, shared.now);
+            return;
+        };
+        let index = self.sessions.insert(Box::new(session));
+        let keys = [
+            (super::shared::redirected(opened.client, opened.server), opened.client_slot, 0),
+            (super::shared::direct(opened.server, opened.own), opened.server_slot, 1),
+        ];
+        for (key, slot, leg) in keys {
+            if let Some(key) = key {
+                shared.table.update(slot, &shared.session_entry(&key, leg, index));
+            }
+        }
+        shared.counters.sessions += 1;
+        self.by_id.insert(id, index);
+        *self.clients.entry(opened.client.ip()).or_insert(0) += 1;
+        let service =
+            shared.settings.services.get(opened.service).map_or_else(String::new, |s| s.name.clone());
+        shared.event(What::Session {
+            session: Some(id),
+            state: "open",
+            client: opened.client,
+            server: opened.server,
+            service,
+            reason: String::new(),
+        });
+        if let Some(s) = self.sessions.get_mut(index) {
+            s.ctl.stack.receive(self.shared.now, packet, out);
+        }
+        self.serve(index, out);
+    }
+
+    fn serve(&mut self, index: u32, out: &mut dyn Outlet) {
+        let Some(s) = self.sessions.get_mut(index) else { return };
+        if s.service(&mut self.shared, out) {
+            let at = s.ctl.next_timeout(&self.shared);
+            let armed = s.ctl.timer.is_some_and(|t| self.shared.wheel.rearm(t, at));
+            if !armed {
+                s.ctl.timer = self.shared.wheel.insert(at, Timer::Session(index));
+            }
+            return;
+        }
+        s.ctl.finish(&mut self.shared);
+        let (id, client) = (s.ctl.id, s.ctl.client.ip());
+        self.sessions.remove(index);
+        self.by_id.remove(&id);
+        if let Some(n) = self.clients.get_mut(&client) {
+            *n -= 1;
+            if *n == 0 {
+                self.clients.remove(&client);
+            }
+        }
+    }
+}
+
+fn reset(seg: &Segment, out: &mut dyn Outlet) {
+    if let Some(r) = build::reset_for(seg) {
+        send(out, &r);
+    }
+}

@@ -1,0 +1,115 @@
+//! What a session obeys: plain values, checked by whoever made them.
+
+use crate::time::Duration;
+use std::net::Ipv4Addr;
+
+/// Which data modes the client may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientMode {
+    /// Both.
+    Any,
+    /// PORT and EPRT only.
+    Active,
+    /// PASV and EPSV only.
+    Passive,
+}
+
+/// Whose address the client's data connections show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataSource {
+    /// The server's.
+    Server,
+    /// Ours.
+    Own,
+}
+
+/// One service.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Its name, for people.
+    pub name: String,
+    /// Control ports.
+    pub ports: Vec<u16>,
+    /// Which data modes the client may use.
+    pub client_mode: ClientMode,
+    /// Whose address data connections show.
+    pub data_source: DataSource,
+    /// Ports that passive data connections are steered to.
+    pub data_ports: Vec<u16>,
+    /// Source port of active data connections.
+    pub active_source_port: u16,
+    /// The largest MSS offered to redirected clients; none for no limit.
+    pub mss_clamp: Option<u16>,
+}
+
+/// Bounds. Each has a defined result when it is reached.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Sessions; a SYN beyond is returned to the router.
+    pub sessions: usize,
+    /// Half-open connections in all; the oldest goes.
+    pub half_open: usize,
+    /// Half-open connections of one /24; its oldest goes.
+    pub half_open_per_source: usize,
+    /// Sessions of one client address; a SYN beyond is returned.
+    pub per_client: usize,
+    /// Bytes of a line.
+    pub line: usize,
+    /// Bytes of a relay's bulk buffer.
+    pub relay_buffer: usize,
+    /// Relays at a time; a transfer beyond gets 425.
+    pub relays: usize,
+}
+
+/// Times.
+#[derive(Debug, Clone)]
+pub struct Timers {
+    /// For a connection toward the server or client to be made.
+    pub connect: Duration,
+    /// For the server's greeting.
+    pub greeting: Duration,
+    /// For the login.
+    pub login: Duration,
+    /// Without command, reply or data.
+    pub control_idle: Duration,
+    /// A data connection without progress.
+    pub data_stall: Duration,
+    /// An announced data connection that does not come.
+    pub data_wait: Duration,
+    /// The final reply behind the end of data, and the delivery of relayed data before the final reply.
+    pub final_reply: Duration,
+    /// A steered port's wait for its SYN.
+    pub steer_timeout: Duration,
+    /// An announcement's wait for a port.
+    pub steer_wait: Duration,
+    /// The rest of a steered port whose SYN did not come.
+    pub quarantine: Duration,
+    /// TIME-WAIT.
+    pub time_wait: Duration,
+}
+
+/// All of it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Our address.
+    pub own_address: Ipv4Addr,
+    /// MTU of our interface in bytes.
+    pub mtu: u16,
+    /// The services.
+    pub services: Vec<Service>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Times.
+    pub timers: Timers,
+    /// This worker's number.
+    pub worker: u16,
+    /// How many workers there are.
+    pub workers: u16,
+}
+
+impl Settings {
+    /// The service with this control port.
+    pub fn service(&self, port: u16) -> Option<usize> {
+        self.services.iter().position(|s| s.ports.contains(&port))
+    }
+}

@@ -1,0 +1,264 @@
+//! What all sessions of a worker share.
+
+use super::data::{DataFlow, Plan};
+use super::settings::Settings;
+use super::wait::Waits;
+use crate::event::{Event, SessionId, What};
+use crate::flow::{
+    Action, Entry, Expectations, Flags, FlowKey, FlowTable, Leg, Pair, PortAllocator, Rewrite, Salted,
+    SlotRef, SteerConfig, Steering, Wheel,
+};
+use crate::rng::{Keyed, Purpose};
+use crate::tcp::Outlet;
+use crate::time::{Duration, Instant};
+use crate::wire::build;
+use hashbrown::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// What a timer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// A half-open connection's end.
+    Half(u32),
+    /// A session's next poll.
+    Session(u32),
+    /// A look at a translated data flow.
+    Flow(u32),
+    /// The end of a TIME-WAIT.
+    Wait(u32),
+}
+
+/// Counts since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// SYNs for a service.
+    pub syns: u64,
+    /// Half-open connections that gave way to newer ones.
+    pub half_open_evicted: u64,
+    /// Sessions that began.
+    pub sessions: u64,
+    /// Sessions refused for a limit.
+    pub sessions_refused: u64,
+    /// Data connections translated in the flow table.
+    pub translated: u64,
+    /// Data connections relayed.
+    pub relayed: u64,
+    /// Announcements that got a port of the group's list.
+    pub steered: u64,
+    /// Announcements that waited for one.
+    pub waited: u64,
+    /// Announcements that got none.
+    pub refused: u64,
+    /// Late SYNs answered with a reset.
+    pub late_syns: u64,
+    /// Entries that the flow table had no room for.
+    pub table_full: u64,
+    /// Loops cut short in a session's service; it goes on in the next turn.
+    pub service_cut: u64,
+}
+
+/// A slab: numbers that stay small and are used again.
+#[derive(Debug)]
+pub(super) struct Slab<T> {
+    items: Vec<Option<T>>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Slab<T> {
+    pub(super) fn insert(&mut self, item: T) -> u32 {
+        match self.free.pop() {
+            Some(i) => {
+                self.items[i as usize] = Some(item);
+                i
+            }
+            None => {
+                self.items.push(Some(item));
+                self.items.len() as u32 - 1
+            }
+        }
+    }
+
+    /// The number that the next [`insert`](Self::insert) will give.
+    pub(super) fn next_index(&self) -> u32 {
+        self.free.last().copied().unwrap_or(self.items.len() as u32)
+    }
+
+    pub(super) fn get(&self, i: u32) -> Option<&T> {
+        self.items.get(i as usize)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, i: u32) -> Option<&mut T> {
+        self.items.get_mut(i as usize)?.as_mut()
+    }
+
+    pub(super) fn remove(&mut self, i: u32) -> Option<T> {
+        let item = self.items.get_mut(i as usize)?.take();
+        if item.is_some() {
+            self.free.push(i);
+        }
+        item
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.items.len() - self.free.len()
+    }
+}
+
+/// The parts that sessions reach beside their own state.
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) table: Arc<FlowTable>,
+    pub(super) keyed: Keyed,
+    pub(super) ports: PortAllocator,
+    pub(super) steering: Vec<Steering>,
+    pub(super) expectations: Expectations<Plan>,
+    pub(super) wheel: Wheel<Timer>,
+    pub(super) flows: Slab<DataFlow>,
+    pub(super) waits: Waits,
+    pub(super) relays: usize,
+    /// Live active data connections by (pair, port that they leave from).
+    pub(super) active: HashMap<(Pair, u16), u32, Salted>,
+    pub(super) counters: Counters,
+    pub(super) events: Vec<Event>,
+    pub(super) now: Instant,
+}
+
+/// Ports that connections of ours leave from, cut into one range for each worker.
+const OWN_PORTS: (u16, u16) = (10_240, 65_535);
+/// Expected data connections in all; a session has one at a time.
+const EXPECTATIONS: usize = 65_536;
+/// Timers in all: sessions, half-open connections, data flows, TIME-WAITs.
+const TIMERS: usize = 1 << 20;
+
+impl Shared {
+    pub(super) fn new(settings: Settings, table: Arc<FlowTable>, keyed: Keyed) -> Self {
+        let salt = keyed.value(Purpose::Salt, b"session", 0);
+        let own = [IpAddr::V4(settings.own_address)];
+        let span = (OWN_PORTS.1 - OWN_PORTS.0) / settings.workers.max(1);
+        let first = OWN_PORTS.0 + span * settings.worker;
+        let t = &settings.timers;
+        let steering = settings
+            .services
+            .iter()
+            .map(|s| {
+                Steering::new(SteerConfig {
+                    timeout: t.steer_timeout,
+                    quarantine: t.quarantine,
+                    wait: t.steer_wait,
+                    ..SteerConfig::new(s.data_ports.clone())
+                })
+            })
+            .collect();
+        Self {
+            ports: PortAllocator::new(&own, first..=first + span - 1, t.time_wait, EXPECTATIONS, keyed),
+            expectations: Expectations::new(EXPECTATIONS, 4, salt),
+            wheel: Wheel::new(Duration::from_millis(5), 4096, TIMERS),
+            steering,
+            flows: Slab::default(),
+            waits: Waits::default(),
+            relays: 0,
+            active: HashMap::with_hasher(Salted::new(salt)),
+            counters: Counters::default(),
+            events: Vec::new(),
+            now: Instant::ZERO,
+            settings,
+            table,
+            keyed,
+        }
+    }
+
+    pub(super) fn event(&mut self, what: What) {
+        self.events.push(Event { at: self.now, what });
+    }
+
+    /// An initial sequence number for a connection of ours (RFC 6528: keyed hash plus a 4 µs clock).
+    pub(super) fn isn(&self, local: SocketAddr, remote: SocketAddr) -> u32 {
+        let hash = self.keyed.value(Purpose::Isn, &tuple_bytes(local, remote), 0);
+        (hash as u32).wrapping_add((self.now.as_nanos() / 4000) as u32)
+    }
+
+    /// An entry that hands segments to a session of this worker.
+    pub(super) fn session_entry(&self, key: &FlowKey, leg: u8, id: u32) -> Entry {
+        Entry {
+            owner: self.settings.worker,
+            next_hop: 0,
+            id,
+            epoch: 0,
+            action: Action::Session { leg },
+            flags: Flags::NONE,
+            rewrite: Rewrite::identity(key),
+        }
+    }
+
+    /// Puts an entry into the table, if need be in the place of a connection that is over.
+    pub(super) fn claim(&mut self, key: &FlowKey, entry: &Entry) -> Option<SlotRef> {
+        let tick = self.now.tick();
+        if let Ok(slot) = self.table.insert(key, entry, tick) {
+            return Some(slot);
+        }
+        // A new connection may take the place of one in TIME-WAIT (RFC 9293 3.6.1).
+        if let crate::flow::Lookup::Hit(slot, old) = self.table.lookup(key)
+            && old.owner == self.settings.worker
+            && old.action == Action::TimeWait
+        {
+            self.waits.forget(old.id);
+            self.table.remove(slot);
+            if let Ok(slot) = self.table.insert(key, entry, tick) {
+                return Some(slot);
+            }
+        }
+        self.counters.table_full += 1;
+        None
+    }
+
+    pub(super) fn relays_full(&self) -> bool {
+        self.relays >= self.settings.limits.relays
+    }
+}
+
+pub(super) fn tuple_bytes(local: SocketAddr, remote: SocketAddr) -> [u8; 36] {
+    let mut b = [0; 36];
+    let mut put = |at: usize, a: SocketAddr| {
+        match a.ip() {
+            IpAddr::V4(v) => b[at..at + 4].copy_from_slice(&v.octets()),
+            IpAddr::V6(v) => b[at..at + 16].copy_from_slice(&v.octets()),
+        }
+        b[at + 16..at + 18].copy_from_slice(&a.port().to_be_bytes());
+    };
+    put(0, local);
+    put(18, remote);
+    b
+}
+
+/// The key of segments that the client sends and the router redirects.
+pub(super) fn redirected(client: SocketAddr, server: SocketAddr) -> Option<FlowKey> {
+    FlowKey::tcp(client, server, Leg::Redirected, 0)
+}
+
+/// The key of segments that come to our own address.
+pub(super) fn direct(from: SocketAddr, own: SocketAddr) -> Option<FlowKey> {
+    FlowKey::tcp(from, own, Leg::Direct, 0)
+}
+
+/// Sends a segment that no stack makes.
+pub(super) fn send(out: &mut dyn Outlet, segment: &build::Tcp) {
+    out.send(segment.len(), &mut |b| {
+        segment.emit(b);
+        true
+    });
+}
+
+/// A session's text form in logs is its number.
+pub(super) fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Sessions by number.
+pub(super) type ById = HashMap<SessionId, u32, Salted>;

@@ -1,0 +1,181 @@
+//! One worker's loop.
+
+use crate::buf::Burst;
+use crate::engine::{Control, Engine, Turn, Tx};
+use crate::event::{Event, What};
+use crate::io::{self, Port, PortError};
+use crate::time::{Duration, Instant};
+
+/// Frames kept ready to build packets in, for each interface.
+const SPARE: usize = 64;
+/// Longest wait without input: signals are looked at as often.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
+/// Turns without work before the worker waits instead of looking again.
+const PATIENCE: u32 = 4;
+/// How often the ports' counters are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// Least time between two warnings about the same thing.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// What a worker does when nothing comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// Waits in the kernel; costs nothing, answers some microseconds later.
+    Adaptive,
+    /// Keeps looking; takes a whole core.
+    Spin,
+}
+
+/// What the outside wants at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wish {
+    /// Begin no sessions and leave the service groups.
+    pub drain: bool,
+    /// Stop now.
+    pub stop: bool,
+}
+
+/// One worker: an engine and the ports that it serves.
+pub struct Worker {
+    engine: Engine,
+    ports: Vec<Box<dyn Port>>,
+    rx: Vec<Burst>,
+    tx: Vec<Tx>,
+    idle: Idle,
+    events: Vec<Event>,
+    oversize: Vec<(u64, Option<Instant>)>,
+    looked: Instant,
+}
+
+impl Worker {
+    /// A worker for `ports`, whose order is that of the engine's interfaces.
+    pub fn new(engine: Engine, ports: Vec<Box<dyn Port>>, idle: Idle) -> Self {
+        Self {
+            rx: ports.iter().map(|_| Burst::new()).collect(),
+            tx: ports.iter().map(|_| Tx::default()).collect(),
+            oversize: vec![(0, None); ports.len()],
+            events: Vec::new(),
+            looked: Instant::ZERO,
+            engine,
+            ports,
+            idle,
+        }
+    }
+
+    /// Runs until `wish` says stop, or until a drain is over or has lasted `drain_timeout`.
+    /// `clock` is read once a turn; `post` takes the events.
+    ///
+    /// # Errors
+    /// A port is gone.
+    pub fn run(
+        &mut self,
+        clock: impl Fn() -> Instant,
+        mut wish: impl FnMut() -> Wish,
+        mut post: impl FnMut(Event),
+        drain_timeout: Duration,
+    ) -> Result<(), PortError> {
+        let mut draining: Option<Instant> = None;
+        let mut quiet = 0;
+        loop {
+            let now = clock();
+            let w = wish();
+            if w.stop {
+                return Ok(());
+            }
+            let mut control = Vec::new();
+            if w.drain && draining.is_none() {
+                draining = Some(now);
+                control.push(Control::Drain);
+            }
+            let worked = self.turn(now, &control)?;
+            self.look(now);
+            self.events.drain(..).for_each(&mut post);
+            if let Some(since) = draining {
+                let done = self.engine.sessions() == 0 && self.engine.has_left();
+                if done || now.since(since) >= drain_timeout {
+                    return Ok(());
+                }
+            }
+            quiet = if worked { 0 } else { quiet + 1 };
+            if self.idle == Idle::Adaptive && quiet > PATIENCE {
+                self.wait(clock());
+            }
+        }
+    }
+
+    /// One turn. True if a frame came in or went out.
+    fn turn(&mut self, now: Instant, control: &[Control]) -> Result<bool, PortError> {
+        let mut worked = false;
+        for ((port, rx), tx) in self.ports.iter_mut().zip(&mut self.rx).zip(&mut self.tx) {
+            port.rx(rx)?;
+            worked |= !rx.is_empty();
+            tx.slots = port.tx_slots();
+            while tx.spare.len() < SPARE.min(tx.slots) {
+                let Some(frame) = port.alloc() else { break };
+                tx.spare.push(frame);
+            }
+        }
+        let mut none = (Vec::new(), Vec::new());
+        self.engine.turn(&mut Turn {
+            now,
+            rx: &mut self.rx,
+            tx: &mut self.tx,
+            handoff_in: &mut none.0,
+            handoff_out: &mut none.1,
+            control,
+            events: &mut self.events,
+        });
+        for (port, tx) in self.ports.iter_mut().zip(&mut self.tx) {
+            worked |= !tx.out.is_empty();
+            for frame in tx.out.drain(..) {
+                port.tx(frame);
+            }
+            for frame in tx.done.drain(..) {
+                port.recycle(frame);
+            }
+            port.flush()?;
+        }
+        Ok(worked)
+    }
+
+    fn wait(&self, now: Instant) {
+        let due = self.engine.poll_timeout(now).map_or(LONGEST_WAIT, |(at, _)| at.since(now));
+        if !due.is_zero() {
+            io::wait(self.ports.iter().filter_map(|p| p.poll_fd()), due.min(LONGEST_WAIT));
+        }
+    }
+
+    /// Tells of frames longer than the MTU: something upstream puts segments together.
+    fn look(&mut self, now: Instant) {
+        if now.since(self.looked) < LOOK {
+            return;
+        }
+        self.looked = now;
+        for (port, (seen, warned)) in self.ports.iter_mut().zip(&mut self.oversize) {
+            let oversize = port.stats().rx_oversize;
+            let due = warned.is_none_or(|at| now.since(at) >= WARN_EVERY);
+            if oversize > *seen && due {
+                let name = port.info().name.clone();
+                let text = format!(
+                    "{} frames longer than the MTU came in and were dropped; switch off what merges segments: \
+                     ethtool -K {name} gro off lro off (and at the sender's end of a veth: tso off gso off)",
+                    oversize - *seen
+                );
+                let what = What::Warning { kind: "offload_on", subject: name, text };
+                self.events.push(Event { at: now, what });
+                *warned = Some(now);
+                *seen = oversize;
+            }
+        }
+    }
+
+    /// The engine, to look at.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The ports, for their counters.
+    pub fn ports_mut(&mut self) -> &mut [Box<dyn Port>] {
+        &mut self.ports
+    }
+}
