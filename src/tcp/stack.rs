@@ -6,7 +6,7 @@ use crate::wire::tcp::{self, Segment, SynOptions};
 use crate::wire::{build, parse_ip};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{DeviceCapabilities, Medium};
-use smoltcp::socket::tcp::{CongestionControl, RecvError, Socket, SocketBuffer, State};
+use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpListenEndpoint, Ipv4Address};
 use std::net::SocketAddr;
@@ -318,7 +318,9 @@ impl Stack {
 
     /// What a connection can still do; `Closed` for one that does not exist.
     pub fn state(&self, conn: Conn) -> ConnState {
-        let (Some(link), Some(socket)) = (self.link(conn), self.socket(conn)) else { return ConnState::Closed };
+        let (Some(link), Some(socket)) = (self.link(conn), self.socket(conn)) else {
+            return ConnState::Closed;
+        };
         match socket.state() {
             State::SynSent | State::SynReceived | State::Listen => ConnState::Opening,
             State::Closed if !link.established => ConnState::Reset,
@@ -339,13 +341,12 @@ impl Stack {
     /// Reads received bytes through `f`, which gives how many it took; 0 if there are none.
     pub fn read(&mut self, conn: Conn, f: impl FnOnce(&[u8]) -> usize) -> usize {
         let Some(socket) = self.socket_mut(conn) else { return 0 };
-        match socket.recv(|b| {
+        let taken = socket.recv(|b| {
             let n = f(b).min(b.len());
             (n, n)
-        }) {
-            Ok(n) => n,
-            Err(RecvError::Finished | RecvError::InvalidState) => 0,
-        }
+        });
+        // The ways to fail are "finished" and "no such state": nothing to read, both.
+        taken.unwrap_or_default()
     }
 
     /// Bytes received and not yet read.
@@ -461,7 +462,8 @@ impl Stack {
     fn inbound(&mut self, packet: &mut [u8]) -> bool {
         let Ok(ip) = parse_ip(packet, 0) else { return false };
         let Some(mut seg) = tcp::parse(packet, &ip) else { return false };
-        let Some(link) = self.links.iter_mut().flatten().find(|l| l.local == seg.dst && l.remote == seg.src) else {
+        let Some(link) = self.links.iter_mut().flatten().find(|l| l.local == seg.dst && l.remote == seg.src)
+        else {
             return true;
         };
         if let Some(shift) = link.shift {
