@@ -42,7 +42,7 @@ password_file = "wccp.key"
 forward = ["gre", "l2"]
 return = ["gre"]
 assignment = ["hash", "mask"]
-here_i_am = "500ms"
+here_i_am = "0.5s"
 [[wccp.group]]
 id = 61
 role = "forward"

@@ -4,16 +4,18 @@ use core::fmt;
 
 /// Bytes of one chunk: a quarter page would not take a frame of 1,518 bytes with headroom, a page wastes.
 pub const CHUNK: usize = 2048;
-/// Bytes kept free in front of a received frame: Ethernet + two tags + IPv4 + GRE + redirect header
-/// are 50 bytes; XDP itself takes 256 in front of that, which the driver leaves out of the chunk.
+/// Bytes kept free in front of a frame, for headers that are pushed: Ethernet + two tags + IPv4 + GRE +
+/// redirect header are 50. A frame received through AF_XDP has 256: the kernel's own headroom lies inside
+/// the chunk and is free again once the frame is ours.
 pub const HEADROOM: usize = 128;
 /// The longest frame that a chunk takes.
 pub const MAX_FRAME: usize = CHUNK - HEADROOM;
 
 /// The memory of a frame.
 ///
-/// `Umem` memory belongs to an AF_XDP socket: it was carved once from the socket's area, is never freed,
-/// and must go back to that socket's port by `tx` or `recycle`.
+/// `Umem` memory belongs to an AF_XDP socket: it was carved once from the socket's area and must go back to
+/// that socket's port by `tx` or `recycle`. The area is unmapped when its port is dropped, unless a chunk
+/// of it is still out; then it stays mapped.
 pub enum Chunk {
     /// Ordinary memory.
     Heap(Box<[u8; CHUNK]>),

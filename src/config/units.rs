@@ -50,9 +50,19 @@ impl fmt::Display for Ipv4Cidr {
     }
 }
 
-/// Reads `500ms`, `10s`, `5m`, `2h`, `250us`: a whole number and a unit, nothing between.
+/// Reads `500ms`, `10s`, `0.5s`, `5m`, `2h`, `250us`: a number and a unit, nothing between. A fraction must
+/// come to whole microseconds: rounding would hide a slip of the decimal point.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
-    let (number, unit) = split_number(text)?;
+    let (whole, rest) = split_number(text)?;
+    // (digits behind the point as a number, the power of ten that they are parts of, unit)
+    let (part, scale, unit) = match rest.strip_prefix('.') {
+        Some(behind) => {
+            let (part, unit) = split_number(behind)?;
+            let places = u32::try_from(behind.len() - unit.len()).ok()?;
+            (part, 10_u64.checked_pow(places)?, unit)
+        }
+        None => (0, 1, rest),
+    };
     let micros: u64 = match unit {
         "us" => 1,
         "ms" => 1_000,
@@ -61,7 +71,8 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
         "h" => 3_600_000_000,
         _ => return None,
     };
-    Some(Duration::from_micros(number.checked_mul(micros)?))
+    let part = part.checked_mul(micros).filter(|p| p.is_multiple_of(scale))? / scale;
+    Some(Duration::from_micros(whole.checked_mul(micros)?.checked_add(part)?))
 }
 
 /// A duration in the largest unit that shows it as a whole number; seconds up to two minutes.
@@ -110,14 +121,43 @@ mod tests {
             ("90s", 90_000, "90s"),
             ("2h", 7_200_000, "2h"),
             ("0s", 0, "0s"),
+            ("0.5s", 500, "500ms"),
+            ("1.050s", 1_050, "1050ms"),
+            ("1.5m", 90_000, "90s"),
+            ("0.25h", 900_000, "15m"),
         ] {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
             assert_eq!(show_duration(Duration::from_millis(ms)), shown);
         }
         assert_eq!(show_duration(Duration::from_micros(1_500)), "1500us");
-        for bad in
-            ["", "s", "10", "10 s", "-1s", "1.5s", "10sec", "99999999999999999999s", "9999999999999999h"]
-        {
+        assert_eq!(parse_duration("0.000001s"), Some(Duration::from_micros(1)));
+        assert_eq!(parse_duration("1.5ms"), Some(Duration::from_micros(1_500)));
+    }
+
+    #[test]
+    fn what_is_no_duration_is_not_guessed_at() {
+        for bad in [
+            "",
+            "s",
+            "10",
+            "10 s",
+            "-1s",
+            "10sec",
+            "99999999999999999999s",
+            "9999999999999999h",
+            ".5s",
+            "1.s",
+            "1.5",
+            "1..5s",
+            "1.5.5s",
+            "1.-5s",
+            "1,5s",
+            "0.0000001s",
+            "1.5us",
+            "0.99999999999999999999s",
+            "0.00000000000000000000s",
+            "1.9999999999999999999h",
+        ] {
             assert_eq!(parse_duration(bad), None, "{bad:?}");
         }
     }

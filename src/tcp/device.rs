@@ -46,7 +46,7 @@ impl phy::Device for Device<'_> {
     }
 
     fn transmit(&mut self, _now: StackInstant) -> Option<TxToken<'_>> {
-        (self.out.slots() > 0).then(|| TxToken { out: &mut *self.out, links: &mut *self.links })
+        (self.out.slots() > 0).then_some(TxToken { out: &mut *self.out, links: &mut *self.links })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

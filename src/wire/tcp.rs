@@ -203,7 +203,7 @@ pub fn shift(bytes: &mut [u8], seg: &mut Segment, seq_add: u32, ack_add: u32) {
             put32(bytes, e, new);
             // An edge at an odd offset lies across the words of the sum: swap the delta's bytes.
             let d = delta32(old, new);
-            delta = add(delta, if (e - seg.start) % 2 == 0 { d } else { d.swap_bytes() });
+            delta = add(delta, if (e - seg.start).is_multiple_of(2) { d } else { d.swap_bytes() });
         }
     }
     fix(bytes, seg, delta);
@@ -220,7 +220,7 @@ pub fn clamp_mss(bytes: &mut [u8], seg: &Segment, mss: u16) -> bool {
     }
     put16(bytes, at + 2, mss);
     let d = delta16(old, mss);
-    fix(bytes, seg, if (at - seg.start) % 2 == 0 { d } else { d.swap_bytes() });
+    fix(bytes, seg, if (at - seg.start).is_multiple_of(2) { d } else { d.swap_bytes() });
     true
 }
 
