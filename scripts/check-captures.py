@@ -206,8 +206,13 @@ def analysis(group, skip):
     counts = Counter()
     for f in group:
         for a in ANALYSIS:
-            if f["tcp.analysis." + a] and a not in skip:
-                counts[a] += 1
+            if not f["tcp.analysis." + a] or a in skip:
+                continue
+            # Which port an end host opens a connection from is its kernel's choice, by chance: only the
+            # gateway's own connections are its own doing.
+            if a == "reused_ports" and f["src"][-1] != GATEWAY:
+                continue
+            counts[a] += 1
     return counts
 
 

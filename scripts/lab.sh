@@ -124,8 +124,12 @@ lab_up() {
         # on the router and the gateway.
         lab_exec "$space" sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 \
             net.ipv4.ip_forward=0 2>/dev/null
-        # Less in flight than the kernel holds for one device (1000 packets), or it drops.
-        lab_exec "$space" sysctl -qw net.ipv4.tcp_rmem='4096 131072 524288' net.ipv4.tcp_wmem='4096 65536 524288'
+        # Less in flight than the kernel holds for one device (1000 packets), or it drops; and less than a
+        # receiver's first window, so that how busy this machine is does not show in the captures as full windows.
+        lab_exec "$space" sysctl -qw net.ipv4.tcp_rmem='4096 524288 524288' net.ipv4.tcp_wmem='4096 49152 49152'
+        # Without tail loss probes: they are sent after a few milliseconds' silence, which on a busy machine
+        # is nobody's loss.
+        lab_exec "$space" sysctl -qw net.ipv4.tcp_early_retrans=0
         lab_exec "$space" ip link set dev lo up
     done
     lab_link client c0 router to-client || return 1
@@ -230,8 +234,11 @@ lab_keys() {
     if [ "${1:-no}" = yes ]; then echo wrong01 >"$LAB_STATE/router.key"; fi
 }
 
-# lab_gateway_config [DRIVER [SERVICE-TOML]]: tidegate's configuration, to standard output.
+# lab_gateway_config [DRIVER [SERVICE-TOML]]: tidegate's configuration, to standard output. SERVICE-TOML may
+# name other tables behind the service's own keys.
 lab_gateway_config() {
+    local active='active_source_port = 20'
+    [[ ${2:-} == *active_source_port* ]] && active=
     cat <<TOML
 version = 1
 [deployment]
@@ -258,7 +265,7 @@ name = "ftp"
 ports = [21]
 handling = "proxy"
 upstream_source = "own"
-active_source_port = 20
+$active
 ${2:-data_ports = [2020, 2021, 2022, 2023, 2024, 2025]}
 [events]
 path = "$LAB_STATE/events.jsonl"

@@ -118,7 +118,8 @@ compare() {
     case $1 in
         list | rename | delete)
             listing_at_the_server
-            moved=$(stat -c %s "$here/expected")
+            # curl writes LF where the wire has CR LF.
+            moved=$(($(tr -d '\r' <"$here/expected" | wc -c) + $(wc -l <"$here/expected")))
             expected=$(tr -d '\r' <"$here/expected" | sha256sum | cut -d' ' -f1)
             sum=$(tr -d '\r' <"$here/listing" | sha256sum | cut -d' ' -f1)
             [ -s "$here/listing" ] || { result="failed: the listing is empty" && return; }

@@ -30,9 +30,18 @@ check "a silent router is noticed" lab_wait 10 warned router_silent
 t_router
 check "and it joins when the router is back" lab_wait 15 lab_assigned
 
-# Frames longer than the MTU: the router's end puts segments together, as a card with offloads does.
-for offload in tx tso gso; do lab_exec client ethtool -K c0 "$offload" on >/dev/null 2>&1; done
-for offload in tx tso gso; do lab_exec server ethtool -K s0 "$offload" on >/dev/null 2>&1; done
-lab_exec gw ethtool -K gw0 gro on >/dev/null 2>&1
+# Frames longer than the MTU that the gateway started with, as a card makes them that merges segments. (A
+# veth whose other end runs XDP carries no merged segments, so the link is widened under the gateway instead.)
+merged() {
+    lab_exec gw ip link set dev gw0 mtu 3000 && lab_exec router ip link set dev to-gw mtu 3000 || return 1
+    lab_exec router python3 - <<'PY'
+import socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+s.bind(("to-gw", 0))
+for _ in range(3):
+    s.send(b"\xff" * 6 + b"\x02\x00\x00\x00\x00\x01" + b"\x08\x00" + bytes(2900))
+PY
+}
+check "frames of 2,914 bytes are sent to it" merged
 check "offloads that are on are noticed" lab_wait 10 warned offload_on
 check "the gateway still runs" lab_alive tidegate

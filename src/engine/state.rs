@@ -143,6 +143,7 @@ impl Engine {
         let now = turn.now;
         let Some(tx) = turn.tx.first_mut() else { return };
         let mut out = Out { now, link: &mut self.link, tx, drops: &mut self.drops };
+        self.sessions.serve_touched(now, &mut out);
         self.sessions.handle_timeout(now, &mut out);
         out.neighbours();
         self.backlog = out.backlog();

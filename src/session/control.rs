@@ -107,6 +107,8 @@ pub(super) struct Control {
     server_shut: bool,
     /// A relay has ended; its connections are removed once the stack has said their last word.
     pub(super) relay_gone: bool,
+    /// Segments came in and have not been looked at.
+    pub(super) waits_for_service: bool,
     pub(super) timer: Option<TimerId>,
 }
 
@@ -162,6 +164,7 @@ impl Session {
                 client_shut: false,
                 server_shut: false,
                 relay_gone: false,
+                waits_for_service: false,
                 timer: None,
             },
         })

@@ -38,6 +38,8 @@ pub struct Registry {
     ordinal: u64,
     draining: bool,
     fired: Vec<Timer>,
+    /// Sessions with segments that have not been served yet.
+    touched: Vec<u32>,
 }
 
 impl Registry {
@@ -53,6 +55,7 @@ impl Registry {
             ordinal: 0,
             draining: false,
             fired: Vec::new(),
+            touched: Vec::new(),
         }
     }
 
@@ -176,10 +179,22 @@ impl Registry {
             _ => {
                 if let Some(s) = self.sessions.get_mut(id) {
                     s.ctl.stack.receive(now, packet, out);
-                    self.serve(id, out);
+                    if !std::mem::replace(&mut s.ctl.waits_for_service, true) {
+                        self.touched.push(id);
+                    }
                 }
             }
         }
+    }
+
+    /// Serves the sessions that got segments since the last call: once each, however many these were.
+    pub fn serve_touched(&mut self, now: Instant, out: &mut dyn Outlet) {
+        self.shared.now = now;
+        let mut touched = std::mem::take(&mut self.touched);
+        for id in touched.drain(..) {
+            self.serve(id, out);
+        }
+        self.touched = touched;
     }
 
     /// A segment for a connection in TIME-WAIT. True if it opens a new connection: treat it as a miss.
@@ -359,6 +374,7 @@ impl Registry {
 
     fn serve(&mut self, index: u32, out: &mut dyn Outlet) {
         let Some(s) = self.sessions.get_mut(index) else { return };
+        s.ctl.waits_for_service = false;
         if s.service(&mut self.shared, out) {
             let at = s.ctl.next_timeout(&self.shared);
             let armed = s.ctl.timer.is_some_and(|t| self.shared.wheel.rearm(t, at));

@@ -514,6 +514,9 @@ impl Stack {
 fn new_socket(b: Buffers) -> Socket<'static> {
     let mut s = Socket::new(SocketBuffer::new(vec![0; b.rx]), SocketBuffer::new(vec![0; b.tx]));
     s.set_congestion_control(CongestionControl::Cubic);
+    // A burst is taken in as a whole before anything is sent: one acknowledgement for all of it, at once.
+    // A later one would meet the peer's tail loss probe, which Linux sends after few milliseconds.
+    s.set_ack_delay(None);
     s
 }
 
