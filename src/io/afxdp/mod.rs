@@ -365,7 +365,7 @@ fn patiently<T>(mut attempt: impl FnMut() -> T, good: impl Fn(&T) -> bool) -> T 
         if good(&outcome) {
             return outcome;
         }
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        crate::io::wait([], std::time::Duration::from_millis(20));
     }
     attempt()
 }

@@ -1,0 +1,82 @@
+//! The README's configuration is one that loads, and says what the text around it says.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use tidegate::config::{Driver, EventTarget, parse};
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// The blocks of that language, in order.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let open = format!("```{language}\n");
+    text.split(open.as_str()).skip(1).map(|b| b.split("```").next().unwrap()).collect()
+}
+
+#[test]
+fn the_sample_configuration_loads() {
+    let text = readme();
+    let samples = blocks(&text, "toml");
+    assert_eq!(samples.len(), 1);
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("wccp.key");
+    fs::write(&key, "s3cret\n").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let file = dir.path().join("tidegate.toml");
+    let config = parse(samples[0], &file).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(config.notes, Vec::<String>::new(), "nothing to remark on");
+    assert_eq!(config.interface.driver, Driver::AfXdp);
+    assert_eq!(config.events, EventTarget::File(dir.path().join("events.jsonl")));
+    assert!(config.wccp.password.is_some());
+
+    // The redirect list for the router names the group's ports, each and no other.
+    let group = &config.wccp.groups[0];
+    let mut listed = Vec::new();
+    for line in text.lines().filter(|l| l.trim().starts_with("permit tcp ")) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let port = |i: usize| words[i].parse::<u16>().unwrap();
+        let at = words.iter().position(|w| *w == "eq" || *w == "range").unwrap();
+        listed.extend(port(at + 1)..=port(if words[at] == "range" { at + 2 } else { at + 1 }));
+    }
+    listed.sort_unstable();
+    let mut ports = group.ports.clone();
+    ports.sort_unstable();
+    assert_eq!(listed, ports);
+    assert!(text.contains(&format!("ip wccp {} redirect in", group.id)));
+}
+
+#[test]
+fn documents_that_are_linked_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (name, folder) in [
+        ("README.md", ""),
+        ("CONTRIBUTING.md", ""),
+        ("CHANGELOG.md", ""),
+        ("docs/architecture.md", "docs"),
+        ("docs/decisions.md", "docs"),
+        ("docs/requirements.md", "docs"),
+    ] {
+        let text = fs::read_to_string(root.join(name)).unwrap();
+        for link in text.split("](").skip(1).map(|l| l.split(')').next().unwrap()) {
+            let path = link.split('#').next().unwrap();
+            let outside = path.is_empty() || path.contains("://");
+            assert!(outside || root.join(folder).join(path).exists(), "{name} links to {link}");
+        }
+    }
+}
+
+/// The table of requirements names tests that exist.
+#[test]
+fn requirements_name_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/requirements.md")).unwrap();
+    let named: Vec<&str> =
+        text.split('`').filter(|w| w.starts_with("scripts/") || w.starts_with("tests/")).collect();
+    assert!(!named.is_empty());
+    for path in named {
+        assert!(root.join(path).exists(), "docs/requirements.md names {path}");
+    }
+}
