@@ -116,7 +116,7 @@ impl Engine {
         };
         match self.flows.lookup(&key) {
             Lookup::Hit(slot, entry) => self.hit(turn, a, ip, &seg, slot, &entry),
-            Lookup::Busy => self.to_owner(turn, a, &seg, None),
+            Lookup::Busy => self.hand_over(turn, a, &seg, None),
             Lookup::Miss => self.miss(turn, a, ip, &seg),
         }
     }
@@ -134,7 +134,7 @@ impl Engine {
             return self.translate(turn, a, seg, slot, entry);
         }
         if entry.owner != self.worker {
-            return self.to_owner(turn, a, seg, Some(entry.owner));
+            return self.hand_over(turn, a, seg, Some(entry.owner));
         }
         if !ip.transport_checksum_ok(a.frame.bytes()) {
             return self.drop(turn, a.interface, a.frame, DropReason::BadTransport);
@@ -208,7 +208,7 @@ impl Engine {
         if seg.is_first() {
             let owner = flow::owner(seg.src.ip(), seg.dst.ip(), self.owner_salt, usize::from(self.workers));
             if owner != usize::from(self.worker) {
-                return self.to_owner(turn, a, seg, Some(owner as u16));
+                return self.hand_over(turn, a, seg, Some(owner as u16));
             }
             if !ip.transport_checksum_ok(a.frame.bytes()) {
                 return self.drop(turn, a.interface, a.frame, DropReason::BadTransport);
@@ -249,7 +249,7 @@ impl Engine {
     }
 
     /// Hands a packet to the worker that owns it; `None` asks the address pair's hash.
-    fn to_owner(&mut self, turn: &mut Turn<'_>, a: Arrived, seg: &Segment, owner: Option<u16>) {
+    fn hand_over(&mut self, turn: &mut Turn<'_>, a: Arrived, seg: &Segment, owner: Option<u16>) {
         let owner = owner.unwrap_or_else(|| {
             flow::owner(seg.src.ip(), seg.dst.ip(), self.owner_salt, usize::from(self.workers)) as u16
         });

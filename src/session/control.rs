@@ -232,7 +232,9 @@ impl Session {
     }
 
     fn read_server(&mut self, shared: &mut Shared) -> bool {
-        if self.ctl.to_client.len() + self.ctl.gated.len() > HIGH_WATER {
+        // The second is for a server that asks for Telnet options without end and does not read our answers.
+        let waiting = self.ctl.to_client.len() + self.ctl.gated.len();
+        if waiting > HIGH_WATER || self.ctl.to_server.len() > HIGH_WATER {
             return false;
         }
         if self.server_unread.is_empty() {
@@ -348,6 +350,9 @@ impl Control {
     fn timeouts(&mut self, shared: &mut Shared) {
         if self.ending.is_some() {
             return;
+        }
+        if matches!(self.data, Data::Expected { until, .. } if shared.now >= until) {
+            self.data_expired(shared);
         }
         if shared.now >= self.deadline(shared) {
             if self.data_moving(shared) {

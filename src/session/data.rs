@@ -53,6 +53,8 @@ pub(super) enum Data {
         key: ExpectKey,
         /// What it leads to.
         plan: Plan,
+        /// Until when it is good.
+        until: Instant,
     },
     /// Translated; the flow's number.
     Flow(u32),
@@ -164,7 +166,7 @@ impl Control {
             self.unplan(shared, &plan);
             return self.no_data(shared, &e.to_string());
         }
-        self.data = Data::Expected { key, plan };
+        self.data = Data::Expected { key, plan, until: deadline };
         self.expectation(shared, "opened", plan.announced, Some(plan.remote), "");
         let mut line = Vec::new();
         match (asked, plan.announced) {
@@ -301,7 +303,7 @@ impl Control {
                 shared.steering[self.service].withdraw(self.pair(), self.id, shared.now);
                 shared.ports.release(remote, own, shared.now);
             }
-            Data::Expected { key, plan } => {
+            Data::Expected { key, plan, .. } => {
                 shared.expectations.remove(&key);
                 shared.steering[self.service].withdraw(self.pair(), self.id, shared.now);
                 self.unplan(shared, &plan);
@@ -317,7 +319,7 @@ impl Control {
 
     /// The announced port's time is up.
     pub(super) fn data_expired(&mut self, shared: &mut Shared) {
-        if let Data::Expected { key, plan } = self.data {
+        if let Data::Expected { key, plan, .. } = self.data {
             self.data = Data::None;
             shared.expectations.remove(&key);
             shared.steering[self.service].withdraw(self.pair(), self.id, shared.now);
@@ -344,6 +346,7 @@ impl Control {
     pub(super) fn data_deadline(&self, shared: &Shared) -> Option<Instant> {
         match &self.data {
             Data::Relay(r) => Some(r.deadline(shared)),
+            Data::Expected { until, .. } => Some(*until),
             _ => None,
         }
     }
