@@ -47,8 +47,10 @@ pub struct Settings {
 /// What the operator wants of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
-    /// Begin no session, leave the service groups.
+    /// Begin no session; SYNs for new ones are returned to the router. What lives goes on.
     Drain,
+    /// Leave the service groups: the router redirects nothing any more.
+    Leave,
 }
 
 /// The pure core of one worker.
@@ -113,11 +115,13 @@ impl Engine {
             match control {
                 Control::Drain => {
                     self.sessions.drain();
+                    let what = What::Gateway { state: "draining", text: String::new() };
+                    turn.events.push(Event { at: now, what });
+                }
+                Control::Leave => {
                     if let Some(w) = &mut self.wccp {
                         w.shutdown(now, turn.events);
                     }
-                    let what = What::Gateway { state: "draining", text: String::new() };
-                    turn.events.push(Event { at: now, what });
                 }
             }
         }
@@ -168,12 +172,17 @@ impl Engine {
         self.sessions.len()
     }
 
+    /// Sessions and data connections that live, half-open ones included.
+    pub fn busy(&self) -> usize {
+        self.sessions.len() + self.sessions.remains().0 + self.sessions.live_flows()
+    }
+
     /// The sessions, to look at.
     pub fn registry(&self) -> &Registry {
         &self.sessions
     }
 
-    /// Whether the routers know that we leave (or time ran out), after [`Control::Drain`].
+    /// Whether the routers know that we leave (or time ran out), after [`Control::Leave`].
     pub fn has_left(&self) -> bool {
         self.wccp.as_ref().is_none_or(wccp::Client::is_left)
     }

@@ -96,6 +96,13 @@ pub(super) struct DataFlow {
     timer: Option<TimerId>,
 }
 
+impl DataFlow {
+    /// Whether bytes may still pass.
+    pub(super) fn is_live(&self) -> bool {
+        self.ended.is_none()
+    }
+}
+
 impl Control {
     /// The server listens for a passive client.
     pub(super) fn passive_ready(&mut self, shared: &mut Shared, asked: Verb, port: u16) {

@@ -319,6 +319,11 @@ impl Registry {
         (self.halves.len(), self.shared.flows.len(), self.shared.waits.len())
     }
 
+    /// Translated data connections that have not ended.
+    pub fn live_flows(&self) -> usize {
+        self.shared.flows.iter().filter(|f| f.is_live()).count()
+    }
+
     /// Counts so far.
     pub fn counters(&self) -> Counters {
         let mut c = self.shared.counters;

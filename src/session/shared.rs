@@ -109,6 +109,10 @@ impl<T> Slab<T> {
     pub(super) fn len(&self) -> usize {
         self.items.len() - self.free.len()
     }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.items.iter().flatten()
+    }
 }
 
 /// The parts that sessions reach beside their own state.

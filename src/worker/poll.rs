@@ -35,6 +35,16 @@ pub struct Wish {
     pub stop: bool,
 }
 
+/// How far a stop has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// Since then.
+    Draining(Instant),
+    /// The routers are being told; the state machine bounds the time.
+    Leaving,
+}
+
 /// One worker: an engine and the ports that it serves.
 pub struct Worker {
     engine: Engine,
@@ -62,7 +72,8 @@ impl Worker {
         }
     }
 
-    /// Runs until `wish` says stop, or until a drain is over or has lasted `drain_timeout`.
+    /// Runs until `wish` says stop, or until a drain is over: sessions live on for at most `drain_timeout`,
+    /// then the routers are told (three HERE_I_AM intervals at most).
     /// `clock` is read once a turn; `post` takes the events.
     ///
     /// # Errors
@@ -74,7 +85,7 @@ impl Worker {
         mut post: impl FnMut(Event),
         drain_timeout: Duration,
     ) -> Result<(), PortError> {
-        let mut draining: Option<Instant> = None;
+        let mut phase = Phase::Running;
         let mut quiet = 0;
         loop {
             let now = clock();
@@ -83,18 +94,23 @@ impl Worker {
                 return Ok(());
             }
             let mut control = Vec::new();
-            if w.drain && draining.is_none() {
-                draining = Some(now);
-                control.push(Control::Drain);
+            match phase {
+                Phase::Running if w.drain => {
+                    control.push(Control::Drain);
+                    phase = Phase::Draining(now);
+                }
+                // Live sessions need the router's redirection, so the groups are left when they are over.
+                Phase::Draining(since) if self.engine.busy() == 0 || now.since(since) >= drain_timeout => {
+                    control.push(Control::Leave);
+                    phase = Phase::Leaving;
+                }
+                _ => {}
             }
             let worked = self.turn(now, &control)?;
             self.look(now);
             self.events.drain(..).for_each(&mut post);
-            if let Some(since) = draining {
-                let done = self.engine.sessions() == 0 && self.engine.has_left();
-                if done || now.since(since) >= drain_timeout {
-                    return Ok(());
-                }
+            if phase == Phase::Leaving && control.is_empty() && self.engine.has_left() {
+                return Ok(());
             }
             quiet = if worked { 0 } else { quiet + 1 };
             if self.idle == Idle::Adaptive && quiet > PATIENCE {
