@@ -10,8 +10,7 @@ use crate::event::What;
 use crate::time::{Duration, Instant};
 use crate::wire::arp::Arp;
 use crate::wire::eth::{Mac, Tags};
-use hashbrown::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 
 /// How often an address is asked for before it is given up.
@@ -45,7 +44,8 @@ struct Entry {
 /// The table.
 #[derive(Debug)]
 pub struct Neighbours {
-    entries: HashMap<Ipv4Addr, Entry>,
+    /// A tree, because it is small and needs no hash, whose key would have to come from the seed.
+    entries: BTreeMap<Ipv4Addr, Entry>,
     limit: usize,
     requests: VecDeque<Ipv4Addr>,
     events: Vec<What>,
@@ -58,7 +58,7 @@ impl Neighbours {
     /// A table of at most `limit` addresses; when it is full, new ones are unreachable.
     pub fn new(limit: usize) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
             limit,
             requests: VecDeque::new(),
             events: Vec::new(),
