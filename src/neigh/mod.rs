@@ -154,8 +154,11 @@ impl Neighbours {
         (!self.events.is_empty()).then(|| self.events.remove(0))
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is next due.
+    /// When [`handle_timeout`](Self::handle_timeout) or [`poll_request`](Self::poll_request) is next due.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        if !self.requests.is_empty() {
+            return Some((Instant::ZERO, "neighbour request"));
+        }
         let at = self.asking.iter().filter_map(|a| self.entries.get(a)).map(|e| e.next).min()?;
         Some((at, "neighbour request"))
     }
@@ -176,6 +179,7 @@ mod tests {
         let mut n = Neighbours::new(4);
         let mut now = Instant::ZERO;
         assert_eq!(n.resolve(now, A), Resolution::Asked);
+        assert_eq!(n.poll_timeout(), Some((Instant::ZERO, "neighbour request")), "to be sent at once");
         for _ in 0..3 {
             assert_eq!(n.poll_request(), Some(A));
             assert_eq!(n.poll_request(), None);
