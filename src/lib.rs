@@ -24,6 +24,7 @@ pub mod flow;
 pub mod ftp;
 pub mod io;
 pub mod neigh;
+pub mod record;
 pub mod rng;
 pub mod runtime;
 pub mod session;

@@ -39,6 +39,20 @@ pub(super) enum Command {
         /// Take the interface even if the host itself uses it (it loses its connections by it)
         #[arg(long)]
         force: bool,
+        /// Record every turn into this new directory, to be replayed; it will hold passwords and files
+        #[arg(long, value_name = "DIR")]
+        record: Option<PathBuf>,
+        /// End the recording when it is about this large, as 64MiB
+        #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size, requires = "record")]
+        record_limit: u64,
+    },
+    /// Replay recordings and compare what comes out with what came out then
+    #[command(after_help = "Example:\n  tidegate replay --verify pcaps/*/\n\n\
+                            The last line is \"N passed, N failed\"; each failure names its first difference.")]
+    Replay {
+        /// The recordings' directories
+        #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
+        verify: Vec<PathBuf>,
     },
     /// Validate a configuration and print it with all defaults filled in
     #[command(after_help = "Example:\n  tidegate check --config tidegate.toml --json | jq .timers")]
@@ -47,4 +61,10 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    crate::config::parse_size(text)
+        .filter(|n| *n > 0)
+        .ok_or_else(|| "write bytes, or a number with KiB, MiB or GiB, as 64MiB".to_owned())
 }

@@ -5,15 +5,18 @@
 
 mod args;
 mod check;
+mod replay;
 
 use crate::config::EventTarget;
-use crate::runtime::launch::{self, RunOptions};
+use crate::runtime::launch::{self, RecordOptions, RunOptions};
 use args::{Args, Command};
 use clap::Parser as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
+/// The work found a failure.
+const FOUND: u8 = 1;
 /// Bad usage, configuration or input.
 const BAD_INPUT: u8 = 2;
 
@@ -36,7 +39,8 @@ pub fn main() -> ExitCode {
         .init();
     match args.command {
         Command::Check { config } => check::run(&config, args.json),
-        Command::Run { config, force } => {
+        Command::Replay { verify } => replay::run(&verify, args.json),
+        Command::Run { config, force, record, record_limit } => {
             let mut config = match crate::config::load(&config) {
                 Ok(config) => config,
                 Err(errors) => return fail(&errors.to_string()),
@@ -47,7 +51,8 @@ pub fn main() -> ExitCode {
             for note in &config.notes {
                 tracing::warn!("{note}");
             }
-            match launch::run(config, RunOptions { record: None, force }) {
+            let record = record.map(|dir| RecordOptions { dir, limit: record_limit });
+            match launch::run(config, RunOptions { record, force }) {
                 Ok(code) => code,
                 Err(error) => fail(&error.to_string()),
             }

@@ -19,12 +19,16 @@ struct Block {
 impl Config {
     /// The effective configuration as TOML with comments; notes stand at the top.
     pub fn effective_toml(&self) -> String {
+        self.toml(false)
+    }
+
+    fn toml(&self, secrets: bool) -> String {
         let mut out = format!("# effective configuration of {}\n", self.file.display());
         for note in &self.notes {
             let _ = writeln!(out, "# note: {note}");
         }
         out.push_str("version = 1\n");
-        for block in self.blocks() {
+        for block in self.blocks(secrets) {
             let (open, close) = if block.many { ("[[", "]]") } else { ("[", "]") };
             let _ = writeln!(out, "\n{open}{}{close}", block.name);
             for (key, value, comment) in block.entries {
@@ -44,12 +48,24 @@ impl Config {
         out
     }
 
+    /// The configuration for a recording: as [`effective_toml`](Self::effective_toml), but with the seed in
+    /// use and the password itself, and without paths of this host. Whoever reads it knows the password.
+    pub fn recorded_toml(&self, seed: [u8; 16]) -> String {
+        let mut config = self.clone();
+        config.file = "config.toml".into();
+        config.notes.clear();
+        config.worker.seed = Some(seed);
+        config.events = EventTarget::Stdout;
+        config.interface.nic_profile = NicProfileName::Generic;
+        config.toml(true)
+    }
+
     /// The effective configuration as JSON: the same keys and values, plus `notes`.
     pub fn effective_json(&self) -> Value {
         let mut root = Map::new();
         root.insert("version".into(), json!(1));
         root.insert("notes".into(), json!(self.notes));
-        for block in self.blocks() {
+        for block in self.blocks(false) {
             let entries = block.entries.into_iter().filter(|(key, ..)| !key.starts_with('#'));
             let table: Map<String, Value> = entries.map(|(k, v, _)| (k.to_owned(), v)).collect();
             let (parent, leaf) = match block.name.split_once('.') {
@@ -72,9 +88,12 @@ impl Config {
         Value::Object(root)
     }
 
-    fn blocks(&self) -> Vec<Block> {
-        let mut blocks =
-            vec![one("deployment", vec![plain("kind", "wccp")]), self.interface_block(), self.wccp_block()];
+    fn blocks(&self, secrets: bool) -> Vec<Block> {
+        let mut blocks = vec![
+            one("deployment", vec![plain("kind", "wccp")]),
+            self.interface_block(),
+            self.wccp_block(secrets),
+        ];
         for g in &self.wccp.groups {
             blocks.push(many(
                 "wccp.group",
@@ -145,10 +164,14 @@ impl Config {
         )
     }
 
-    fn wccp_block(&self) -> Block {
+    fn wccp_block(&self, secrets: bool) -> Block {
         let w = &self.wccp;
         let mut entries = vec![plain("routers", json!([w.router.to_string()]))];
         match &w.password {
+            Some(p) if secrets => {
+                let text = String::from_utf8_lossy(p.as_bytes());
+                entries.push(noted("password", text.as_ref(), "a secret"));
+            }
             Some(p) => match &p.file {
                 Some(file) => entries.push(plain("password_file", file.to_string_lossy().as_ref())),
                 None => entries.push(noted("# password", "", "set, not shown")),

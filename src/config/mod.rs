@@ -17,7 +17,7 @@ pub use checked::{
     NicProfileName, Password, Service, Timers, Wccp, WorkerSettings,
 };
 pub use error::{ConfigError, ConfigErrors};
-pub use units::Ipv4Cidr;
+pub use units::{Ipv4Cidr, parse_size};
 
 use std::fs::File;
 use std::io::Read as _;

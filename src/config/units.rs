@@ -89,7 +89,7 @@ pub(super) fn show_duration(d: Duration) -> String {
 }
 
 /// Reads `4096`, `256KiB`, `1MiB`: bytes, or powers of 1024.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
+pub fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = split_number(text)?;
     let factor: u64 = match unit {
         "" | "B" => 1,

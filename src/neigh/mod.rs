@@ -10,8 +10,7 @@ use crate::event::What;
 use crate::time::{Duration, Instant};
 use crate::wire::arp::Arp;
 use crate::wire::eth::{Mac, Tags};
-use hashbrown::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 
 /// How often an address is asked for before it is given up.
@@ -45,7 +44,8 @@ struct Entry {
 /// The table.
 #[derive(Debug)]
 pub struct Neighbours {
-    entries: HashMap<Ipv4Addr, Entry>,
+    /// A tree, because it is small and needs no hash, whose key would have to come from the seed.
+    entries: BTreeMap<Ipv4Addr, Entry>,
     limit: usize,
     requests: VecDeque<Ipv4Addr>,
     events: Vec<What>,
@@ -58,7 +58,7 @@ impl Neighbours {
     /// A table of at most `limit` addresses; when it is full, new ones are unreachable.
     pub fn new(limit: usize) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
             limit,
             requests: VecDeque::new(),
             events: Vec::new(),
@@ -154,8 +154,11 @@ impl Neighbours {
         (!self.events.is_empty()).then(|| self.events.remove(0))
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is next due.
+    /// When [`handle_timeout`](Self::handle_timeout) or [`poll_request`](Self::poll_request) is next due.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        if !self.requests.is_empty() {
+            return Some((Instant::ZERO, "neighbour request"));
+        }
         let at = self.asking.iter().filter_map(|a| self.entries.get(a)).map(|e| e.next).min()?;
         Some((at, "neighbour request"))
     }
@@ -176,6 +179,7 @@ mod tests {
         let mut n = Neighbours::new(4);
         let mut now = Instant::ZERO;
         assert_eq!(n.resolve(now, A), Resolution::Asked);
+        assert_eq!(n.poll_timeout(), Some((Instant::ZERO, "neighbour request")), "to be sent at once");
         for _ in 0..3 {
             assert_eq!(n.poll_request(), Some(A));
             assert_eq!(n.poll_request(), None);

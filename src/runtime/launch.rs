@@ -5,21 +5,27 @@ use super::os::{self, Clock, Signals};
 use super::preflight::{self, Refusals};
 use super::settings;
 use crate::config::{Config, Driver, Idle as ConfigIdle};
-use crate::engine::Engine;
 use crate::event::{Event, What};
-use crate::flow::FlowTable;
 use crate::io::{self, Port, PortError, PortInfo, afxdp, pnet};
-use crate::rng::{Keyed, Purpose};
+use crate::record::{About, RecordWriter, RecordedInterface, Recorder};
 use crate::worker::{Idle, Wish, Worker};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+
+/// What to record.
+#[derive(Debug, Clone)]
+pub struct RecordOptions {
+    /// The directory, new or empty.
+    pub dir: PathBuf,
+    /// Bytes that the recording may take, about.
+    pub limit: u64,
+}
 
 /// How to run, beyond the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
-    /// Directory to record into.
-    pub record: Option<PathBuf>,
+    /// Record every turn.
+    pub record: Option<RecordOptions>,
     /// Take an interface that the host itself uses.
     pub force: bool,
 }
@@ -41,13 +47,18 @@ pub enum RunError {
         /// What the host said.
         error: std::io::Error,
     },
+    /// The recording could not be begun, or not be written to its end.
+    #[error("--record {}: {error}; give a new directory on a disk with room", dir.display())]
+    Record {
+        /// The directory.
+        dir: PathBuf,
+        /// What the host said.
+        error: std::io::Error,
+    },
     /// The service groups contradict each other.
     #[error("wccp: {0}")]
     Wccp(#[from] crate::wccp::SettingsError),
 }
-
-/// Slots of the flow table for IPv6, which is not served yet but has a table of its own.
-const V6_SLOTS: usize = 64;
 
 /// Runs until a signal ends it.
 ///
@@ -64,10 +75,11 @@ pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
         Some(seed) => seed,
         None => random_seed().map_err(host("reading a seed"))?,
     };
-    let salt = Keyed::new(seed).value(Purpose::Salt, b"table", 0);
-    // The table fills to three quarters, and a flow takes two slots.
-    let flows = Arc::new(FlowTable::new(config.limits.flows.saturating_mul(8) / 3, V6_SLOTS, salt));
-    let engine = Engine::new(settings::engine(&config, &info, seed), flows)?;
+    let engine = settings::build(&config, &info, seed)?;
+    let (recorder, recording) = match options.record {
+        Some(record) => record_to(record, &config, &info, seed).map(|(r, w)| (Some(r), Some(w)))?,
+        None => (None, None),
+    };
 
     let clock = Clock::start();
     let (sink, writer) = EventWriter::start(config.events.clone(), clock, signals.reopen_flag())
@@ -76,11 +88,19 @@ pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
         sink.post(0, Event { at: clock.now(), what: warning });
     }
     started(&sink, clock, &info, &cpu);
+    if let Some((_, dir)) = &recording {
+        let text = "passwords, names and contents of files go into the recording; keep it as you keep those";
+        let (kind, subject, text) = ("recording", dir.display().to_string(), text.to_owned());
+        sink.post(0, Event { at: clock.now(), what: What::Warning { kind, subject, text } });
+    }
     let idle = match config.worker.idle {
         ConfigIdle::Adaptive => Idle::Adaptive,
         ConfigIdle::Spin => Idle::Spin,
     };
     let mut worker = Worker::new(engine, vec![port], idle);
+    if let Some(recorder) = recorder {
+        worker.record(recorder);
+    }
     let result = worker.run(
         || clock.now(),
         || Wish { drain: signals.drain(), stop: signals.stop() },
@@ -89,13 +109,53 @@ pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
         },
         config.timers.drain_timeout,
     );
+    worker.finish_recording();
     stopped(&sink, clock, &mut worker);
     drop(worker);
     drop(sink);
     let summary = writer.finish();
     tracing::info!("{}", summary.human());
+    let recorded = recording.map_or(Ok(()), |(writer, dir)| finish(writer, dir));
     result?;
+    recorded?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn record_to(
+    record: RecordOptions,
+    config: &Config,
+    info: &PortInfo,
+    seed: [u8; 16],
+) -> Result<(Recorder, (RecordWriter, PathBuf)), RunError> {
+    let about = About {
+        config: config.recorded_toml(seed),
+        recorded: format!("{} by {}, worker 0 of 1", info.name, info.driver),
+        interfaces: vec![RecordedInterface {
+            name: info.name.clone(),
+            driver: info.driver.to_owned(),
+            mac: RecordedInterface::show_mac(info.mac),
+            mtu: info.mtu,
+        }],
+    };
+    match RecordWriter::start(&record.dir, record.limit, about) {
+        Ok((recorder, writer)) => Ok((recorder, (writer, record.dir))),
+        Err(error) => Err(RunError::Record { dir: record.dir, error }),
+    }
+}
+
+fn finish(writer: RecordWriter, dir: PathBuf) -> Result<(), RunError> {
+    let recorded = writer.finish().map_err(|error| RunError::Record { dir, error })?;
+    let m = &recorded.manifest;
+    tracing::info!(
+        "recorded {} turns, {} frames in, {} out, {} events to {} (ended by {})",
+        m.turns,
+        m.frames_in,
+        m.frames_out,
+        m.events,
+        recorded.dir.display(),
+        m.ended.name()
+    );
+    Ok(())
 }
 
 fn open(config: &Config, ready: &preflight::Ready) -> Result<Box<dyn Port>, PortError> {

@@ -5,4 +5,5 @@ pub mod launch;
 pub mod nic;
 pub mod os;
 pub mod preflight;
+pub mod replay;
 pub mod settings;

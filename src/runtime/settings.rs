@@ -1,9 +1,27 @@
-//! From the checked configuration to the plain values of the engine.
+//! From the checked configuration to the plain values of the engine, and to the engine itself.
 
 use crate::config::{self, Config, MssClamp};
+use crate::engine::Engine;
+use crate::flow::FlowTable;
 use crate::io::PortInfo;
+use crate::rng::{Keyed, Purpose};
 use crate::wire::gre;
 use crate::{engine, session, wccp};
+use std::sync::Arc;
+
+/// Slots of the flow table for IPv6, which is not served yet but has a table of its own.
+const V6_SLOTS: usize = 64;
+
+/// An engine on this port, with a flow table of its own: the same for a live port and a recorded one.
+///
+/// # Errors
+/// The service groups contradict each other.
+pub fn build(config: &Config, port: &PortInfo, seed: [u8; 16]) -> Result<Engine, wccp::SettingsError> {
+    let salt = Keyed::new(seed).value(Purpose::Salt, b"table", 0);
+    // The table fills to three quarters, and a flow takes two slots.
+    let flows = Arc::new(FlowTable::new(config.limits.flows.saturating_mul(8) / 3, V6_SLOTS, salt));
+    Engine::new(engine(config, port, seed), flows)
+}
 
 /// What an engine on this port obeys.
 pub fn engine(config: &Config, port: &PortInfo, seed: [u8; 16]) -> engine::Settings {

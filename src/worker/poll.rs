@@ -4,11 +4,12 @@ use crate::buf::Burst;
 use crate::engine::{Control, Engine, Turn, Tx};
 use crate::event::{Event, What};
 use crate::io::{self, Port, PortError};
+use crate::record::Recorder;
 use crate::time::{Duration, Instant};
 
 /// Frames kept ready to build packets in, for each interface.
 const SPARE: usize = 64;
-/// Longest wait without input: signals are looked at as often.
+/// Longest wait without input: signals are looked at as often, and the engine has a turn as often.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 /// Turns without work before the worker waits instead of looking again.
 const PATIENCE: u32 = 4;
@@ -55,6 +56,9 @@ pub struct Worker {
     events: Vec<Event>,
     oversize: Vec<(u64, Option<Instant>)>,
     looked: Instant,
+    /// When the engine had its last turn.
+    turned: Option<Instant>,
+    recorder: Option<Recorder>,
 }
 
 impl Worker {
@@ -66,9 +70,23 @@ impl Worker {
             oversize: vec![(0, None); ports.len()],
             events: Vec::new(),
             looked: Instant::ZERO,
+            turned: None,
+            recorder: None,
             engine,
             ports,
             idle,
+        }
+    }
+
+    /// Records all turns from now on; to be replayed, from the first.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
+    }
+
+    /// Ends a recording, if there is one, with the counters as they are now.
+    pub fn finish_recording(&mut self) {
+        if let Some(mut recorder) = self.recorder.take() {
+            recorder.finish(self.engine.counters());
         }
     }
 
@@ -131,7 +149,21 @@ impl Worker {
                 tx.spare.push(frame);
             }
         }
+        // A look that finds nothing is no turn: a recording holds every turn there was, and a worker that
+        // spins makes no more of them than one that waits.
+        let due = |at: &Instant| *at <= now;
+        let rest = self.turned.is_some_and(|at| now.since(at) < LONGEST_WAIT);
+        if !worked && control.is_empty() && rest && !self.engine.poll_timeout(now).is_some_and(|t| due(&t.0))
+        {
+            return Ok(false);
+        }
+        self.turned = Some(now);
         let mut none = (Vec::new(), Vec::new());
+        let mut ended = None;
+        if let Some(recorder) = &mut self.recorder {
+            let counters = || self.engine.counters();
+            ended = recorder.before(now, &self.rx, &self.tx, &none.0, control, counters);
+        }
         self.engine.turn(&mut Turn {
             now,
             rx: &mut self.rx,
@@ -141,6 +173,14 @@ impl Worker {
             control,
             events: &mut self.events,
         });
+        if let Some(why) = ended {
+            self.recorder = None;
+            let text = why.text().to_owned();
+            let what = What::Warning { kind: "recording_ended", subject: "recording".to_owned(), text };
+            self.events.push(Event { at: now, what });
+        } else if let Some(recorder) = &mut self.recorder {
+            recorder.after(&self.tx, &self.events);
+        }
         for (port, tx) in self.ports.iter_mut().zip(&mut self.tx) {
             worked |= !tx.out.is_empty();
             for frame in tx.out.drain(..) {

@@ -1,0 +1,170 @@
+//! One turn as a line of the log.
+
+use crate::engine::{Control, Item};
+use crate::event::{Event, What};
+use crate::time::Instant;
+use crate::wire::eth;
+use crate::wire::gre::Redirect;
+use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
+
+/// What one turn was made of and what came of it; frames and events stand in files of their own, in order,
+/// and only their numbers here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TurnLine {
+    /// Counted from 1.
+    pub(super) turn: u64,
+    /// Nanoseconds on the worker's clock.
+    pub(super) now: u64,
+    /// Frames received, for each interface.
+    #[serde(rename = "in")]
+    pub(super) rx: Vec<usize>,
+    /// Frames that could be sent, for each interface.
+    pub(super) slots: Vec<usize>,
+    /// Empty frames at hand, for each interface.
+    pub(super) spare: Vec<usize>,
+    /// Frames sent, for each interface.
+    pub(super) out: Vec<usize>,
+    /// Events told.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) events: usize,
+    /// The operator's wishes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) control: Vec<ControlWord>,
+    /// Packets from other workers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) handoff: Vec<HandoffLine>,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ControlWord {
+    Drain,
+    Leave,
+}
+
+impl From<Control> for ControlWord {
+    fn from(control: Control) -> Self {
+        match control {
+            Control::Drain => Self::Drain,
+            Control::Leave => Self::Leave,
+        }
+    }
+}
+
+impl From<ControlWord> for Control {
+    fn from(word: ControlWord) -> Self {
+        match word {
+            ControlWord::Drain => Self::Drain,
+            ControlWord::Leave => Self::Leave,
+        }
+    }
+}
+
+/// A packet from another worker; bytes are written as hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HandoffLine {
+    interface: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    router: Option<Ipv4Addr>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    redirect: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    tags: String,
+    packet: String,
+}
+
+impl HandoffLine {
+    pub(super) fn new(item: &Item) -> Self {
+        Self {
+            interface: item.interface,
+            router: item.origin.map(|o| o.0),
+            redirect: item.origin.map_or_else(String::new, |o| hex(&o.1.0)),
+            tags: hex(item.tags.bytes()),
+            packet: hex(&item.packet),
+        }
+    }
+
+    /// The packet again; `None` if the line does not say one.
+    pub(super) fn item(&self) -> Option<Item> {
+        let origin = match self.router {
+            Some(router) => Some((router, Redirect(unhex(&self.redirect)?.try_into().ok()?))),
+            None => None,
+        };
+        // The tags of a frame that has just these.
+        let mut frame = vec![0; 12];
+        frame.extend(unhex(&self.tags)?);
+        frame.extend(eth::TYPE_IPV4.to_be_bytes());
+        let l2 = eth::parse(&frame).filter(|l2| l2.len == frame.len())?;
+        Some(Item {
+            interface: self.interface,
+            origin,
+            tags: eth::tags(&frame, l2),
+            packet: unhex(&self.packet)?,
+        })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let digit = |b: u8| char::from(b).to_digit(16);
+    let byte = |p: &[u8; 2]| Some((digit(p[0])? * 16 + digit(p[1])?) as u8);
+    rest.is_empty().then(|| pairs.iter().map(byte).collect())?
+}
+
+/// The line of an event: as in an event file, without the time of day.
+pub(super) fn event_line(turn: u64, event: &Event) -> String {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        turn: u64,
+        at_ns: u64,
+        #[serde(flatten)]
+        what: &'a What,
+    }
+    let line = Line { turn, at_ns: event.at.as_nanos(), what: &event.what };
+    // Only a map with keys that are no strings could fail, and there is none.
+    serde_json::to_string(&line).unwrap_or_default()
+}
+
+impl TurnLine {
+    pub(super) fn now(&self) -> Instant {
+        Instant::from_nanos(self.now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::eth::Tags;
+
+    #[test]
+    fn a_packet_of_another_worker_survives_the_line() {
+        let frame = [&[0; 12][..], &[0x81, 0, 0, 7, 8, 0]].concat();
+        let tags = eth::tags(&frame, eth::parse(&frame).unwrap());
+        let router = Ipv4Addr::new(10, 9, 0, 1);
+        for (origin, tags) in [(Some((router, Redirect([1, 61, 2, 3]))), tags), (None, Tags::default())] {
+            let item = Item { interface: 0, origin, tags, packet: vec![0x45, 0, 0xff] };
+            let text = serde_json::to_string(&HandoffLine::new(&item)).unwrap();
+            let line: HandoffLine = serde_json::from_str(&text).unwrap();
+            assert_eq!(line.item(), Some(item), "{text}");
+        }
+        for bad in [
+            r#"{"interface":0,"packet":"4"}"#,
+            r#"{"interface":0,"packet":"4g"}"#,
+            r#"{"interface":0,"packet":"45","tags":"81"}"#,
+            r#"{"interface":0,"packet":"45","router":"10.9.0.1"}"#,
+        ] {
+            assert_eq!(serde_json::from_str::<HandoffLine>(bad).unwrap().item(), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The same frames at the same times make the same frames, byte for byte; another seed makes others. And what a
+//! worker records of that replays the same, also when the recording ended early.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test that cannot go on has failed")]
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use tidegate::config::{self, Config};
+use tidegate::io::pcap::Reader;
+use tidegate::io::{Port as _, mem};
+use tidegate::record::{About, Ended, Manifest, RecordWriter, RecordedInterface, Recorder, Verdict};
+use tidegate::runtime::{replay, settings};
+use tidegate::time::{Duration, Instant};
+use tidegate::worker::{Idle, Wish, Worker};
+
+/// What came in, turn by turn, when a case was recorded.
+struct Input {
+    config: Config,
+    mac: [u8; 6],
+    turns: Vec<(Instant, Vec<Vec<u8>>)>,
+}
+
+fn input(case: &str) -> Input {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("pcaps").join(case);
+    let text = fs::read_to_string(dir.join("config.toml")).unwrap();
+    let mut frames = Reader::open(&dir.join("worker0-in.pcapng")).unwrap();
+    let turns = fs::read_to_string(dir.join("worker0-turns.jsonl")).unwrap();
+    let turns = turns.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let count = line["in"][0].as_u64().unwrap();
+        let now = Instant::from_nanos(line["now"].as_u64().unwrap());
+        (now, (0..count).map(|_| frames.next().unwrap().unwrap().data).collect())
+    });
+    Input {
+        config: config::parse(&text, &dir.join("config.toml")).unwrap(),
+        mac: Manifest::load(&dir).unwrap().interface[0].mac().unwrap(),
+        turns: turns.collect(),
+    }
+}
+
+/// What a worker sends, and tells, on this input.
+fn run(input: &Input, seed: [u8; 16], recorder: Option<Recorder>) -> (Vec<Vec<u8>>, Vec<String>) {
+    let (port, handle) = mem::pair("gw0", input.mac, 4096);
+    let engine = settings::build(&input.config, port.info(), seed).unwrap();
+    let mut worker = Worker::new(engine, vec![Box::new(port)], Idle::Spin);
+    if let Some(recorder) = recorder {
+        worker.record(recorder);
+    }
+    let (at, sent, mut told) = (Cell::new(0), RefCell::new(Vec::new()), Vec::new());
+    let take = || sent.borrow_mut().extend(std::iter::from_fn(|| handle.take()));
+    let clock = || {
+        take();
+        let n = at.replace(at.get() + 1);
+        let Some((now, frames)) = input.turns.get(n) else { return input.turns.last().unwrap().0 };
+        assert!(frames.iter().all(|f| handle.push(f)));
+        *now
+    };
+    let wish = || Wish { stop: at.get() > input.turns.len(), drain: false };
+    worker.run(clock, wish, |event| told.push(format!("{event:?}")), Duration::ZERO).unwrap();
+    worker.finish_recording();
+    (sent.into_inner(), told)
+}
+
+fn seed(input: &Input) -> [u8; 16] {
+    input.config.worker.seed.unwrap()
+}
+
+#[test]
+fn the_same_input_gives_the_same_output_and_another_seed_another() {
+    for case in ["passive", "active", "two-sessions"] {
+        let input = input(case);
+        let first = run(&input, seed(&input), None);
+        assert!(first.0.len() > 40 && first.1.len() > 10, "{case}: nothing happened");
+        assert!(first.1.iter().any(|e| e.contains("226")), "{case}: no transfer");
+        // In another thread, whose hashers of the standard library would have other keys.
+        let second = std::thread::scope(|s| s.spawn(|| run(&input, seed(&input), None)).join().unwrap());
+        assert!(first == second, "{case}");
+        let mut other = seed(&input);
+        other[0] ^= 1;
+        assert_ne!(first.0, run(&input, other, None).0, "{case}");
+    }
+}
+
+fn record(dir: &Path, limit: u64, input: &Input) -> Manifest {
+    let about = About {
+        config: input.config.recorded_toml(seed(input)),
+        recorded: "memory".to_owned(),
+        interfaces: vec![RecordedInterface {
+            name: "gw0".to_owned(),
+            driver: "mem".to_owned(),
+            mac: RecordedInterface::show_mac(input.mac),
+            mtu: 1500,
+        }],
+    };
+    let (recorder, writer) = RecordWriter::start(dir, limit, about).unwrap();
+    let (sent, told) = run(input, seed(input), Some(recorder));
+    let recorded = writer.finish().unwrap().manifest;
+    let ended = told.iter().filter(|e| e.contains("recording_ended")).count();
+    assert_eq!(ended, usize::from(recorded.ended != Ended::Stop));
+    if recorded.ended == Ended::Stop {
+        assert_eq!(recorded.frames_out, sent.len() as u64);
+        assert_eq!(recorded.frames_in, input.turns.iter().map(|t| t.1.len() as u64).sum::<u64>());
+    }
+    recorded
+}
+
+#[test]
+fn a_recording_replays_the_same_also_one_that_was_cut() {
+    let input = input("passive");
+    let dir = tempfile::tempdir().unwrap();
+    let of = |name: &str| -> PathBuf { dir.path().join(name) };
+    let whole = record(&of("whole"), u64::MAX, &input);
+    assert_eq!(whole.ended, Ended::Stop);
+    let size: u64 = whole.file.iter().map(|f| f.bytes).sum();
+    for name in ["whole", "cut"] {
+        if name == "cut" {
+            let cut = record(&of("cut"), size / 2, &input);
+            assert_eq!(cut.ended, Ended::Limit);
+            let cut_size: u64 = cut.file.iter().map(|f| f.bytes).sum();
+            assert!(
+                cut.turns < whole.turns && cut_size > size / 3 && cut_size < size * 2 / 3,
+                "{cut_size} of {size}"
+            );
+        }
+        assert_eq!(replay::verify(&of(name)).unwrap().1, Verdict::Same, "{name}");
+        // Only the owner may read what passwords stand in.
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&of(name)), 0o700);
+        for file in fs::read_dir(of(name)).unwrap().map(Result::unwrap) {
+            assert_eq!(mode(&file.path()), 0o600, "{:?}", file.file_name());
+        }
+    }
+    let about = About { config: String::new(), recorded: String::new(), interfaces: Vec::new() };
+    let error = RecordWriter::start(&of("whole"), 1, about).unwrap_err().to_string();
+    assert!(error.contains("not empty"), "{error}");
+}
