@@ -111,6 +111,15 @@ fn bad_usage_is_one_line_and_status_2() {
             &["check"][..],
             "the following required arguments were not provided: --config <FILE>; try `tidegate --help`",
         ),
+        (
+            &["replay"][..],
+            "the following required arguments were not provided: --verify <DIR>...; try `tidegate --help`",
+        ),
+        (
+            &["run", "--config", "x", "--record", "y", "--record-limit", "0"][..],
+            "invalid value '0' for '--record-limit <SIZE>': write bytes, or a number with KiB, MiB or GiB, as 64MiB \
+             For more information, try '--help'.; try `tidegate --help`",
+        ),
     ] {
         let out = tidegate(args);
         assert_eq!((out.status.code(), stderr(&out)), (Some(2), vec![line.to_owned()]), "{args:?}");
@@ -125,12 +134,12 @@ fn help_teaches_with_examples_and_names_only_what_is_built() {
     let help = String::from_utf8(out.stdout).unwrap();
     assert_eq!(out.status.code(), Some(0));
     assert!(help.contains("tidegate check --config tidegate.toml"), "{help}");
-    for later in ["replay", "explain", "bench", "ctl"] {
+    for later in ["explain", "bench", "ctl"] {
         assert!(!help.contains(later), "{help}");
     }
-    for command in ["run", "check"] {
+    for (command, option) in [("run", "--config"), ("check", "--config"), ("replay", "--verify")] {
         let help = String::from_utf8(tidegate(&[command, "--help"]).stdout).unwrap();
-        assert!(help.contains(&format!("Example:\n  tidegate {command} --config")), "{help}");
+        assert!(help.contains(&format!("Example:\n  tidegate {command} {option}")), "{help}");
     }
 }
 
