@@ -6,6 +6,8 @@ TG_TARGET=${CARGO_TARGET_DIR:-$TG_ROOT/target}
 # Unpacked servers live here; what one lab needs while it is up is under state-NAME in it.
 TG_LAB_DIR=${TG_LAB_DIR:-$TG_ROOT/target/lab}
 export DEBIAN_FRONTEND=noninteractive
+# Where ip and ethtool are, for users whose PATH has only what they may run.
+export PATH=$PATH:/usr/sbin:/sbin
 
 say() { printf '%s\n' "$*"; }
 warn() { printf '%s\n' "$*" >&2; }
@@ -40,7 +42,7 @@ apt_update_once() {
 need_commands() {
     local missing=() c
     for c in "$@"; do
-        command -v "$c" >/dev/null || [ -x "/usr/sbin/$c" ] || [ -x "/sbin/$c" ] || missing+=("$(package_of "$c")")
+        command -v "$c" >/dev/null || missing+=("$(package_of "$c")")
     done
     [ ${#missing[@]} = 0 ] && return
     mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
