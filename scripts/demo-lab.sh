@@ -8,6 +8,7 @@ source "$(dirname "$0")/lab.sh"
 source "$(dirname "$0")/transfer.sh"
 
 keep=
+captures=
 only=.
 driver=af_xdp
 direct=no
@@ -41,6 +42,10 @@ keep_results() {
         vsftpd-transfers.log transfers.tsv; do
         [ -e "$LAB_STATE/$file" ] && cp "$LAB_STATE/$file" "$keep/"
     done
+    if [ -n "$captures" ]; then
+        mv -f "$captures"/* "$keep/" 2>/dev/null
+        rmdir "$captures"
+    fi
     chown -R "${TG_OWNER:-0:0}" "$keep"
 }
 
@@ -117,7 +122,7 @@ run_all() {
         [ "$size" = 256MiB ] && wanted=big
         if [ -n "$keep" ] && [ "$wanted" != "$set" ]; then
             captures_stop
-            captures_start "$keep" "$wanted" || return 1
+            captures_start "$captures" "$wanted" || return 1
             set=$wanted
         fi
         progress "$n" "$line"
@@ -176,6 +181,8 @@ fi
 if [ -n "$keep" ]; then
     keep=$(mkdir -p "$keep" && cd "$keep" && pwd)
     rm -f "$keep"/{small,big}-*.pcapng "$keep"/captures.tsv
-    captures_start "$keep" small || give_up "no captures"
+    # dumpcap gives up root's right to write anywhere, so it writes to a place of root's own.
+    captures=$(mktemp -d /var/tmp/tidegate-captures.XXXXXX) || give_up "no room for captures"
+    captures_start "$captures" small || give_up "no captures"
 fi
 run_all
