@@ -4,7 +4,7 @@
 use super::command::is_blank;
 use super::verb::Verb;
 
-/// Most bytes of one reply, line ends included.
+/// Most bytes of one reply, line ends included, unless the reader is told otherwise.
 pub const MAX_REPLY: usize = 256 * 1024;
 /// Most bytes of a reply that is held.
 pub const MAX_HELD: usize = 64 * 1024;
@@ -58,7 +58,7 @@ pub enum Part {
     Last,
     /// No part of a reply: a line without code where one must be. May be passed on, means nothing.
     Stray,
-    /// The reply has grown beyond [`MAX_REPLY`]; from here on every line gives this. Give up on the server.
+    /// The reply has grown beyond the reader's limit; from here on every line gives this. Give up on the server.
     TooLong,
 }
 
@@ -84,13 +84,26 @@ pub struct ReplyLine<'a> {
 }
 
 /// Cuts a server's lines into replies. Holds no text.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ReplyReader {
     open: Option<u16>,
     bytes: usize,
+    limit: usize,
+}
+
+impl Default for ReplyReader {
+    fn default() -> Self {
+        Self::new(MAX_REPLY)
+    }
 }
 
 impl ReplyReader {
+    /// A reader for replies of up to `limit` bytes.
+    #[must_use]
+    pub const fn new(limit: usize) -> Self {
+        Self { open: None, bytes: 0, limit }
+    }
+
     /// Takes the next line (without its end). `awaited` is the verb of the oldest command without an
     /// answer, if there is one.
     ///
@@ -102,7 +115,7 @@ impl ReplyReader {
     pub fn push<'a>(&mut self, line: &'a [u8], awaited: Option<Verb>) -> ReplyLine<'a> {
         let head = split_code(line);
         self.bytes = self.bytes.saturating_add(line.len() + 2);
-        if self.bytes > MAX_REPLY {
+        if self.bytes > self.limit {
             return ReplyLine {
                 part: Part::TooLong,
                 code: self.open.unwrap_or(0),

@@ -105,6 +105,8 @@ fn limits(l: &config::Limits) -> session::Limits {
         half_open_per_source: l.half_open_per_source,
         per_client: l.per_client,
         line: l.line,
+        reply: l.reply,
+        commands: l.commands,
         relay_buffer: l.relay_buffer,
         relays: l.relay_buffers,
     }

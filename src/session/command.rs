@@ -4,7 +4,7 @@ use super::control::{Control, Tag, Transfer};
 use super::settings::ClientMode;
 use super::shared::{Shared, lossy};
 use crate::event::What;
-use crate::ftp::command::{Command, foreign_first_line};
+use crate::ftp::command::{Command, Foreign, foreign_first_line};
 use crate::ftp::hostport::{self, ArgError, EpsvArg};
 use crate::ftp::line::Line;
 use crate::ftp::verb::Verb;
@@ -18,11 +18,21 @@ impl Control {
             Ok(None) => return,
             Err(fault) => {
                 let (code, text) = fault.reply();
-                return self.answer(Verb::Other, code, text);
+                return self.answer(shared, Verb::Other, code, text);
             }
         };
-        if std::mem::take(&mut self.first_line) && foreign_first_line(line.bytes).is_some() {
+        if std::mem::take(&mut self.first_line)
+            && foreign_first_line(line.bytes).is_some_and(|f| f != Foreign::Unknown)
+        {
             return self.refuse_foreign(shared);
+        }
+        let waits = match command.verb {
+            Verb::Abor | Verb::Quit => false,
+            verb => self.data.is_waiting() || (verb.is_data_setup() && self.sets_up_too_early()),
+        };
+        if waits {
+            self.deferred = Some(line.bytes.to_vec());
+            return;
         }
         let action = self.act(shared, &command, line.synch);
         let argument = if command.is_secret() { "****".to_owned() } else { lossy(command.argument) };
@@ -53,37 +63,37 @@ impl Control {
             | Verb::Mic
             | Verb::Conf
             | Verb::Enc => {
-                self.answer(command.verb, 534, "Refused by policy: ftps = \"refuse\".");
+                self.answer(shared, command.verb, 534, "Refused by policy: ftps = \"refuse\".");
                 "refused"
             }
-            Verb::Rein => self.refuse(command.verb, 502, "REIN is not supported; reconnect instead."),
-            Verb::Lprt | Verb::Lpsv => self.refuse(command.verb, 502, "Use EPRT or EPSV."),
+            Verb::Rein => self.refuse(shared, command.verb, 502, "REIN is not supported; reconnect instead."),
+            Verb::Lprt | Verb::Lpsv => self.refuse(shared, command.verb, 502, "Use EPRT or EPSV."),
             Verb::Sscn | Verb::Cpsv => {
-                self.refuse(command.verb, 502, "Server to server transfers are refused.")
+                self.refuse(shared, command.verb, 502, "Server to server transfers are refused.")
             }
             Verb::Pasv => self.passive(shared, Verb::Pasv),
             Verb::Epsv => match hostport::parse_epsv(command.argument) {
                 Ok(EpsvArg::All) => {
                     self.epsv_all = true;
-                    self.answer(Verb::Epsv, 200, "EPSV ALL ok.");
+                    self.answer(shared, Verb::Epsv, 200, "EPSV ALL ok.");
                     "answered"
                 }
                 Ok(EpsvArg::V6) if self.client.is_ipv4() => {
-                    self.refuse(Verb::Epsv, 522, "Network protocol not supported, use (1)")
+                    self.refuse(shared, Verb::Epsv, 522, "Network protocol not supported, use (1)")
                 }
                 Ok(EpsvArg::V4) if self.client.is_ipv6() => {
-                    self.refuse(Verb::Epsv, 522, "Network protocol not supported, use (2)")
+                    self.refuse(shared, Verb::Epsv, 522, "Network protocol not supported, use (2)")
                 }
                 Ok(_) => self.passive(shared, Verb::Epsv),
-                Err(e) => self.refuse_argument(Verb::Epsv, e),
+                Err(e) => self.refuse_argument(shared, Verb::Epsv, e),
             },
             Verb::Port => match hostport::parse_port(command.argument) {
                 Ok(at) => self.active(shared, Verb::Port, at.into()),
-                Err(e) => self.refuse_argument(Verb::Port, e),
+                Err(e) => self.refuse_argument(shared, Verb::Port, e),
             },
             Verb::Eprt => match hostport::parse_eprt(command.argument, Mode::Lenient) {
                 Ok(at) => self.active(shared, Verb::Eprt, at),
-                Err(e) => self.refuse_argument(Verb::Eprt, e),
+                Err(e) => self.refuse_argument(shared, Verb::Eprt, e),
             },
             Verb::Feat => self.forward(command, Tag::Feat),
             Verb::Abor => {
@@ -98,7 +108,7 @@ impl Control {
                 self.transfer = Some(Transfer { verb, name: lossy(command.argument), code: None });
                 if !self.data_begins(shared) {
                     self.transfer = None;
-                    return self.refuse(verb, 425, "No data connection: too many relayed transfers.");
+                    return self.refuse(shared, verb, 425, "No data connection: too many relayed transfers.");
                 }
                 self.forward(command, Tag::Transfer)
             }
@@ -115,22 +125,22 @@ impl Control {
         "forwarded"
     }
 
-    fn refuse(&mut self, verb: Verb, code: u16, text: &str) -> &'static str {
-        self.answer(verb, code, text);
+    fn refuse(&mut self, shared: &mut Shared, verb: Verb, code: u16, text: &str) -> &'static str {
+        self.answer(shared, verb, code, text);
         "refused"
     }
 
-    fn refuse_argument(&mut self, verb: Verb, e: ArgError) -> &'static str {
+    fn refuse_argument(&mut self, shared: &mut Shared, verb: Verb, e: ArgError) -> &'static str {
         let (code, text) = e.reply();
-        self.refuse(verb, code, text)
+        self.refuse(shared, verb, code, text)
     }
 
     /// Answers a command ourselves, in its turn.
-    pub(super) fn answer(&mut self, verb: Verb, code: u16, text: &str) {
+    pub(super) fn answer(&mut self, shared: &mut Shared, verb: Verb, code: u16, text: &str) {
         let mut line = Vec::new();
         reply::write(&mut line, code, text.as_bytes());
         if self.pending.is_empty() && !self.replies.is_open() && self.greeted {
-            self.say(&line);
+            self.say_reply(shared, &line, "gateway");
         } else {
             let _ = self.pending.push(verb, Tag::Local(line.into()));
         }
@@ -138,14 +148,20 @@ impl Control {
 
     fn passive(&mut self, shared: &mut Shared, asked: Verb) -> &'static str {
         let service = &shared.settings.services[self.service];
-        if service.client_mode == ClientMode::Active {
-            return self.refuse(asked, 502, "Refused by policy: client_mode = \"active\"; use PORT or EPRT.");
+        let (mode, source) = (service.client_mode, service.data_source);
+        if mode == ClientMode::Active {
+            return self.refuse(
+                shared,
+                asked,
+                502,
+                "Refused by policy: client_mode = \"active\"; use PORT or EPRT.",
+            );
         }
         if self.epsv_all && asked != Verb::Epsv {
-            return self.refuse(asked, 500, "Refused: EPSV ALL was sent.");
+            return self.refuse(shared, asked, 500, "Refused: EPSV ALL was sent.");
         }
-        if asked == Verb::Epsv && service.data_source == super::settings::DataSource::Own {
-            return self.refuse(asked, 502, "Refused by policy: data_source = \"own\"; use PASV.");
+        if asked == Verb::Epsv && source == super::settings::DataSource::Own {
+            return self.refuse(shared, asked, 502, "Refused by policy: data_source = \"own\"; use PASV.");
         }
         self.data_supersede(shared);
         self.ask_passive(Tag::Passive { asked });
@@ -155,22 +171,23 @@ impl Control {
     fn active(&mut self, shared: &mut Shared, asked: Verb, at: SocketAddr) -> &'static str {
         if shared.settings.services[self.service].client_mode == ClientMode::Passive {
             return self.refuse(
+                shared,
                 asked,
                 502,
                 "Refused by policy: client_mode = \"passive\"; use PASV or EPSV.",
             );
         }
         if self.epsv_all {
-            return self.refuse(asked, 500, "Refused: EPSV ALL was sent.");
+            return self.refuse(shared, asked, 500, "Refused: EPSV ALL was sent.");
         }
         if at.ip() != self.client.ip() {
             let reason = "the address is not the client's own";
             self.expectation(shared, "refused", at, None, reason);
-            return self.refuse(asked, 504, "Refused: the address is not yours.");
+            return self.refuse(shared, asked, 504, "Refused: the address is not yours.");
         }
         if let Err(e) = hostport::check_port(at.port(), hostport::DEFAULT_DENIED_PORTS) {
             self.expectation(shared, "refused", at, None, "the port is not allowed");
-            return self.refuse_argument(asked, e);
+            return self.refuse_argument(shared, asked, e);
         }
         self.data_supersede(shared);
         self.ask_passive(Tag::Active { asked, client: at });

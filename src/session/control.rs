@@ -6,12 +6,13 @@ use super::reply::Gate;
 use super::shared::{Shared, direct, redirected};
 use crate::event::{SessionId, What};
 use crate::flow::{Pair, SlotRef, TimerId};
+use crate::ftp::line::Line;
 use crate::ftp::reader::{Input, Reader};
 use crate::ftp::reply::{Held, ReplyReader};
 use crate::ftp::{command, pending::Pending, verb::Verb};
 use crate::rng::Purpose;
 use crate::tcp::{Buffers, Conn, ConnState, Outlet, Stack};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use std::net::SocketAddr;
 
 /// The control connection with the client; legs have these numbers in the flow table, too.
@@ -27,6 +28,9 @@ pub(super) const SERVER_DATA: Conn = Conn(3);
 const HIGH_WATER: usize = 8 * 1024;
 /// Rounds of one service call; what is left waits for the next.
 const ROUNDS: usize = 32;
+
+/// How long a client has to take the last words of a session that ends by itself.
+const LAST_CALL: Duration = Duration::from_secs(10);
 
 /// What a command's answer is for.
 #[derive(Debug)]
@@ -89,6 +93,8 @@ pub(super) struct Control {
     pub(super) urgent_at: Option<usize>,
     pub(super) pending: Pending<Tag>,
     pub(super) replies: ReplyReader,
+    /// Most commands without an answer.
+    commands: usize,
     pub(super) held: Held,
     /// The server understands EPSV, as far as we know.
     pub(super) server_epsv: bool,
@@ -103,6 +109,10 @@ pub(super) struct Control {
     pub(super) activity: Instant,
     /// Why it ends, once that is decided.
     pub(super) ending: Option<&'static str>,
+    /// Until when an ending session's client may take its last words.
+    last_call: Instant,
+    /// A command that has to wait for the transfer before it, as it came.
+    pub(super) deferred: Option<Vec<u8>>,
     client_shut: bool,
     server_shut: bool,
     /// A relay has ended; its connections are removed once the stack has said their last word.
@@ -126,9 +136,9 @@ impl Session {
         }
         for leg in [CLIENT, SERVER] {
             stack.set_no_delay(leg);
-            stack.set_timeout(leg, shared.settings.timers.data_stall);
         }
-        let line = shared.settings.limits.line;
+        let limits = &shared.settings.limits;
+        let line = limits.line;
         Some(Self {
             client_lines: Reader::new(line),
             server_lines: Reader::new(line),
@@ -148,7 +158,8 @@ impl Session {
                 to_server: Vec::new(),
                 urgent_at: None,
                 pending: Pending::default(),
-                replies: ReplyReader::default(),
+                replies: ReplyReader::new(limits.reply),
+                commands: limits.commands,
                 held: Held::default(),
                 server_epsv: true,
                 epsv_all: false,
@@ -161,6 +172,8 @@ impl Session {
                 gated: Vec::new(),
                 activity: now,
                 ending: None,
+                last_call: now + LAST_CALL,
+                deferred: None,
                 client_shut: false,
                 server_shut: false,
                 relay_gone: false,
@@ -188,9 +201,9 @@ impl Session {
         self.ctl.stack.poll(shared.now, out);
         self.ctl.timeouts(shared);
         // What the timeouts decided goes out now, not at the next frame.
-        if self.ctl.flush() | self.ctl.relay_service(shared) {
-            self.ctl.stack.poll(shared.now, out);
-        }
+        self.ctl.flush();
+        self.ctl.relay_service(shared);
+        self.ctl.stack.poll(shared.now, out);
         if std::mem::take(&mut self.ctl.relay_gone) && !matches!(self.ctl.data, Data::Relay(_)) {
             self.ctl.stack.remove(CLIENT_DATA);
             self.ctl.stack.remove(SERVER_DATA);
@@ -199,6 +212,12 @@ impl Session {
     }
 
     fn read_client(&mut self, shared: &mut Shared) -> bool {
+        if !self.ctl.sets_up_too_early()
+            && let Some(bytes) = self.ctl.deferred.take()
+        {
+            self.ctl.on_command(shared, &Line { bytes: &bytes, crlf: true, synch: false });
+            return true;
+        }
         if self.client_unread.is_empty() {
             let room = &mut self.client_unread;
             self.ctl.stack.read(CLIENT, |b| {
@@ -222,7 +241,7 @@ impl Session {
             match self.client_lines.next(&mut rest) {
                 None => break,
                 Some(Input::Line(line)) => self.ctl.on_command(shared, &line),
-                Some(Input::Overlong { .. }) => self.ctl.answer(Verb::Other, 500, "Line too long."),
+                Some(Input::Overlong { .. }) => self.ctl.answer(shared, Verb::Other, 500, "Line too long."),
                 Some(Input::Answer(bytes)) => self.ctl.to_client.extend_from_slice(&bytes),
                 Some(Input::Runaway) => self.ctl.abandon("telnet subnegotiation without end"),
             }
@@ -268,7 +287,7 @@ impl Session {
         if client == ConnState::Reset {
             c.abandon("reset by the client");
         }
-        if server == ConnState::Reset {
+        if server == ConnState::Reset && c.ending.is_none() {
             c.abandon("reset by the server");
         }
         if c.ending.is_some() && !c.to_client.is_empty() && c.stack.writable(CLIENT) > 0 {
@@ -306,10 +325,19 @@ impl Control {
         self.pending.is_full()
             || !self.greeted
             || self.ending.is_some()
-            || self.data.is_waiting()
+            || self.deferred.is_some()
+            || self.pending.len() >= self.commands
             || self.to_server.len() > HIGH_WATER
             || self.to_client.len() + self.gated.len() > HIGH_WATER
             || self.pending.iter().any(|e| matches!(e.tag, Tag::Passive { .. } | Tag::Active { .. }))
+    }
+
+    /// A new data connection may not be set up while a transfer is unanswered: the server will see to it
+    /// only afterwards. Nor while an announcement waits for a port.
+    pub(super) fn sets_up_too_early(&self) -> bool {
+        self.data.is_waiting()
+            || self.gate != Gate::Open
+            || self.pending.iter().any(|e| matches!(e.tag, Tag::Transfer | Tag::Swallowed))
     }
 
     /// Writes what waits into the legs. True if anything went.
@@ -344,11 +372,17 @@ impl Control {
     /// The legs are closed, or the session is ending and nothing more can be said.
     fn over(&self) -> bool {
         let closed = |c| matches!(self.stack.state(c), ConnState::Closed | ConnState::Reset);
-        closed(CLIENT) && closed(SERVER)
+        // A transfer may outlive the control connection that asked for it (RFC 959 4.1.1, QUIT).
+        let moving = matches!(&self.data, Data::Relay(r) if r.is_live()) && self.ending.is_none();
+        closed(CLIENT) && closed(SERVER) && !moving
     }
 
     fn timeouts(&mut self, shared: &mut Shared) {
         if self.ending.is_some() {
+            if shared.now >= self.last_call {
+                self.stack.abort(CLIENT);
+                self.stack.abort(SERVER);
+            }
             return;
         }
         if matches!(self.data, Data::Expected { until, .. } if shared.now >= until) {
@@ -367,12 +401,16 @@ impl Control {
             self.to_client.extend_from_slice(text);
             self.flush();
             self.ending = Some("timeout");
+            self.last_call = shared.now + LAST_CALL;
             self.stack.close(CLIENT);
             self.stack.abort(SERVER);
         }
     }
 
     fn deadline(&self, shared: &Shared) -> Instant {
+        if self.ending.is_some() {
+            return self.last_call;
+        }
         let t = &shared.settings.timers;
         let limit = match (self.greeted, self.logged_in) {
             (false, _) => t.greeting,

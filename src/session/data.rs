@@ -4,6 +4,7 @@
 
 use super::control::{Control, Transfer};
 use super::relay::Relay;
+use super::reply::Gate;
 use super::settings::DataSource;
 use super::shared::{Shared, Timer, direct, redirected};
 use crate::event::{Direction, Path, SessionId, What};
@@ -170,6 +171,7 @@ impl Control {
         let deadline = shared.now + if steered { t.steer_timeout } else { t.data_wait };
         let expected = Expected { session: self.id, deadline, detail: plan };
         if let Err(e) = shared.expectations.insert(key, expected) {
+            shared.steering[self.service].withdraw(self.pair(), self.id, shared.now);
             self.unplan(shared, &plan);
             return self.no_data(shared, &e.to_string());
         }
@@ -228,7 +230,7 @@ impl Control {
     pub(super) fn data_begins(&mut self, shared: &mut Shared) -> bool {
         match self.data {
             Data::Flow(id) => {
-                match shared.flows.get_mut(id).filter(|f| !f.told) {
+                match shared.flow_of(id, self.id).filter(|f| !f.told) {
                     Some(flow) if flow.transfer.is_none() => flow.transfer = self.transfer.clone(),
                     _ => self.data = Data::None,
                 }
@@ -246,7 +248,7 @@ impl Control {
         match &self.data {
             Data::Flow(id) => {
                 let id = *id;
-                if let Some(flow) = shared.flows.get_mut(id) {
+                if let Some(flow) = shared.flow_of(id, self.id).filter(|f| !f.told) {
                     flow.transfer = Some(transfer);
                     shared.tell_flow(id);
                     return;
@@ -259,7 +261,7 @@ impl Control {
             }
             _ => {}
         }
-        let verdict = if code >= 400 { "refused" } else { "complete" };
+        let verdict = verdict("complete", code, 0);
         let direction = transfer.verb.direction().unwrap_or(Direction::Download);
         shared.event(What::Transfer {
             session: self.id,
@@ -283,7 +285,11 @@ impl Control {
     /// ABOR: what is not connected yet will not be.
     pub(super) fn data_abort(&mut self, shared: &mut Shared) {
         match self.data {
-            Data::Waiting { .. } | Data::Expected { .. } => self.data_drop(shared, "superseded", "aborted"),
+            Data::Waiting { .. } => {
+                self.data_drop(shared, "superseded", "aborted");
+                self.no_data(shared, "aborted");
+            }
+            Data::Expected { .. } => self.data_drop(shared, "superseded", "aborted"),
             Data::Relay(_) => self.relay_abort(shared),
             _ => {}
         }
@@ -292,7 +298,7 @@ impl Control {
     /// The session ends; a connected flow goes on by itself.
     pub(super) fn data_session_ends(&mut self, shared: &mut Shared) {
         if let Data::Flow(id) = self.data
-            && let Some(flow) = shared.flows.get_mut(id)
+            && let Some(flow) = shared.flow_of(id, self.id)
         {
             flow.orphan = true;
             if flow.transfer.is_none() {
@@ -343,8 +349,10 @@ impl Control {
     /// Whether data is under way, so that silence on the control connection is no idleness.
     pub(super) fn data_moving(&self, shared: &Shared) -> bool {
         match &self.data {
-            Data::Flow(id) => shared.flows.get(*id).is_some_and(|f| f.ended.is_none()),
-            Data::Relay(_) => true,
+            Data::Flow(id) => {
+                shared.flows.get(*id).is_some_and(|f| f.session == self.id && f.ended.is_none())
+            }
+            Data::Relay(r) => r.is_live(),
             _ => false,
         }
     }
@@ -352,7 +360,10 @@ impl Control {
     /// When something about data is due.
     pub(super) fn data_deadline(&self, shared: &Shared) -> Option<Instant> {
         match &self.data {
-            Data::Relay(r) => Some(r.deadline(shared)),
+            Data::Relay(r) => Some(match self.gate {
+                Gate::Delivering(until) => until.min(r.deadline(shared)),
+                _ => r.deadline(shared),
+            }),
             Data::Expected { until, .. } => Some(*until),
             _ => None,
         }
@@ -360,7 +371,12 @@ impl Control {
 }
 
 impl Shared {
-    fn release_plan(&mut self, plan: &Plan, client: IpAddr) {
+    /// Flow `id`, if it is still this session's: numbers are used again.
+    fn flow_of(&mut self, id: u32, session: SessionId) -> Option<&mut DataFlow> {
+        self.flows.get_mut(id).filter(|f| f.session == session)
+    }
+
+    pub(super) fn release_plan(&mut self, plan: &Plan, client: IpAddr) {
         self.ports.release(plan.remote, plan.own, self.now);
         if plan.announced.ip() == IpAddr::V4(self.settings.own_address) {
             self.ports.release(SocketAddr::new(client, 0), plan.announced, self.now);
@@ -497,7 +513,7 @@ impl Shared {
     /// Reports a flow's transfer once it has ended and its final reply is in (or none will come).
     fn tell_flow(&mut self, id: u32) {
         let Some(flow) = self.flows.get_mut(id) else { return };
-        let Some((at, verdict)) = flow.ended else { return };
+        let Some((at, end)) = flow.ended else { return };
         let code = flow.transfer.as_ref().and_then(|t| t.code);
         if flow.told || (code.is_none() && !flow.orphan) {
             return;
@@ -511,6 +527,11 @@ impl Shared {
             Direction::Download
         });
         let code = code.unwrap_or(0);
+        if verb.is_none() && up + down == 0 {
+            // Connected and closed again, and nothing asked for: no transfer.
+            return;
+        }
+        let bytes = if direction == Direction::Upload { up } else { down };
         let what = What::Transfer {
             session: flow.session,
             verb: verb.map_or_else(String::new, |v| v.name().to_owned()),
@@ -518,12 +539,23 @@ impl Shared {
             direction,
             path: Path::Translated,
             client_mode: "passive",
-            bytes: if direction == Direction::Upload { up } else { down },
+            bytes,
             duration_ms: at.since(flow.started).as_millis() as u64,
-            verdict: if code == 426 || code == 451 { "aborted" } else { verdict },
+            verdict: self::verdict(end, code, bytes),
             code,
         };
         self.event(what);
+    }
+}
+
+/// What became of a transfer, from how its data connection ended (`complete`, `reset`, `aborted`, `failed`,
+/// `refused`) and its final reply's code (0 if none came). What the server says outranks what was seen.
+pub(super) fn verdict(end: &'static str, code: u16, bytes: u64) -> &'static str {
+    match code {
+        426 | 451 => "aborted",
+        400.. if bytes == 0 && code != 425 => "refused",
+        400.. => "failed",
+        _ => end,
     }
 }
 

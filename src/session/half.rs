@@ -237,6 +237,26 @@ impl Shared {
         Some(opened)
     }
 
+    /// A completed handshake that may not become a session: both ends are reset.
+    pub(super) fn half_refuse(&mut self, o: &Opened, out: &mut dyn Outlet) {
+        let reset = |src, dst, seq: u32| Tcp {
+            src,
+            dst,
+            seq: seq.wrapping_add(1),
+            ack: 0,
+            flags: RST,
+            window: 0,
+            options: SynOptions::default(),
+            ttl: TTL,
+            ip_id: 0,
+        };
+        send(out, &reset(o.server, o.client, o.toward_client.own_isn));
+        send(out, &reset(o.own, o.server, o.toward_server.own_isn));
+        self.table.remove(o.client_slot);
+        self.table.remove(o.server_slot);
+        self.ports.release(o.server, o.own, self.now);
+    }
+
     /// A segment of a half-open connection from its server.
     pub(super) fn half_from_server(
         &mut self,

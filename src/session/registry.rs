@@ -9,7 +9,7 @@ use crate::event::{Event, SessionId, What};
 use crate::flow::{ExpectKey, FlowTable, Leg, Pair, Salted, SlotRef, SteerEvent, SteerSyn};
 use crate::rng::{Keyed, Purpose};
 use crate::tcp::Outlet;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::build;
 use crate::wire::icmp::Icmp;
 use crate::wire::tcp::{Segment, SynOptions};
@@ -37,6 +37,7 @@ pub struct Registry {
     clients: HashMap<IpAddr, u32, Salted>,
     ordinal: u64,
     draining: bool,
+    refused_told: Option<Instant>,
     fired: Vec<Timer>,
     /// Sessions with segments that have not been served yet.
     touched: Vec<u32>,
@@ -54,6 +55,7 @@ impl Registry {
             clients: HashMap::with_hasher(Salted::new(salt)),
             ordinal: 0,
             draining: false,
+            refused_told: None,
             fired: Vec::new(),
             touched: Vec::new(),
         }
@@ -86,28 +88,45 @@ impl Registry {
             return SynVerdict::Taken;
         }
         let Some(service) = self.shared.settings.service(seg.dst.port()) else { return SynVerdict::NotOurs };
+        if seg.dst.ip() == IpAddr::V4(self.shared.settings.own_address) {
+            // We are no FTP server, and would look for ourselves on the wire.
+            reset(seg, out);
+            return SynVerdict::Taken;
+        }
         self.shared.counters.syns += 1;
+        let why = if self.draining { Some("draining") } else { self.at_limit(seg.src.ip()) };
+        if let Some(why) = why {
+            self.refused(service, seg, why);
+            return SynVerdict::NotOurs;
+        }
+        if !self.shared.half_open(&mut self.halves, service, seg, options, out) {
+            self.refused(service, seg, "no port or flow entry is free");
+            return SynVerdict::NotOurs;
+        }
+        SynVerdict::Taken
+    }
+
+    /// Which limit keeps another session of this client out.
+    fn at_limit(&self, client: IpAddr) -> Option<&'static str> {
         let limits = &self.shared.settings.limits;
-        let of_client = self.clients.get(&seg.src.ip()).copied().unwrap_or(0) as usize;
-        let why = if self.draining {
-            Some("draining")
-        } else if self.sessions.len() >= limits.sessions {
+        let of_client = self.clients.get(&client).copied().unwrap_or(0) as usize;
+        if self.sessions.len() >= limits.sessions {
             Some("limit `sessions` reached")
         } else if of_client >= limits.per_client {
             Some("limit `per_client` reached")
         } else {
             None
-        };
-        if let Some(why) = why {
-            self.shared.counters.sessions_refused += 1;
+        }
+    }
+
+    /// Counts a session that was not made; tells of one a second, for a flood must not fill the disk.
+    fn refused(&mut self, service: usize, seg: &Segment, why: &str) {
+        self.shared.counters.sessions_refused += 1;
+        let now = self.shared.now;
+        if self.refused_told.is_none_or(|at| now.since(at) >= Duration::from_secs(1)) {
+            self.refused_told = Some(now);
             self.session_event(None, "refused", service, seg, why);
-            return SynVerdict::NotOurs;
         }
-        if !self.shared.half_open(&mut self.halves, service, seg, options, out) {
-            self.session_event(None, "refused", service, seg, "no port or flow entry is free");
-            return SynVerdict::NotOurs;
-        }
-        SynVerdict::Taken
     }
 
     fn session_event(
@@ -132,11 +151,10 @@ impl Registry {
             return SynVerdict::Taken;
         };
         let ctl = &mut session.ctl;
-        if let SteerSyn::Used(_) = self.shared.steering[ctl.service].syn(pair, plan.announced.port(), now) {
-            self.shared.counters.steered += 1;
-        }
+        let _: SteerSyn = self.shared.steering[ctl.service].syn(pair, plan.announced.port(), now);
         ctl.data = Data::None;
         let Some(flow) = self.shared.flow_open(id, seg.src, plan) else {
+            self.shared.release_plan(&plan, seg.src.ip());
             ctl.expectation(
                 &mut self.shared,
                 "refused",
@@ -169,7 +187,14 @@ impl Registry {
         match leg {
             LEG_HALF_CLIENT => {
                 if let Some(opened) = self.shared.half_from_client(&mut self.halves, id, seg, out) {
-                    self.open(&opened, packet, out);
+                    // Others may have come first while this one was half open.
+                    match self.at_limit(opened.client.ip()) {
+                        Some(why) => {
+                            self.refused(opened.service, seg, why);
+                            self.shared.half_refuse(&opened, out);
+                        }
+                        None => self.open(&opened, packet, out),
+                    }
                 }
             }
             LEG_HALF_SERVER => {
@@ -328,7 +353,7 @@ impl Registry {
     pub fn counters(&self) -> Counters {
         let mut c = self.shared.counters;
         for s in &self.shared.steering {
-            c.steered = c.steered.max(s.stats().steered);
+            c.steered += s.stats().steered;
             c.waited += s.stats().waited;
             c.refused += s.stats().refused;
         }
@@ -389,6 +414,8 @@ impl Registry {
             return;
         }
         s.ctl.finish(&mut self.shared);
+        // Resets of what was cut short.
+        s.ctl.stack.poll(self.shared.now, out);
         let (id, client) = (s.ctl.id, s.ctl.client.ip());
         self.sessions.remove(index);
         self.by_id.remove(&id);

@@ -4,8 +4,8 @@
 //! verb goes out, and to the client when the server says that it begins. The client's 1xx waits until that
 //! connection stands, the final reply until the client has the data. A reset is never turned into a FIN.
 
-use super::control::{CLIENT_DATA, Control, SERVER_DATA, Tag};
-use super::data::Data;
+use super::control::{CLIENT_DATA, Control, SERVER, SERVER_DATA, Tag};
+use super::data::{Data, verdict};
 use super::reply::Gate;
 use super::shared::{Shared, direct, redirected};
 use crate::event::{Direction, Path, What};
@@ -49,12 +49,20 @@ pub(super) struct Relay {
     client_shut: bool,
     server_shut: bool,
     aborted: bool,
-    ended: Option<&'static str>,
+    ended: Option<(Instant, &'static str)>,
     direction: Option<Direction>,
 }
 
 impl Relay {
+    /// Whether bytes may still pass.
+    pub(super) fn is_live(&self) -> bool {
+        self.ended.is_none()
+    }
+
     pub(super) fn deadline(&self, shared: &Shared) -> Instant {
+        if let Some((at, _)) = self.ended {
+            return at + shared.settings.timers.final_reply;
+        }
         match self.state {
             Client::Opening(until) => until,
             _ => self.progress + shared.settings.timers.data_stall,
@@ -186,13 +194,19 @@ impl Control {
                     stack.close(CLIENT_DATA);
                     moved = true;
                 }
-                if !relay.server_shut && client != ConnState::Reset && stack.at_end(CLIENT_DATA) {
+                // Before it is open, closing would be giving up.
+                if !relay.server_shut
+                    && server == ConnState::Open
+                    && client != ConnState::Reset
+                    && stack.at_end(CLIENT_DATA)
+                    && stack.readable(CLIENT_DATA) == 0
+                {
                     relay.server_shut = true;
                     stack.close(SERVER_DATA);
                     moved = true;
                 }
             }
-            let verdict = match (server, client) {
+            let end = match (server, client) {
                 (ConnState::Closed, ConnState::Closed) if opened => Some("complete"),
                 (ConnState::Reset, _) if opened => Some("reset"),
                 (_, ConnState::Reset) if opened => Some("reset"),
@@ -202,19 +216,30 @@ impl Control {
                 _ if shared.now >= relay.progress + shared.settings.timers.data_stall => Some("failed"),
                 _ => None,
             };
-            if let Some(verdict) = verdict {
-                relay.ended = Some(if relay.aborted { "aborted" } else { verdict });
-                if verdict != "complete" {
+            if let Some(end) = end {
+                relay.ended = Some((shared.now, if relay.aborted { "aborted" } else { end }));
+                if end != "complete" {
                     stack.abort(CLIENT_DATA);
                     stack.abort(SERVER_DATA);
                 }
                 moved = true;
             }
         }
-        let replied = self.transfer.as_ref().is_none_or(|t| t.code.is_some());
-        if relay.ended.is_some() && replied && self.gate == Gate::Open {
+        let replied = self.transfer.as_ref().is_none_or(|t| t.code.is_some())
+            || self.stack.state(SERVER) != ConnState::Open;
+        let Some((at, _)) = relay.ended else { return moved };
+        if self.gate == Gate::Open && replied {
             self.relay_finish(shared);
-            moved = true;
+            return true;
+        }
+        if shared.now >= at + shared.settings.timers.final_reply {
+            self.open_gate();
+            if let Some(front) = self.pending.front_mut().filter(|e| matches!(e.tag, Tag::Transfer)) {
+                front.tag = Tag::Swallowed;
+                self.say_reply(shared, b"451 The server gave no final reply.\r\n", "gateway");
+            }
+            self.relay_finish(shared);
+            return true;
         }
         moved
     }
@@ -273,7 +298,7 @@ impl Control {
     }
 
     /// The final reply came.
-    pub(super) fn relay_replied(&mut self, _shared: &mut Shared, code: u16) {
+    pub(super) fn relay_replied(&mut self, shared: &mut Shared, code: u16) {
         let Data::Relay(relay) = &mut self.data else { return };
         if code >= 400 && relay.ended.is_none() {
             let open = |c: Conn| self.stack.exists(c) && self.stack.state(c) != ConnState::Closed;
@@ -282,19 +307,24 @@ impl Control {
                 _ if open(CLIENT_DATA) || open(SERVER_DATA) => "aborted",
                 _ => "complete",
             };
-            relay.ended = Some(verdict);
+            relay.ended = Some((shared.now, verdict));
             self.stack.abort(CLIENT_DATA);
             self.stack.abort(SERVER_DATA);
         }
     }
 
     /// ABOR: the client wants no more of it.
-    pub(super) fn relay_abort(&mut self, _shared: &mut Shared) {
+    pub(super) fn relay_abort(&mut self, shared: &mut Shared) {
         if let Data::Relay(relay) = &mut self.data
             && relay.ended.is_none()
         {
             relay.aborted = true;
             self.stack.abort(CLIENT_DATA);
+            if relay.state != Client::Opened {
+                // A server that is busy sending would not read the ABOR.
+                relay.ended = Some((shared.now, "aborted"));
+                self.stack.abort(SERVER_DATA);
+            }
             if self.gate != Gate::Open {
                 self.open_gate();
             }
@@ -309,12 +339,25 @@ impl Control {
 
     /// Puts a relay away and reports it.
     pub(super) fn relay_drop(&mut self, shared: &mut Shared, relay: Box<Relay>) {
+        let code = self.transfer.as_ref().and_then(|t| t.code).unwrap_or(0);
+        // A client that has everything and just has not closed its end yet.
+        let delivered =
+            relay.client_shut && self.stack.flushed(CLIENT_DATA) && self.stack.at_end(SERVER_DATA);
+        let end = match relay.ended {
+            Some((_, end)) => end,
+            None if delivered && (200..300).contains(&code) => "complete",
+            None => "aborted",
+        };
+        if end != "complete" {
+            self.stack.abort(CLIENT_DATA);
+            self.stack.abort(SERVER_DATA);
+        }
         for (conn, slot, key) in [
             (SERVER_DATA, Some(relay.server_slot), direct(relay.remote, relay.own)),
             (CLIENT_DATA, relay.client_slot, client_key(shared, &relay)),
         ] {
             let (Some(slot), Some(key)) = (slot, key) else { continue };
-            if self.stack.state(conn) == ConnState::Closed && relay.ended == Some("complete") {
+            if end == "complete" {
                 shared.time_wait(slot, &key, self.stack.numbers(conn));
             } else {
                 shared.table.remove(slot);
@@ -334,12 +377,12 @@ impl Control {
         self.relay_gone = true;
         let transfer = self.transfer.take();
         let verb = transfer.as_ref().map(|t| t.verb);
-        let code = transfer.as_ref().and_then(|t| t.code).unwrap_or(0);
         let direction = verb.and_then(Verb::direction).unwrap_or(if relay.up > relay.down {
             Direction::Upload
         } else {
             Direction::Download
         });
+        let bytes = if direction == Direction::Upload { relay.up } else { relay.down };
         shared.event(What::Transfer {
             session: self.id,
             verb: verb.map_or_else(String::new, |v| v.name().to_owned()),
@@ -347,9 +390,9 @@ impl Control {
             direction,
             path: Path::Relayed,
             client_mode: "active",
-            bytes: if direction == Direction::Upload { relay.up } else { relay.down },
-            duration_ms: shared.now.since(relay.started).as_millis() as u64,
-            verdict: relay.ended.unwrap_or("aborted"),
+            bytes,
+            duration_ms: relay.ended.map_or(shared.now, |e| e.0).since(relay.started).as_millis() as u64,
+            verdict: verdict(end, code, bytes),
             code,
         });
     }

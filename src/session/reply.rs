@@ -79,9 +79,11 @@ impl Control {
         if self.gate != Gate::Open || !matches!(self.pending.front().map(|e| &e.tag), Some(Tag::Transfer)) {
             return;
         }
+        let own = self.pending.front().is_some_and(|e| e.verb.is_own_completion(l.code));
         match Class::of(l.code) {
             Some(Class::Preliminary) if self.relay_connect_client(shared) => self.gate = Gate::Connecting,
-            Some(Class::Success) if self.relay_undelivered(shared) => {
+            // Not the answer to a NOOP in mid-transfer.
+            Some(Class::Success) if own && self.relay_undelivered(shared) => {
                 self.gate = Gate::Delivering(shared.now + shared.settings.timers.final_reply);
             }
             _ => {}

@@ -55,6 +55,10 @@ pub struct Limits {
     pub per_client: usize,
     /// Bytes of a line.
     pub line: usize,
+    /// Bytes of a reply; a server that says more is given up.
+    pub reply: usize,
+    /// Commands of a session without an answer; then no more are read. At most 64.
+    pub commands: usize,
     /// Bytes of a relay's bulk buffer.
     pub relay_buffer: usize,
     /// Relays at a time; a transfer beyond gets 425.

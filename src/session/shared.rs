@@ -5,8 +5,8 @@ use super::settings::Settings;
 use super::wait::Waits;
 use crate::event::{Event, SessionId, What};
 use crate::flow::{
-    Action, Entry, Expectations, Flags, FlowKey, FlowTable, Leg, Pair, PortAllocator, Rewrite, Salted,
-    SlotRef, SteerConfig, Steering, Wheel,
+    Action, Entry, Expectations, Flags, FlowKey, FlowTable, InsertError, Leg, Pair, PortAllocator, Rewrite,
+    Salted, SlotRef, SteerConfig, Steering, Wheel,
 };
 use crate::rng::{Keyed, Purpose};
 use crate::tcp::Outlet;
@@ -204,21 +204,24 @@ impl Shared {
     /// Puts an entry into the table, if need be in the place of a connection that is over.
     pub(super) fn claim(&mut self, key: &FlowKey, entry: &Entry) -> Option<SlotRef> {
         let tick = self.now.tick();
-        if let Ok(slot) = self.table.insert(key, entry, tick) {
-            return Some(slot);
+        match self.table.insert(key, entry, tick) {
+            Ok(slot) => return Some(slot),
+            Err(InsertError::Full) => self.counters.table_full += 1,
+            Err(InsertError::Exists | InsertError::Family) => {}
         }
         // A new connection may take the place of one in TIME-WAIT (RFC 9293 3.6.1).
         if let crate::flow::Lookup::Hit(slot, old) = self.table.lookup(key)
             && old.owner == self.settings.worker
             && old.action == Action::TimeWait
         {
-            self.waits.forget(old.id);
+            if let Some(timer) = self.waits.forget(old.id) {
+                self.wheel.cancel(timer);
+            }
             self.table.remove(slot);
             if let Ok(slot) = self.table.insert(key, entry, tick) {
                 return Some(slot);
             }
         }
-        self.counters.table_full += 1;
         None
     }
 

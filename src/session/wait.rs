@@ -27,9 +27,9 @@ impl Waits {
         self.items.len()
     }
 
-    /// Forgets a record whose place is taken.
-    pub(super) fn forget(&mut self, id: u32) {
-        self.items.remove(id);
+    /// Forgets a record whose place is taken; gives its timer, to be cancelled.
+    pub(super) fn forget(&mut self, id: u32) -> Option<TimerId> {
+        self.items.remove(id).and_then(|w| w.timer)
     }
 }
 
@@ -71,7 +71,7 @@ impl Shared {
         seg: &Segment,
         out: &mut dyn Outlet,
     ) -> bool {
-        let Some(w) = self.waits.items.get(id).filter(|w| w.slot == slot) else {
+        let Some(w) = self.waits.items.get_mut(id).filter(|w| w.slot == slot) else {
             self.table.remove(slot);
             return seg.is_first();
         };
@@ -87,6 +87,10 @@ impl Shared {
             return false;
         }
         if seg.flags & (FIN | SYN) != 0 || !seg.is_empty() {
+            if seg.has(FIN) && !crate::wire::tcp::before(seg.seq_end(), w.ack) {
+                // The end of a peer that we did not wait for.
+                w.ack = seg.seq_end();
+            }
             send(out, &ack_as(seg.dst, seg.src, w.seq, w.ack));
         }
         false
