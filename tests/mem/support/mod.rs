@@ -8,7 +8,6 @@ mod world;
 
 pub(crate) use check::{sum, tcp_of};
 pub(crate) use client::Ctl;
-pub(crate) use server::ServerConf;
 pub(crate) use world::{
-    CLIENT, GATEWAY, GW_MAC, Hop, Options, ROUTER, ROUTER_MAC, SERVER, Tcp, World, segment,
+    CLIENT, GATEWAY, GW_MAC, Hop, Options, PORTS, ROUTER, ROUTER_MAC, SERVER, Tcp, World, segment,
 };

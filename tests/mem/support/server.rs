@@ -58,11 +58,13 @@ pub(crate) struct FtpServer {
     pub(crate) log: Vec<(usize, Vec<u8>)>,
     /// Control connections that reached the established state.
     pub(crate) accepted: usize,
+    /// Says one byte at a time.
+    pub(crate) trickle: bool,
 }
 
 impl FtpServer {
     pub(crate) fn new(conf: ServerConf) -> Self {
-        Self { conf, listeners: vec![], sessions: vec![], ports: 30_000, log: vec![], accepted: 0 }
+        Self { conf, listeners: vec![], sessions: vec![], ports: 30_000, log: vec![], accepted: 0, trickle: false }
     }
 
     /// The verbs and arguments of a session.
@@ -132,7 +134,9 @@ impl FtpServer {
         moved |= self.work(host, n);
         let s = &mut self.sessions[n];
         if !s.out.is_empty() {
-            let sent = host.write(ctl, &s.out);
+            let most = if self.trickle { 1 } else { s.out.len() };
+            let idle = !self.trickle || host.socket(ctl).send_queue() == 0;
+            let sent = if idle { host.write(ctl, &s.out[..most]) } else { 0 };
             s.out.drain(..sent);
             moved |= sent > 0;
         }
