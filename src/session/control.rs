@@ -100,6 +100,8 @@ pub(super) struct Control {
     pub(super) transfer: Option<Transfer>,
     pub(super) gate: Gate,
     pub(super) gated: Vec<u8>,
+    /// Index in `gated` of a final reply that came before the client's data connection stood.
+    pub(super) gated_final: Option<usize>,
     pub(super) activity: Instant,
     /// Why it ends, once that is decided.
     pub(super) ending: Option<&'static str>,
@@ -159,6 +161,7 @@ impl Session {
                 transfer: None,
                 gate: Gate::Open,
                 gated: Vec::new(),
+                gated_final: None,
                 activity: now,
                 ending: None,
                 client_shut: false,
@@ -186,9 +189,9 @@ impl Session {
         }
         self.shut();
         self.ctl.stack.poll(shared.now, out);
-        self.ctl.timeouts(shared);
+        let ended = self.ctl.timeouts(shared);
         // What the timeouts decided goes out now, not at the next frame.
-        if self.ctl.flush() | self.ctl.relay_service(shared) {
+        if ended | self.ctl.flush() | self.ctl.relay_service(shared) {
             self.ctl.stack.poll(shared.now, out);
         }
         if std::mem::take(&mut self.ctl.relay_gone) && !matches!(self.ctl.data, Data::Relay(_)) {
@@ -268,7 +271,7 @@ impl Session {
         if client == ConnState::Reset {
             c.abandon("reset by the client");
         }
-        if server == ConnState::Reset {
+        if server == ConnState::Reset && c.ending.is_none() {
             c.abandon("reset by the server");
         }
         if c.ending.is_some() && !c.to_client.is_empty() && c.stack.writable(CLIENT) > 0 {
@@ -347,9 +350,16 @@ impl Control {
         closed(CLIENT) && closed(SERVER)
     }
 
-    fn timeouts(&mut self, shared: &mut Shared) {
+    /// Ends what has waited too long. True if a leg was changed.
+    fn timeouts(&mut self, shared: &mut Shared) -> bool {
         if self.ending.is_some() {
-            return;
+            // A client may acknowledge our FIN and never send its own.
+            let over = shared.now >= self.deadline(shared);
+            if over {
+                self.stack.abort(CLIENT);
+                self.stack.abort(SERVER);
+            }
+            return over;
         }
         if matches!(self.data, Data::Expected { until, .. } if shared.now >= until) {
             self.data_expired(shared);
@@ -357,7 +367,7 @@ impl Control {
         if shared.now >= self.deadline(shared) {
             if self.data_moving(shared) {
                 self.activity = shared.now;
-                return;
+                return false;
             }
             let text: &[u8] = if self.greeted {
                 b"421 Timeout: the connection is closed.\r\n"
@@ -367,14 +377,18 @@ impl Control {
             self.to_client.extend_from_slice(text);
             self.flush();
             self.ending = Some("timeout");
+            self.activity = shared.now;
             self.stack.close(CLIENT);
             self.stack.abort(SERVER);
+            return true;
         }
+        false
     }
 
     fn deadline(&self, shared: &Shared) -> Instant {
         let t = &shared.settings.timers;
         let limit = match (self.greeted, self.logged_in) {
+            _ if self.ending.is_some() => t.connect,
             (false, _) => t.greeting,
             (true, false) => t.login,
             (true, true) => t.control_idle,

@@ -4,6 +4,7 @@
 
 use super::control::{Control, Transfer};
 use super::relay::Relay;
+use super::reply::Gate;
 use super::settings::DataSource;
 use super::shared::{Shared, Timer, direct, redirected};
 use crate::event::{Direction, Path, SessionId, What};
@@ -352,7 +353,10 @@ impl Control {
     /// When something about data is due.
     pub(super) fn data_deadline(&self, shared: &Shared) -> Option<Instant> {
         match &self.data {
-            Data::Relay(r) => Some(r.deadline(shared)),
+            Data::Relay(r) => Some(match self.gate {
+                Gate::Delivering(until) => until.min(r.deadline(shared)),
+                _ => r.deadline(shared),
+            }),
             Data::Expected { until, .. } => Some(*until),
             _ => None,
         }
@@ -360,7 +364,7 @@ impl Control {
 }
 
 impl Shared {
-    fn release_plan(&mut self, plan: &Plan, client: IpAddr) {
+    pub(super) fn release_plan(&mut self, plan: &Plan, client: IpAddr) {
         self.ports.release(plan.remote, plan.own, self.now);
         if plan.announced.ip() == IpAddr::V4(self.settings.own_address) {
             self.ports.release(SocketAddr::new(client, 0), plan.announced, self.now);
@@ -368,7 +372,14 @@ impl Shared {
     }
 
     /// The announced data connection's SYN: both directions enter the table before it goes on.
-    pub(super) fn flow_open(&mut self, session: SessionId, client: SocketAddr, plan: Plan) -> Option<u32> {
+    /// `clamp` lowers the MSS that the server offers.
+    pub(super) fn flow_open(
+        &mut self,
+        session: SessionId,
+        client: SocketAddr,
+        plan: Plan,
+        clamp: bool,
+    ) -> Option<u32> {
         let steered = plan.announced.ip() != IpAddr::V4(self.settings.own_address);
         let from_client =
             if steered { redirected(client, plan.announced) } else { direct(client, plan.announced) }?;
@@ -387,7 +398,7 @@ impl Shared {
             plan,
             timer: None,
         });
-        let slots = self.flow_slots(id, client, &plan, &from_client, &from_server);
+        let slots = self.flow_slots(id, client, &plan, &from_client, &from_server, clamp);
         let timer = slots.and_then(|_| self.wheel.insert(self.now + LOOK, Timer::Flow(id)));
         let (Some((c, s)), Some(timer), Some(flow)) = (slots, timer, self.flows.get_mut(id)) else {
             if let Some((c, s)) = slots {
@@ -409,6 +420,7 @@ impl Shared {
         plan: &Plan,
         from_client: &FlowKey,
         from_server: &FlowKey,
+        clamp: bool,
     ) -> Option<(SlotRef, SlotRef)> {
         let there = Rewrite::new(from_client, plan.own, plan.remote)?;
         let back = Rewrite::new(from_server, plan.announced, client)?;
@@ -422,13 +434,26 @@ impl Shared {
             rewrite,
         };
         let c = self.claim(from_client, &entry(self, there, Flags::HOP))?;
-        match self.claim(from_server, &entry(self, back, Flags::HOP.with(Flags::CLAMP_MSS))) {
+        let back_flags = if clamp { Flags::HOP.with(Flags::CLAMP_MSS) } else { Flags::HOP };
+        match self.claim(from_server, &entry(self, back, back_flags)) {
             Some(s) => Some((c, s)),
             None => {
                 self.table.remove(c);
                 None
             }
         }
+    }
+
+    /// The client opens a connection where a flow is. If that flow has ended, it makes room (RFC 9293 3.6.1):
+    /// true, and the SYN is one that hits no flow.
+    pub(super) fn flow_reopened(&mut self, id: u32, slot: SlotRef) -> bool {
+        self.flow_look(id, false);
+        let over = |f: &DataFlow| f.ended.is_some() && f.slots.is_some_and(|(c, _)| c == slot);
+        let over = self.flows.get(id).is_some_and(over);
+        if over {
+            self.flow_remove(id);
+        }
+        over
     }
 
     /// Attaches what the client asked for before its data connection came.

@@ -6,7 +6,7 @@ use super::half::{Halves, LEG_HALF_CLIENT, LEG_HALF_SERVER};
 use super::settings::Settings;
 use super::shared::{ById, Counters, Shared, Slab, Timer, send};
 use crate::event::{Event, SessionId, What};
-use crate::flow::{ExpectKey, FlowTable, Leg, Pair, Salted, SlotRef, SteerEvent, SteerSyn};
+use crate::flow::{ExpectKey, FlowTable, Leg, Pair, Salted, SlotRef, SteerEvent};
 use crate::rng::{Keyed, Purpose};
 use crate::tcp::Outlet;
 use crate::time::Instant;
@@ -87,17 +87,7 @@ impl Registry {
         }
         let Some(service) = self.shared.settings.service(seg.dst.port()) else { return SynVerdict::NotOurs };
         self.shared.counters.syns += 1;
-        let limits = &self.shared.settings.limits;
-        let of_client = self.clients.get(&seg.src.ip()).copied().unwrap_or(0) as usize;
-        let why = if self.draining {
-            Some("draining")
-        } else if self.sessions.len() >= limits.sessions {
-            Some("limit `sessions` reached")
-        } else if of_client >= limits.per_client {
-            Some("limit `per_client` reached")
-        } else {
-            None
-        };
+        let why = if self.draining { Some("draining") } else { self.full(seg.src.ip()) };
         if let Some(why) = why {
             self.shared.counters.sessions_refused += 1;
             self.session_event(None, "refused", service, seg, why);
@@ -108,6 +98,19 @@ impl Registry {
             return SynVerdict::NotOurs;
         }
         SynVerdict::Taken
+    }
+
+    /// Which limit keeps a client from having one more session.
+    fn full(&self, client: IpAddr) -> Option<&'static str> {
+        let limits = &self.shared.settings.limits;
+        let of_client = self.clients.get(&client).copied().unwrap_or(0) as usize;
+        if self.sessions.len() >= limits.sessions {
+            Some("limit `sessions` reached")
+        } else if of_client >= limits.per_client {
+            Some("limit `per_client` reached")
+        } else {
+            None
+        }
     }
 
     fn session_event(
@@ -132,11 +135,11 @@ impl Registry {
             return SynVerdict::Taken;
         };
         let ctl = &mut session.ctl;
-        if let SteerSyn::Used(_) = self.shared.steering[ctl.service].syn(pair, plan.announced.port(), now) {
-            self.shared.counters.steered += 1;
-        }
+        self.shared.steering[ctl.service].syn(pair, plan.announced.port(), now);
         ctl.data = Data::None;
-        let Some(flow) = self.shared.flow_open(id, seg.src, plan) else {
+        let clamp = self.shared.settings.services[ctl.service].mss_clamp.is_some();
+        let Some(flow) = self.shared.flow_open(id, seg.src, plan, clamp) else {
+            self.shared.release_plan(&plan, seg.src.ip());
             ctl.expectation(
                 &mut self.shared,
                 "refused",
@@ -169,7 +172,15 @@ impl Registry {
         match leg {
             LEG_HALF_CLIENT => {
                 if let Some(opened) = self.shared.half_from_client(&mut self.halves, id, seg, out) {
-                    self.open(&opened, packet, out);
+                    // Many handshakes may have been under way when the last free place was taken.
+                    match self.full(opened.client.ip()) {
+                        None => self.open(&opened, packet, out),
+                        Some(why) => {
+                            self.shared.counters.sessions_refused += 1;
+                            self.session_event(None, "refused", opened.service, seg, why);
+                            self.shared.half_refuse(&opened, out);
+                        }
+                    }
                 }
             }
             LEG_HALF_SERVER => {
@@ -226,6 +237,13 @@ impl Registry {
         {
             self.shared.half_icmp(&mut self.halves, id, from, kind, seq, out);
         }
+    }
+
+    /// The client's SYN hit translated flow `id` of ours. True if that flow had ended and is gone now: treat
+    /// the SYN as a miss.
+    pub fn flow_reopened(&mut self, now: Instant, id: u32, slot: SlotRef) -> bool {
+        self.shared.now = now;
+        self.shared.flow_reopened(id, slot)
     }
 
     /// A FIN or RST was forwarded by translated flow `id`.
@@ -328,7 +346,7 @@ impl Registry {
     pub fn counters(&self) -> Counters {
         let mut c = self.shared.counters;
         for s in &self.shared.steering {
-            c.steered = c.steered.max(s.stats().steered);
+            c.steered += s.stats().steered;
             c.waited += s.stats().waited;
             c.refused += s.stats().refused;
         }
