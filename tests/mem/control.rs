@@ -85,7 +85,8 @@ fn after_epsv_all_nothing_else_is_taken() {
 /// A dialogue; everything that comes back.
 fn dialogue(w: &mut World, byte_by_byte: bool) -> Vec<u8> {
     let mut c = w.connect(0, 5001);
-    let script = b"USER u\r\nPASS p\r\nFEAT\r\nAUTH TLS\r\nHELP\r\nSYST\r\nPORT 1,2,3,4,5,6\r\nXX yy\r\nQUIT\r\n";
+    let script =
+        b"USER u\r\nPASS p\r\nFEAT\r\nAUTH TLS\r\nHELP\r\nSYST\r\nPORT 1,2,3,4,5,6\r\nXX yy\r\nQUIT\r\n";
     let mut all = Vec::new();
     if byte_by_byte {
         for b in script {
@@ -173,17 +174,17 @@ fn a_new_session_is_returned_while_draining_and_old_ones_go_on() {
     let mut w = World::new(Options::default());
     let mut c = w.login(0, 5001);
     // The router still redirects when the SYN comes: its packet meets a draining gateway.
-    w.control(&[Control::Drain]);
+    w.control(&[Control::Drain, Control::Leave]);
     let syn = segment("10.0.0.10:5002".parse().unwrap(), "10.1.0.10:21".parse().unwrap(), 1, 0, 2);
     let frame = redirected(&syn, [1, 61, 0, 3]);
     w.watch();
-    w.to_gateway(&frame);
+    w.gateway_gets(&frame);
     w.settle();
     assert_eq!(w.counter("returned"), 1);
     assert_eq!(w.sessions(), 1);
     // Old sessions' packets would come on until the router lets go; here it has at once.
     let direct = segment("10.0.0.10:5001".parse().unwrap(), "10.1.0.10:21".parse().unwrap(), 1, 0, 0x10);
-    w.to_gateway(&redirected(&direct, [1, 61, 0, 3]));
+    w.gateway_gets(&redirected(&direct, [1, 61, 0, 3]));
     w.settle();
     assert_eq!(w.counter("returned"), 1, "a segment of a live session was returned");
     assert_eq!(w.poll_reply(&mut c), None);
@@ -295,7 +296,8 @@ fn a_line_without_end_is_refused_and_costs_no_memory() {
 
 #[test]
 fn what_is_not_ftp_is_reset() {
-    for first in [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"] {
+    for first in [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"]
+    {
         let mut w = World::new(Options::default());
         let mut c = w.connect(0, 5001);
         assert_eq!(&w.reply(&mut c)[..3], "220");

@@ -43,7 +43,7 @@ fn returned_packets_are_the_same_inside_and_the_redirect_header_is_echoed() {
         let mut w = World::new(Options::default());
         w.watch();
         let inner = unknown();
-        w.to_gateway(&gre(ROUTER, &inner, header, key));
+        w.gateway_gets(&gre(ROUTER, &inner, header, key));
         w.settle();
         let sent = sent(&w);
         assert_eq!(sent.len(), 1);
@@ -67,7 +67,7 @@ fn what_is_no_tcp_or_a_fragment_or_damaged_goes_back_as_well() {
     for inner in [udp, piece, damaged] {
         let mut w = World::new(Options::default());
         w.watch();
-        w.to_gateway(&gre(ROUTER, &inner, [1, 61, 0, 9], false));
+        w.gateway_gets(&gre(ROUTER, &inner, [1, 61, 0, 9], false));
         w.settle();
         let sent = sent(&w);
         assert!(sent.len() == 1 && sent[0][28..] == inner, "{inner:x?}");
@@ -79,12 +79,12 @@ fn a_packet_that_keeps_coming_back_is_stopped() {
     let mut w = World::new(Options::default());
     w.watch();
     for _ in 0..20 {
-        w.to_gateway(&gre(ROUTER, &unknown(), [1, 61, 0, 9], false));
+        w.gateway_gets(&gre(ROUTER, &unknown(), [1, 61, 0, 9], false));
         w.settle();
     }
     assert_eq!((sent(&w).len(), w.counter("drop_loop")), (4, 16));
     w.pass(Duration::from_secs(2));
-    w.to_gateway(&gre(ROUTER, &unknown(), [1, 61, 0, 9], false));
+    w.gateway_gets(&gre(ROUTER, &unknown(), [1, 61, 0, 9], false));
     w.settle();
     assert_eq!(w.counter("drop_loop"), 16);
 }
@@ -94,7 +94,7 @@ fn our_own_packets_redirected_to_us_are_dropped() {
     let mut w = World::new(Options::default());
     w.watch();
     let inner = segment(SocketAddrV4::new(GATEWAY, 12_000), SocketAddrV4::new(SERVER, 21), 1, 0, 2);
-    w.to_gateway(&gre(ROUTER, &inner, [1, 61, 0, 9], false));
+    w.gateway_gets(&gre(ROUTER, &inner, [1, 61, 0, 9], false));
     w.settle();
     assert_eq!((sent(&w).len(), w.counter("drop_loop"), w.sessions()), (0, 1, 0));
 }
@@ -104,7 +104,7 @@ fn a_stranger_cannot_redirect() {
     let mut w = World::new(Options::default());
     w.watch();
     let syn = segment(SocketAddrV4::new(CLIENT, 5001), SocketAddrV4::new(SERVER, 21), 1, 0, 2);
-    w.to_gateway(&gre(Ipv4Addr::new(10, 9, 0, 66), &syn, [1, 61, 0, 9], false));
+    w.gateway_gets(&gre(Ipv4Addr::new(10, 9, 0, 66), &syn, [1, 61, 0, 9], false));
     w.settle();
     assert_eq!((sent(&w).len(), w.counter("drop_strange_router"), w.remains().0), (0, 1, 0));
 }
@@ -113,16 +113,21 @@ fn a_stranger_cannot_redirect() {
 fn arp_and_ping_are_answered() {
     let mut w = World::new(Options::default());
     let asks = |target: Ipv4Addr| {
-        let arp = [&[0, 1, 8, 0, 6, 4, 0, 1][..], &ROUTER_MAC, &ROUTER.octets(), &[0; 6], &target.octets()].concat();
+        let arp = [&[0, 1, 8, 0, 6, 4, 0, 1][..], &ROUTER_MAC, &ROUTER.octets(), &[0; 6], &target.octets()]
+            .concat();
         [&[0xFF; 6][..], &ROUTER_MAC, &[8, 6], &arp].concat()
     };
     w.watch();
-    w.to_gateway(&asks(GATEWAY));
-    w.to_gateway(&asks(Ipv4Addr::new(10, 9, 0, 3)));
+    w.gateway_gets(&asks(GATEWAY));
+    w.gateway_gets(&asks(Ipv4Addr::new(10, 9, 0, 3)));
     w.settle();
-    let replies: Vec<Vec<u8>> = w.seen.take().unwrap().into_iter().filter(|(h, _)| *h == Hop::FromGateway).map(|(_, p)| p).collect();
+    let replies: Vec<Vec<u8>> =
+        w.seen.take().unwrap().into_iter().filter(|(h, _)| *h == Hop::FromGateway).map(|(_, p)| p).collect();
     assert_eq!(replies.len(), 1);
-    assert_eq!(replies[0], [&[0, 1, 8, 0, 6, 4, 0, 2][..], &GW_MAC, &GATEWAY.octets(), &ROUTER_MAC, &ROUTER.octets()].concat());
+    assert_eq!(
+        replies[0],
+        [&[0, 1, 8, 0, 6, 4, 0, 2][..], &GW_MAC, &GATEWAY.octets(), &ROUTER_MAC, &ROUTER.octets()].concat()
+    );
 
     let mut ping = vec![0x45, 0, 0, 48, 0, 1, 0, 0, 9, 1, 0, 0];
     ping.extend(ROUTER.octets());
@@ -134,13 +139,16 @@ fn arp_and_ping_are_answered() {
     let c = !sum(&[&ping[20..]]);
     ping[22..24].copy_from_slice(&c.to_be_bytes());
     w.watch();
-    w.to_gateway(&frame([8, 0], &ping));
+    w.gateway_gets(&frame([8, 0], &ping));
     *ping.last_mut().unwrap() ^= 1;
-    w.to_gateway(&frame([8, 0], &ping));
+    w.gateway_gets(&frame([8, 0], &ping));
     w.settle();
     let sent = sent(&w);
     assert_eq!(sent.len(), 1, "one ping was damaged");
-    assert_eq!((sent[0][20], &sent[0][24..28], &sent[0][28..]), (0, &[1, 2, 3, 4][..], &b"twenty bytes of echo"[..]));
+    assert_eq!(
+        (sent[0][20], &sent[0][24..28], &sent[0][28..]),
+        (0, &[1, 2, 3, 4][..], &b"twenty bytes of echo"[..])
+    );
     assert_eq!(w.counter("drop_bad_transport"), 1);
 }
 
@@ -151,7 +159,7 @@ fn tcp_to_our_own_address_that_nobody_expects_is_reset() {
     for (flags, want) in [(2, (0, 8, 0x14)), (0x10, (9, 0, 4)), (4, (0, 0, 0))] {
         for port in [21, 22, 12_345] {
             w.watch();
-            w.from_host(1, &segment(from, SocketAddrV4::new(GATEWAY, port), 7, 9, flags));
+            w.host_sends(1, &segment(from, SocketAddrV4::new(GATEWAY, port), 7, 9, flags));
             w.settle();
             let got: Vec<Tcp> = w.segments(Hop::FromGateway);
             if flags == 4 {
@@ -171,13 +179,13 @@ fn frames_for_others_are_left_alone() {
     let mut w = World::new(Options::default());
     w.watch();
     let syn = segment(SocketAddrV4::new(CLIENT, 5001), SocketAddrV4::new(SERVER, 21), 1, 0, 2);
-    w.to_gateway(&frame([8, 0], &syn));
+    w.gateway_gets(&frame([8, 0], &syn));
     let mut other = frame([8, 0], &syn);
     other[5] = 0x77;
-    w.to_gateway(&other);
-    w.to_gateway(&frame([0x86, 0xDD], &[0x60; 60]));
-    w.to_gateway(&frame([8, 0], &[0x45; 3]));
-    w.to_gateway(&[1, 2, 3]);
+    w.gateway_gets(&other);
+    w.gateway_gets(&frame([0x86, 0xDD], &[0x60; 60]));
+    w.gateway_gets(&frame([8, 0], &[0x45; 3]));
+    w.gateway_gets(&[1, 2, 3]);
     w.settle();
     assert_eq!(sent(&w).len(), 0);
     assert_eq!(w.counter("drop_not_for_us"), 3);

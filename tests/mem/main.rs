@@ -36,9 +36,9 @@ mod support;
 
 mod control;
 mod data;
+mod garbage;
 mod half;
 mod local;
-mod garbage;
 mod r000;
 mod steering;
 mod workers;

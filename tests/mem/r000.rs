@@ -1,10 +1,10 @@
 //! The WCCP appliance of requirement set R000, point by point.
 
 use crate::support::*;
+use std::net::SocketAddrV4;
 use tidegate::event::What;
 use tidegate::session::{ClientMode, DataSource};
 use tidegate::time::Duration;
-use std::net::SocketAddrV4;
 
 #[test]
 fn r000_1_the_server_answers_the_syn_and_the_gateway_is_nowhere_to_be_seen() {
@@ -15,7 +15,10 @@ fn r000_1_the_server_answers_the_syn_and_the_gateway_is_nowhere_to_be_seen() {
     assert!(listing.is_empty());
     let to_client = w.segments(Hop::ToHost(0));
     let first = &to_client[0];
-    assert_eq!((first.src, first.dst, first.flags), (SocketAddrV4::new(SERVER, 21), SocketAddrV4::new(CLIENT, 5001), 0x12));
+    assert_eq!(
+        (first.src, first.dst, first.flags),
+        (SocketAddrV4::new(SERVER, 21), SocketAddrV4::new(CLIENT, 5001), 0x12)
+    );
     assert!(to_client.iter().all(|t| *t.src.ip() == SERVER), "another address than the server's");
     for (hop, packet) in w.seen.as_ref().unwrap() {
         if *hop == Hop::ToHost(0) {
@@ -111,7 +114,8 @@ fn r000_6_the_clients_answer_is_redirected_and_data_is_exact_and_ends_close_both
         assert_eq!(&w.reply(&mut c)[..3], "226");
     }
     let redirected: Vec<Vec<u8>> = gre_inner(&w);
-    let answers = redirected.iter().filter_map(|p| tcp_of(p)).filter(|t| t.flags == 0x12 && t.dst.port() == 20);
+    let answers =
+        redirected.iter().filter_map(|p| tcp_of(p)).filter(|t| t.flags == 0x12 && t.dst.port() == 20);
     assert_eq!(answers.count(), 2, "the SYN-ACKs came by redirection");
     w.pass(Duration::from_secs(1));
     let fins = |w: &World, hop| w.segments(hop).iter().filter(|t| t.flags & 1 != 0).count();
@@ -179,7 +183,7 @@ fn r000_9_packets_of_unknown_flows_go_back_to_the_router_and_reach_the_server() 
     let from = SocketAddrV4::new([10, 0, 0, 77].into(), 4000);
     w.watch();
     for port in PORTS {
-        w.from_host(0, &segment(from, SocketAddrV4::new(SERVER, port), 1, 1, 0x10));
+        w.host_sends(0, &segment(from, SocketAddrV4::new(SERVER, port), 1, 1, 0x10));
     }
     w.settle();
     let sent: Vec<Tcp> = w.segments(Hop::FromHost(0)).into_iter().filter(|t| t.src == from).collect();

@@ -15,7 +15,7 @@ fn secs(s: u64) -> Duration {
 fn all_busy(w: &mut World, n: u16) -> Vec<(Ctl, SocketAddrV4)> {
     (0..n)
         .map(|i| {
-            let mut c = w.login(0, 5001 + i);
+            let mut c = w.login(0, 5201 + i);
             let to = w.passive(&mut c, if i % 2 == 0 { "PASV" } else { "EPSV" });
             (c, to)
         })
@@ -38,7 +38,14 @@ fn each_pairs_ports_are_busy_until_their_syn_and_then_whoever_waits_gets_one() {
     let (mut first, to) = busy.remove(2);
     let d = w.data(&mut first, to);
     let granted = w.reply(&mut seventh);
-    assert!(granted.starts_with(&format!("227 Entering Passive Mode (10,1,0,10,{},{})", to.port() >> 8, to.port() & 255)), "{granted}");
+    assert!(
+        granted.starts_with(&format!(
+            "227 Entering Passive Mode (10,1,0,10,{},{})",
+            to.port() >> 8,
+            to.port() & 255
+        )),
+        "{granted}"
+    );
     assert_eq!(&w.reply(&mut seventh)[..3], "200");
     assert_eq!(&w.cmd(&mut first, "LIST")[..3], "150");
     w.read_all(&first, d);
@@ -120,11 +127,17 @@ fn a_port_whose_syn_does_not_come_expires_rests_and_comes_back() {
     assert_eq!(told, [std::net::SocketAddr::V4(to)]);
     let late = w.data(&mut c, to);
     w.pass(secs(1));
-    assert_eq!((w.hosts[0].state(late), w.counter("late_syns"), w.counter("returned")), (State::Closed, 1, 0));
+    assert_eq!(
+        (w.hosts[0].state(late), w.counter("late_syns"), w.counter("returned")),
+        (State::Closed, 1, 0)
+    );
     w.pass(secs(60));
     let unknown = w.data(&mut c, to);
     w.pass(secs(1));
-    assert_eq!((w.hosts[0].state(unknown), w.counter("late_syns"), w.counter("returned")), (State::Closed, 1, 1));
+    assert_eq!(
+        (w.hosts[0].state(unknown), w.counter("late_syns"), w.counter("returned")),
+        (State::Closed, 1, 1)
+    );
     assert_eq!(&w.cmd(&mut c, "NOOP")[..3], "200");
 }
 

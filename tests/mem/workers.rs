@@ -10,7 +10,8 @@ use tidegate::time::Duration;
 fn by_ports(frame: &[u8], workers: usize) -> usize {
     let ip = frame.get(14..).unwrap_or_default();
     let inner = if ip.first() == Some(&0x45) && ip.len() > 52 && ip[9] == 47 { &ip[28..] } else { ip };
-    let hash = inner.iter().skip(12).take(12).fold(7u32, |h, b| h.wrapping_mul(31).wrapping_add(u32::from(*b)));
+    let hash =
+        inner.iter().skip(12).take(12).fold(7u32, |h, b| h.wrapping_mul(31).wrapping_add(u32::from(*b)));
     (hash >> 4) as usize % workers
 }
 
@@ -26,6 +27,8 @@ fn play(workers: u16) -> World {
     }
     let mut w = World::new(o);
     w.spread = by_ports;
+    // How many frames a turn takes decides how many one acknowledgement answers.
+    w.burst = 1;
     w.pass(Duration::from_secs(3));
     w.watch();
     let mut all: Vec<Ctl> = (0..8u16).map(|n| w.login(usize::from(n % 4), 5001 + n)).collect();
@@ -44,8 +47,17 @@ fn play(workers: u16) -> World {
     // Mid-flow segments of nobody's, and a SYN that is reset.
     for n in 0..8 {
         let from = SocketAddrV4::new([10, 0, 0, 70 + n].into(), 4000);
-        w.from_host(0, &segment(from, SocketAddrV4::new(SERVER, 21), 1, 1, 0x10));
-        w.from_host(1, &segment(SocketAddrV4::new(SERVER, 9), SocketAddrV4::new(GATEWAY, 40_000 + u16::from(n)), 1, 0, 2));
+        w.host_sends(0, &segment(from, SocketAddrV4::new(SERVER, 21), 1, 1, 0x10));
+        w.host_sends(
+            1,
+            &segment(
+                SocketAddrV4::new(SERVER, 9),
+                SocketAddrV4::new(GATEWAY, 40_000 + u16::from(n)),
+                1,
+                0,
+                2,
+            ),
+        );
     }
     w.settle();
     for c in &mut all {
@@ -73,7 +85,7 @@ fn flows(w: &World) -> BTreeMap<(String, String), Vec<Line>> {
         }
         let (gre, inner) = if packet[9] == 47 { ("returned ", &packet[28..]) } else { ("", &packet[..]) };
         let Some(t) = tcp_of(inner) else { continue };
-        let src = if *t.src.ip() == GATEWAY && t.src.port() < 40_000 || *t.src.ip() == GATEWAY && t.dst.port() == 21 {
+        let src = if *t.src.ip() == GATEWAY && t.dst.port() != 9 {
             let n = *own.entry((t.dst, t.src.port())).or_insert_with(|| {
                 let c = count.entry(t.dst).or_default();
                 *c += 1;
@@ -96,17 +108,25 @@ fn flows(w: &World) -> BTreeMap<(String, String), Vec<Line>> {
 fn two_engines_with_a_ring_send_for_each_flow_what_one_sends() {
     let (one, two) = (play(1), play(2));
     let (a, b) = (flows(&one), flows(&two));
-    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
+    let only = |x: &BTreeMap<_, _>, y: &BTreeMap<_, _>| -> Vec<(String, String)> {
+        x.keys().filter(|k| !y.contains_key(*k)).cloned().collect()
+    };
+    assert_eq!((only(&a, &b), only(&b, &a)), (vec![], vec![]));
     for (key, lines) in &a {
         let other = &b[key];
         assert_eq!(lines.len(), other.len(), "{key:?}");
         for (n, (l, m)) in lines.iter().zip(other).enumerate() {
-            assert!(l == m, "{key:?}, segment {n}: {:?} with one engine, {:?} with two", (l.0, l.1, l.2, l.3.len()), (m.0, m.1, m.2, m.3.len()));
+            assert!(
+                l == m,
+                "{key:?}, segment {n}: {:?} with one engine, {:?} with two",
+                (l.0, l.1, l.2, l.3.len()),
+                (m.0, m.1, m.2, m.3.len())
+            );
         }
     }
     assert!(a.len() > 40, "only {} flows", a.len());
     for (n, g) in two.gates.iter().enumerate() {
-        assert!(g.crossed > 100, "only {} items crossed the ring to worker {n}", g.crossed);
+        assert!(g.crossed > 30, "only {} items crossed the ring to worker {n}", g.crossed);
         let sessions = g.engine.counters().into_iter().find(|(n, _)| n == "sessions").unwrap().1;
         assert!(sessions > 0, "worker {n} had no session");
     }
@@ -136,12 +156,13 @@ fn an_icmp_error_reaches_the_worker_whose_syn_it_quotes() {
         for n in 0..6 {
             let from = SocketAddrV4::new([10, 0, 0, 70 + n].into(), 4000);
             let to = SocketAddrV4::new([10, 1, 0, 99].into(), 21);
-            w.from_host(0, &segment(from, to, 1000, 0, 2));
+            w.host_sends(0, &segment(from, to, 1000, 0, 2));
             w.settle();
             let (_, quoted) = w.strays.pop().unwrap();
             let error =
-                tidegate::wire::icmp::error_v4([10, 1, 0, 1].into(), GATEWAY, (3, 13), [0; 4], &quoted).unwrap();
-            w.from_host(1, &error);
+                tidegate::wire::icmp::error_v4([10, 1, 0, 1].into(), GATEWAY, (3, 13), [0; 4], &quoted)
+                    .unwrap();
+            w.host_sends(1, &error);
             w.settle();
             let (leg, told) = w.strays.pop().unwrap();
             assert_eq!((leg, told[9], &told[16..20]), (0, 1, &from.ip().octets()[..]));

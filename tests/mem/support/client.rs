@@ -12,7 +12,6 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// A client's control connection.
 pub(crate) struct Ctl {
     pub(crate) host: usize,
-    pub(crate) port: u16,
     pub(crate) socket: SocketHandle,
     pub(crate) input: Vec<u8>,
     next_port: u16,
@@ -47,7 +46,7 @@ impl World {
     pub(crate) fn connect(&mut self, client: usize, port: u16) -> Ctl {
         let to = SocketAddrV4::new(SERVER, 21);
         let socket = self.hosts[client].connect(port, to);
-        Ctl { host: client, port, socket, input: vec![], next_port: 20_000 + (port % 400) * 100 }
+        Ctl { host: client, socket, input: vec![], next_port: 20_000 + (port % 400) * 100 }
     }
 
     /// Connects and logs in.
@@ -82,7 +81,11 @@ impl World {
         self.until(LIMIT, "reply", |w| w.poll_reply(c))
     }
 
+    #[track_caller]
     pub(crate) fn send(&mut self, c: &Ctl, bytes: &[u8]) {
+        if self.state(c) == State::SynSent {
+            self.settle();
+        }
         let sent = self.hosts[c.host].write(c.socket, bytes);
         assert_eq!(sent, bytes.len());
     }

@@ -64,7 +64,15 @@ pub(crate) struct FtpServer {
 
 impl FtpServer {
     pub(crate) fn new(conf: ServerConf) -> Self {
-        Self { conf, listeners: vec![], sessions: vec![], ports: 30_000, log: vec![], accepted: 0, trickle: false }
+        Self {
+            conf,
+            listeners: vec![],
+            sessions: vec![],
+            ports: 30_000,
+            log: vec![],
+            accepted: 0,
+            trickle: false,
+        }
     }
 
     /// The verbs and arguments of a session.
@@ -196,13 +204,19 @@ impl FtpServer {
                     if let Some(d) = s.data.take() {
                         host.socket(d).abort();
                     }
-                    if had { b"426 Aborted.\r\n226 Abort done.\r\n".to_vec() } else { b"225 Nothing.\r\n".to_vec() }
+                    if had {
+                        b"426 Aborted.\r\n226 Abort done.\r\n".to_vec()
+                    } else {
+                        b"225 Nothing.\r\n".to_vec()
+                    }
                 }
                 "QUIT" => {
                     self.sessions[n].closing = true;
                     b"221 Bye.\r\n".to_vec()
                 }
-                "FEAT" => b"211-Features:\r\n EPSV\r\n AUTH TLS\r\n PBSZ\r\n PROT\r\n SIZE\r\n211 End\r\n".to_vec(),
+                "FEAT" => {
+                    b"211-Features:\r\n EPSV\r\n AUTH TLS\r\n PBSZ\r\n PROT\r\n SIZE\r\n211 End\r\n".to_vec()
+                }
                 "HELP" => b"214-Help\r\n 226 not an end\r\nmore\r\n214 Done\r\n".to_vec(),
                 _ => [b"200 Got ", line, b"\r\n"].concat(),
             }

@@ -118,7 +118,6 @@ impl Default for Options {
 /// One worker: an engine and what has come for it.
 pub(crate) struct Gate {
     pub(crate) engine: Engine,
-    pub(crate) rx: VecDeque<Vec<u8>>,
     pub(crate) ring: VecDeque<Item>,
     /// Items that others gave to it.
     pub(crate) crossed: usize,
@@ -147,13 +146,22 @@ pub(crate) struct World {
     pub(crate) spread: fn(&[u8], usize) -> usize,
     /// The client may see the gateway's address.
     pub(crate) gateway_shows: bool,
+    /// Frames with wrong checksums come in, so translated ones go out.
+    pub(crate) damaged: bool,
+    /// Frames that came for the engines.
+    rx: VecDeque<(usize, Vec<u8>)>,
+    /// The most frames of one turn.
+    pub(crate) burst: usize,
     /// Room in the transmit ring in one turn.
     pub(crate) slots: usize,
 }
 
 impl World {
     pub(crate) fn new(o: Options) -> Self {
-        println!("seed {}", o.seed);
+        #[allow(clippy::print_stdout, reason = "shown when a test fails")]
+        {
+            println!("seed {}", o.seed);
+        }
         let table = Arc::new(FlowTable::new(o.table, 8, u64::from(o.seed)));
         let gates = (0..o.workers).map(|w| gate(&o, w, &table)).collect();
         let leg = |n: u8, net: [u8; 3], exclude_in| LegConf {
@@ -197,6 +205,9 @@ impl World {
             strays: vec![],
             spread: |_, _| 0,
             gateway_shows: false,
+            damaged: false,
+            rx: VecDeque::new(),
+            burst: 64,
             slots: 256,
         };
         world.pass(Duration::from_secs(8));
@@ -235,7 +246,12 @@ impl World {
 
     /// Lets time pass until `f` gives something.
     #[track_caller]
-    pub(crate) fn until<T>(&mut self, limit: Duration, what: &str, mut f: impl FnMut(&mut Self) -> Option<T>) -> T {
+    pub(crate) fn until<T>(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        mut f: impl FnMut(&mut Self) -> Option<T>,
+    ) -> T {
         let end = self.now + limit;
         loop {
             self.settle();
@@ -245,7 +261,11 @@ impl World {
             }
             if self.now >= end {
                 let tail = self.events.len().saturating_sub(12);
-                panic!("seed {}: no {what} in {limit:?}; last events: {:#?}", self.seed, &self.events[tail..]);
+                panic!(
+                    "seed {}: no {what} in {limit:?}; last events: {:#?}",
+                    self.seed,
+                    &self.events[tail..]
+                );
             }
             self.now = self.next(end);
         }
@@ -278,7 +298,7 @@ impl World {
                 self.hosts[i].poll(self.now);
                 while let Some(p) = self.hosts[i].wire.tx.pop_front() {
                     moved = true;
-                    self.from_host(self.hosts[i].leg, &p);
+                    self.host_sends(self.hosts[i].leg, &p);
                 }
             }
             self.router.handle_timeout(self.now, &mut self.batches);
@@ -299,7 +319,7 @@ impl World {
     }
 
     /// Sends an IP packet on a leg as some host there would.
-    pub(crate) fn from_host(&mut self, leg: usize, packet: &[u8]) {
+    pub(crate) fn host_sends(&mut self, leg: usize, packet: &[u8]) {
         if self.lost(Hop::FromHost(leg), packet) {
             return;
         }
@@ -310,10 +330,10 @@ impl World {
     }
 
     /// Hands the engine a frame as it is.
-    pub(crate) fn to_gateway(&mut self, frame: &[u8]) {
+    pub(crate) fn gateway_gets(&mut self, frame: &[u8]) {
         let n = self.gates.len();
         let worker = (self.spread)(frame, n);
-        self.gates[worker].rx.push_back(frame.to_vec());
+        self.rx.push_back((worker, frame.to_vec()));
     }
 
     fn lost(&mut self, hop: Hop, packet: &[u8]) -> bool {
@@ -346,11 +366,11 @@ impl World {
                 match (leg, &f[12..14]) {
                     (2, _) => {
                         if !self.lost(Hop::ToGateway, &f[14..]) {
-                            self.to_gateway(&f);
+                            self.gateway_gets(&f);
                         }
                     }
                     (_, [8, 6]) => self.answer_arp(leg, &f),
-                    _ => self.to_host(leg, &f[14..]),
+                    _ => self.host_gets(leg, &f[14..]),
                 }
             }
         }
@@ -364,12 +384,13 @@ impl World {
         }
         let mac = [2, 1, 0, 0, 0, leg as u8];
         let mut reply =
-            [&f[6..12], &mac, &[8, 6], &f[14..20], &[0, 2], &mac, &f[38..42], &f[22..28], &f[28..32]].concat();
+            [&f[6..12], &mac, &[8, 6], &f[14..20], &[0, 2], &mac, &f[38..42], &f[22..28], &f[28..32]]
+                .concat();
         self.router.handle_frame(leg, &mut reply, self.now, &mut self.batches);
         self.deliver();
     }
 
-    fn to_host(&mut self, leg: usize, packet: &[u8]) {
+    fn host_gets(&mut self, leg: usize, packet: &[u8]) {
         if self.lost(Hop::ToHost(leg), packet) {
             return;
         }
@@ -381,26 +402,34 @@ impl World {
         }
     }
 
+    /// Gives the engines what has come, in the order of its coming; what one hands to another goes first.
     fn gates_turn(&mut self, control: &[Control], always: bool) -> bool {
         let mut moved = false;
-        for w in 0..self.gates.len() {
-            while always || !self.gates[w].rx.is_empty() || !self.gates[w].ring.is_empty() {
-                self.gate_turn(w, control);
-                moved = true;
-                if always && self.gates[w].rx.is_empty() {
-                    break;
-                }
-            }
+        if always {
+            (0..self.gates.len()).for_each(|w| self.gate_turn(w, control, vec![]));
         }
-        moved
+        loop {
+            if let Some(w) = self.gates.iter().position(|g| !g.ring.is_empty()) {
+                self.gate_turn(w, &[], vec![]);
+            } else if let Some((w, _)) = self.rx.front() {
+                let (w, mut frames) = (*w, vec![]);
+                while frames.len() < self.burst
+                    && let Some((_, f)) = self.rx.pop_front_if(|(to, _)| *to == w)
+                {
+                    frames.push(f);
+                }
+                self.gate_turn(w, &[], frames);
+            } else {
+                return moved;
+            }
+            moved = true;
+        }
     }
 
-    fn gate_turn(&mut self, w: usize, control: &[Control]) {
+    fn gate_turn(&mut self, w: usize, control: &[Control], frames: Vec<Vec<u8>>) {
         let gate = &mut self.gates[w];
         let mut rx = [Burst::new()];
-        while rx[0].room() > 0
-            && let Some(f) = gate.rx.pop_front()
-        {
+        for f in frames {
             if let Some(f) = Frame::from_bytes(&f) {
                 rx[0].push(f).unwrap();
             }
@@ -431,7 +460,7 @@ impl World {
         }
         for f in tx.out {
             let mut bytes = f.bytes().to_vec();
-            check::frame(&bytes);
+            check::frame(&bytes, !self.damaged);
             if self.lost(Hop::FromGateway, &bytes[14..]) {
                 continue;
             }
@@ -498,7 +527,7 @@ fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
         },
         table.clone(),
     );
-    Gate { engine: engine.unwrap(), rx: VecDeque::new(), ring: VecDeque::new(), crossed: 0 }
+    Gate { engine: engine.unwrap(), ring: VecDeque::new(), crossed: 0 }
 }
 
 /// A TCP segment as an IP packet, for hosts without a stack.
