@@ -307,3 +307,33 @@ fn what_is_not_ftp_is_reset() {
         assert_eq!(w.server.log.len(), 0);
     }
 }
+
+#[test]
+fn a_synch_before_abor_reaches_the_server_as_urgent_data() {
+    let mut w = World::new(Options::default());
+    w.server.conf.files.insert("f".into(), vec![1; 1_000_000]);
+    let mut c = w.login(0, 5001);
+    let to = w.passive(&mut c, "PASV");
+    w.data(&mut c, to);
+    assert_eq!(&w.cmd(&mut c, "RETR f")[..3], "150");
+    w.watch();
+    w.send(&c, b"\xff\xf4\xff\xf2ABOR\r\n");
+    assert_eq!(&w.reply(&mut c)[..3], "426");
+    assert_eq!(&w.reply(&mut c)[..3], "226");
+    let sent: Vec<Tcp> = w.segments(Hop::FromGateway).into_iter().filter(|t| t.dst.port() == 21).collect();
+    let bytes: Vec<u8> = sent.iter().flat_map(|t| t.payload.clone()).collect();
+    assert_eq!(bytes, b"\xff\xf4\xff\xf2ABOR\r\n");
+    let urgent: Vec<&Tcp> = sent.iter().filter(|t| t.flags & 0x20 != 0).collect();
+    assert!(urgent.len() == 1 && urgent[0].payload.starts_with(b"\xff\xf4\xff\xf2"), "{sent:?}");
+}
+
+#[test]
+fn a_control_connection_that_is_quiet_lives_as_long_as_it_may() {
+    let mut w = World::new(Options::default());
+    let mut c = w.login(0, 5001);
+    for _ in 0..3 {
+        w.pass(secs(290));
+        assert_eq!(&w.cmd(&mut c, "NOOP")[..3], "200");
+    }
+    assert_eq!(w.sessions(), 1);
+}

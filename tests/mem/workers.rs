@@ -184,3 +184,29 @@ fn any_worker_may_receive_what_one_worker_answers() {
     let mut c = w.login(0, 5001);
     assert!(w.fetch(&mut c, "PASV", "LIST").is_empty());
 }
+
+#[test]
+fn every_worker_returns_to_what_the_router_calls_itself() {
+    let id = std::net::Ipv4Addr::new(10, 1, 0, 1);
+    for workers in [1, 2] {
+        let mut w = World::new(Options { workers, router_id: id, ..Options::default() });
+        w.spread = by_ports;
+        w.watch();
+        for n in 0..8 {
+            let from = SocketAddrV4::new([10, 0, 0, 70 + n].into(), 4000);
+            w.host_sends(0, &segment(from, SocketAddrV4::new(SERVER, 21), 1, 1, 0x10));
+        }
+        w.settle();
+        let seen = w.seen.iter().flatten();
+        let returned: Vec<&[u8]> = seen
+            .filter(|(h, p)| *h == Hop::FromGateway && p[0] == 0x45 && p[9] == 47)
+            .map(|(_, p)| &p[16..20])
+            .collect();
+        assert_eq!(returned, [&id.octets()[..]; 8]);
+        assert_eq!(w.router.wccp.groups()[0].stats.returned, 8);
+        for (n, g) in w.gates.iter().enumerate() {
+            let own = g.engine.counters().into_iter().find(|(n, _)| n == "returned").unwrap().1;
+            assert!(own > 0, "worker {n} returned nothing");
+        }
+    }
+}

@@ -65,7 +65,9 @@ pub(crate) struct Options {
     pub(crate) server: ServerConf,
     /// Ports that the router's redirect list leaves out.
     pub(crate) denied: Vec<u16>,
-    /// What the router calls itself and sends GRE from.
+    /// What the router calls itself.
+    pub(crate) router_id: Ipv4Addr,
+    /// Slots of the flow table.
     pub(crate) table: usize,
 }
 
@@ -110,6 +112,7 @@ impl Default for Options {
             },
             server: ServerConf::default(),
             denied: vec![],
+            router_id: ROUTER,
             table: 1 << 14,
         }
     }
@@ -181,7 +184,7 @@ impl World {
             redirect_in: vec![0],
             redirect_out: vec![],
             interval: Duration::from_secs(1),
-            router_id: ROUTER,
+            router_id: o.router_id,
             faults: Faults::default(),
         }]);
         let mut hosts: Vec<Host> = (0..o.clients)
