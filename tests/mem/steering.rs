@@ -188,12 +188,15 @@ fn counters_are_of_all_services() {
         data_ports: vec![2022],
         ..o.service.clone()
     }];
+    o.server.second_port = Some(2025);
     let mut w = World::new(o);
-    // The second service's server is the same host: its port is 21 in disguise.
     let mut c = w.login(0, 5001);
-    w.passive(&mut c, "PASV");
-    w.passive(&mut c, "PASV");
-    assert_eq!((w.counter("steered"), w.counter("refused")), (2, 0));
+    let first = [w.passive(&mut c, "PASV").port(), w.passive(&mut c, "PASV").port()];
+    assert_eq!(first, [2020, 2021]);
+    let mut c = w.connect_to(0, 5002, 2025);
+    assert_eq!(&w.reply(&mut c)[..3], "220");
+    assert_eq!(w.passive(&mut c, "PASV").port(), 2022);
+    assert_eq!((w.counter("steered"), w.counter("refused")), (3, 0));
 }
 
 #[test]

@@ -44,7 +44,12 @@ impl Ctl {
 impl World {
     /// Connects a client to the server.
     pub(crate) fn connect(&mut self, client: usize, port: u16) -> Ctl {
-        let to = SocketAddrV4::new(SERVER, 21);
+        self.connect_to(client, port, 21)
+    }
+
+    /// Connects a client to another control port of the server.
+    pub(crate) fn connect_to(&mut self, client: usize, port: u16, to: u16) -> Ctl {
+        let to = SocketAddrV4::new(SERVER, to);
         let socket = self.hosts[client].connect(port, to);
         Ctl { host: client, socket, input: vec![], next_port: 20_000 + (port % 400) * 100 }
     }

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 pub(crate) struct ServerConf {
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     pub(crate) greeting: Vec<u8>,
+    /// One more control port.
+    pub(crate) second_port: Option<u16>,
     /// Whether EPSV is known.
     pub(crate) epsv: bool,
     /// Whole replies to verbs, instead of what the server would say.
@@ -25,6 +27,7 @@ impl Default for ServerConf {
         Self {
             files: BTreeMap::new(),
             greeting: b"220 scripted\r\n".to_vec(),
+            second_port: None,
             epsv: true,
             answers: Vec::new(),
             reset_after: None,
@@ -90,7 +93,10 @@ impl FtpServer {
     pub(crate) fn step(&mut self, host: &mut Host) -> bool {
         let mut moved = false;
         while self.listeners.len() < 8 {
-            self.listeners.push(host.listen(21));
+            // Every other one at the second port.
+            let even = (self.accepted + self.listeners.len()).is_multiple_of(2);
+            let port = self.conf.second_port.filter(|_| even).unwrap_or(21);
+            self.listeners.push(host.listen(port));
         }
         let mut i = 0;
         while i < self.listeners.len() {
