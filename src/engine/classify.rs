@@ -8,7 +8,7 @@ use super::state::Engine;
 use super::turn::Turn;
 use crate::buf::Frame;
 use crate::flow::{self, Action, Entry, Flags, FlowKey, Leg, Lookup, Rewrite, SlotRef, Sticky};
-use crate::session::SynVerdict;
+use crate::session::{SynVerdict, port_owner};
 use crate::wire::eth::{self, Tags};
 use crate::wire::gre::{self, Redirect};
 use crate::wire::tcp::{self, Segment};
@@ -41,6 +41,8 @@ impl Engine {
         let Ok(ip) = parse_ip(frame.bytes(), 0) else {
             return self.drop(turn, interface, frame, DropReason::BadIp);
         };
+        // What stands behind the packet fills a short frame up and is not sent on.
+        frame.truncate(ip.end);
         if ip.dst != IpAddr::V4(self.link.settings.address) {
             return self.drop(turn, interface, frame, DropReason::NotForUs);
         }
@@ -70,12 +72,15 @@ impl Engine {
     ) {
         let IpAddr::V4(router) = outer.src else { return };
         if !self.is_router(router) {
+            if self.worker != 0 {
+                // A router's own name for itself is known first where WCCP is spoken.
+                return self.hand_frame(turn, interface, frame, 0);
+            }
             return self.drop(turn, interface, frame, DropReason::StrangeRouter);
         }
         let Ok((redirect, head)) = gre::parse(outer.payload(frame.bytes())) else {
             return self.drop(turn, interface, frame, DropReason::BadGre);
         };
-        frame.truncate(outer.end);
         frame.pull_front(outer.l4 + head);
         let Ok(ip) = parse_ip(frame.bytes(), 0) else {
             return self.drop(turn, interface, frame, DropReason::BadIp);
@@ -95,15 +100,40 @@ impl Engine {
 
     /// Routers are known by their configured address; their packets may show their Router ID.
     fn is_router(&self, address: Ipv4Addr) -> bool {
-        self.routers.contains(&address) || self.wccp.as_ref().is_some_and(|w| w.is_router(address))
+        self.routers.contains(&address)
+            || self.router_ids.iter().any(|&(_, id)| id == address)
+            || self.wccp.as_ref().is_some_and(|w| w.is_router(address))
     }
 
-    /// A packet from another worker, for an owner that we are.
+    /// Something from another worker.
     pub(super) fn handed(&mut self, turn: &mut Turn<'_>, item: Item) {
-        let Some(frame) = Frame::from_bytes(&item.packet) else { return };
-        let Ok(ip) = parse_ip(frame.bytes(), 0) else { return };
-        let Item { interface, origin, tags, .. } = item;
-        self.tcp(turn, Arrived { interface, origin, tags, frame }, &ip);
+        match item {
+            Item::Segment { interface, origin, tags, packet } => {
+                let Some(frame) = Frame::from_bytes(&packet) else { return };
+                let Ok(ip) = parse_ip(frame.bytes(), 0) else { return };
+                self.tcp(turn, Arrived { interface, origin, tags, frame }, &ip);
+            }
+            Item::Frame { interface, bytes } => {
+                if let Some(frame) = Frame::from_bytes(&bytes) {
+                    self.frame(turn, interface, frame);
+                }
+            }
+            Item::Arp { bytes, .. } => self.arp_seen(turn.now, &bytes),
+            Item::Router { address, id } => {
+                self.router_ids.retain(|r| r.0 != address);
+                self.router_ids.push((address, id));
+            }
+        }
+    }
+
+    /// Hands a frame whose Ethernet header was taken off to another worker, as it came in.
+    pub(super) fn hand_frame(&mut self, turn: &mut Turn<'_>, interface: usize, mut frame: Frame, to: u16) {
+        if frame.push_front(eth::header_len(&self.link.tags)).is_some() {
+            turn.handoff_out.push((to, Item::Frame { interface, bytes: frame.bytes().to_vec() }));
+        }
+        if let Some(tx) = turn.tx.get_mut(interface) {
+            tx.done.push(frame);
+        }
     }
 
     fn tcp(&mut self, turn: &mut Turn<'_>, a: Arrived, ip: &IpPacket) {
@@ -131,6 +161,13 @@ impl Engine {
         entry: &Entry,
     ) {
         if entry.action == Action::Translate {
+            let again = seg.is_first() && a.origin.is_some();
+            if again && entry.owner != self.worker {
+                return self.hand_over(turn, a, seg, Some(entry.owner));
+            }
+            if again && self.sessions.flow_reopened(turn.now, entry.id, slot) {
+                return self.miss(turn, a, ip, seg);
+            }
             return self.translate(turn, a, seg, slot, entry);
         }
         if entry.owner != self.worker {
@@ -175,7 +212,7 @@ impl Engine {
         let bytes = a.frame.bytes_mut();
         if seg.has(tcp::SYN) && entry.flags.has(Flags::CLAMP_MSS) {
             // GRE takes its part of every segment that the client sends.
-            tcp::clamp_mss(bytes, seg, self.link.settings.mtu - 40 - gre::OVERHEAD as u16);
+            tcp::clamp_mss(bytes, seg, self.clamp);
         }
         let (head, rest) = bytes.split_at_mut(seg.start);
         let applied = match (&entry.rewrite, head.first_chunk_mut::<20>(), rest.first_chunk_mut::<20>()) {
@@ -206,9 +243,11 @@ impl Engine {
 
     fn miss(&mut self, turn: &mut Turn<'_>, mut a: Arrived, ip: &IpPacket, seg: &Segment) {
         if seg.is_first() {
-            let owner = flow::owner(seg.src.ip(), seg.dst.ip(), self.owner_salt, usize::from(self.workers));
-            if owner != usize::from(self.worker) {
-                return self.hand_over(turn, a, seg, Some(owner as u16));
+            // A port of our own tells who gave it; its other end is not the pair that the session is known by.
+            let given = if a.origin.is_none() { port_owner(seg.dst.port(), self.workers) } else { None };
+            let owner = given.unwrap_or_else(|| self.pair_owner(seg));
+            if owner != self.worker {
+                return self.hand_over(turn, a, seg, Some(owner));
             }
             if !ip.transport_checksum_ok(a.frame.bytes()) {
                 return self.drop(turn, a.interface, a.frame, DropReason::BadTransport);
@@ -248,17 +287,20 @@ impl Engine {
         out.drop(a.frame, DropReason::UnknownFlow);
     }
 
+    fn pair_owner(&self, seg: &Segment) -> u16 {
+        flow::owner(seg.src.ip(), seg.dst.ip(), self.owner_salt, usize::from(self.workers)) as u16
+    }
+
     /// Hands a packet to the worker that owns it; `None` asks the address pair's hash.
     fn hand_over(&mut self, turn: &mut Turn<'_>, a: Arrived, seg: &Segment, owner: Option<u16>) {
-        let owner = owner.unwrap_or_else(|| {
-            flow::owner(seg.src.ip(), seg.dst.ip(), self.owner_salt, usize::from(self.workers)) as u16
-        });
+        let owner = owner.unwrap_or_else(|| self.pair_owner(seg));
         if owner == self.worker {
             // Our own entry was being written when we looked: by nobody but us, so it is settled now.
             return self.give_back(turn, a);
         }
         let Arrived { interface, origin, tags, frame } = a;
-        turn.handoff_out.push((owner, Item { interface, origin, tags, packet: frame.bytes().to_vec() }));
+        let packet = frame.bytes().to_vec();
+        turn.handoff_out.push((owner, Item::Segment { interface, origin, tags, packet }));
         if let Some(tx) = turn.tx.get_mut(interface) {
             tx.done.push(frame);
         }
@@ -272,7 +314,9 @@ impl Engine {
         if !self.guard.may_return(turn.now, a.frame.bytes()) {
             return self.drop(turn, a.interface, a.frame, DropReason::Loop);
         }
-        let to = self.wccp.as_ref().and_then(|w| w.return_to(redirect.service(), router)).unwrap_or(router);
+        let named = self.router_ids.iter().find(|r| r.0 == router || r.1 == router).map(|r| r.1);
+        let told = self.wccp.as_ref().and_then(|w| w.return_to(redirect.service(), router));
+        let to = told.or(named).unwrap_or(router);
         let own = self.link.settings.address;
         let id = ip_id(&self.keyed, to, &mut self.ip_id);
         if a.frame.push_front(gre::OVERHEAD).is_none() {

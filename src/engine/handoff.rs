@@ -1,18 +1,43 @@
-//! What one worker hands to another: a packet whose session the other owns.
+//! What one worker hands to another.
 
 use crate::wire::eth::Tags;
 use crate::wire::gre::Redirect;
 use std::net::Ipv4Addr;
 
-/// A packet on its way to its owner.
+/// Something on its way to the worker that can do something about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    /// Index of the interface that it came in on.
-    pub interface: usize,
-    /// The router that redirected it and its redirect header; none if it came to our own address.
-    pub origin: Option<(Ipv4Addr, Redirect)>,
-    /// Tags of the frame that it came in.
-    pub tags: Tags,
-    /// The IP packet (the inner one, if it was redirected).
-    pub packet: Vec<u8>,
+pub enum Item {
+    /// A TCP packet for its session's owner.
+    Segment {
+        /// Index of the interface that it came in on.
+        interface: usize,
+        /// The router that redirected it and its redirect header; none if it came to our own address.
+        origin: Option<(Ipv4Addr, Redirect)>,
+        /// Tags of the frame that it came in.
+        tags: Tags,
+        /// The IP packet (the inner one, if it was redirected).
+        packet: Vec<u8>,
+    },
+    /// A whole frame as it came in: WCCP for the worker that speaks it, an ICMP error for the owner of the
+    /// session whose segment it quotes.
+    Frame {
+        /// Index of the interface that it came in on.
+        interface: usize,
+        /// The frame.
+        bytes: Vec<u8>,
+    },
+    /// An ARP frame for us, answered already: every worker keeps neighbours of its own.
+    Arp {
+        /// Index of the interface that it came in on.
+        interface: usize,
+        /// The frame.
+        bytes: Vec<u8>,
+    },
+    /// What a router calls itself, from the worker that speaks WCCP with it.
+    Router {
+        /// Its configured address.
+        address: Ipv4Addr,
+        /// Its ID, which is where packets are returned to.
+        id: Ipv4Addr,
+    },
 }

@@ -1,12 +1,14 @@
 //! What is for ourselves: ARP, ping, WCCP, ICMP errors, and what we send of our own.
 
 use super::drops::DropReason;
+use super::handoff::Item;
 use super::link::Out;
 use super::state::Engine;
 use super::turn::Turn;
 use crate::buf::Frame;
 use crate::flow::{Action, FlowKey, Leg, Lookup};
 use crate::rng::Purpose;
+use crate::time::Instant;
 use crate::wccp;
 use crate::wire::arp::{self, Arp};
 use crate::wire::eth::{self, L2};
@@ -37,6 +39,7 @@ impl Engine {
     pub(super) fn arp(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame, l2: L2) {
         let bytes = frame.bytes();
         let (parsed, tags) = (arp::parse(&bytes[l2.len..]), eth::tags(bytes, l2));
+        let copy = if self.workers > 1 { bytes.to_vec() } else { Vec::new() };
         let Some(tx) = turn.tx.get_mut(interface) else { return };
         tx.done.push(frame);
         let mut out = Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops };
@@ -47,6 +50,11 @@ impl Engine {
             out.link.tags = tags;
         }
         out.link.neighbours.learn(turn.now, &a, tags, for_us && a.request);
+        if for_us || a.sender == a.target {
+            for to in (0..self.workers).filter(|w| *w != self.worker) {
+                turn.handoff_out.push((to, Item::Arp { interface, bytes: copy.clone() }));
+            }
+        }
         if a.request && for_us && a.sender != ours {
             let answer = Arp {
                 request: false,
@@ -57,6 +65,14 @@ impl Engine {
             };
             out.arp(&answer, a.sender_mac, tags);
         }
+    }
+
+    /// An ARP frame that another worker has answered: only learnt from.
+    pub(super) fn arp_seen(&mut self, now: Instant, bytes: &[u8]) {
+        let Some(l2) = eth::parse(bytes) else { return };
+        let Some(a) = arp::parse(&bytes[l2.len..]) else { return };
+        let asks_for_us = a.request && a.target == self.link.settings.address;
+        self.link.neighbours.learn(now, &a, eth::tags(bytes, l2), asks_for_us);
     }
 
     /// An ICMP packet to our address, its checksum right.
@@ -78,6 +94,9 @@ impl Engine {
                     && let Lookup::Hit(_, entry) = self.flows.lookup(&key)
                     && let Action::Session { leg } = entry.action
                 {
+                    if entry.owner != self.worker {
+                        return self.hand_frame(turn, interface, frame, entry.owner);
+                    }
                     self.sessions.icmp(now, entry.id, leg, from, &error, &mut out);
                 }
                 out.tx.done.push(frame);
@@ -89,16 +108,37 @@ impl Engine {
 
     /// A UDP packet to our address, its checksum right.
     pub(super) fn udp(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame, ip: &IpPacket) {
-        let Some(tx) = turn.tx.get_mut(interface) else { return };
         let datagram = udp::parse(frame.bytes(), ip);
         match (datagram, ip.src, &mut self.wccp) {
             (None, ..) => self.drops.count(DropReason::BadTransport),
             (Some(d), IpAddr::V4(from), Some(w)) if d.dst_port == wccp::PORT => {
                 w.handle_datagram(turn.now, from, &frame.bytes()[d.payload..d.end], turn.events);
+                self.tell_routers(turn);
+            }
+            (Some(d), IpAddr::V4(_), None) if d.dst_port == wccp::PORT => {
+                return self.hand_frame(turn, interface, frame, 0);
             }
             _ => self.drops.count(DropReason::Unhandled),
         }
-        tx.done.push(frame);
+        if let Some(tx) = turn.tx.get_mut(interface) {
+            tx.done.push(frame);
+        }
+    }
+
+    /// Tells the other workers what routers call themselves, where that is news.
+    fn tell_routers(&mut self, turn: &mut Turn<'_>) {
+        let Some(w) = self.wccp.as_ref().filter(|_| self.workers > 1) else { return };
+        for status in w.status() {
+            let Some(id) = status.router_id else { continue };
+            let news = (status.router, id);
+            if !self.router_ids.contains(&news) {
+                self.router_ids.retain(|r| r.0 != news.0);
+                self.router_ids.push(news);
+                for to in 1..self.workers {
+                    turn.handoff_out.push((to, Item::Router { address: news.0, id }));
+                }
+            }
+        }
     }
 
     pub(super) fn send_wccp(&mut self, turn: &mut Turn<'_>) {

@@ -61,6 +61,10 @@ pub struct Engine {
     /// The service groups' state machine; one worker has it.
     pub(super) wccp: Option<wccp::Client>,
     pub(super) routers: Vec<Ipv4Addr>,
+    /// Routers with what they call themselves: told to others by the worker that speaks WCCP.
+    pub(super) router_ids: Vec<(Ipv4Addr, Ipv4Addr)>,
+    /// The MSS of translated connections toward redirected clients.
+    pub(super) clamp: u16,
     pub(super) drops: Drops,
     pub(super) guard: LoopGuard,
     pub(super) keyed: Keyed,
@@ -82,6 +86,9 @@ impl Engine {
         let keyed = Keyed::new(settings.seed);
         let (worker, workers) = (settings.session.worker, settings.session.workers);
         let routers = settings.wccp.routers.clone();
+        // Of several services the most careful one decides: a flow does not tell its service.
+        let clamps = settings.session.services.iter().filter_map(|s| s.mss_clamp);
+        let clamp = clamps.min().unwrap_or(u16::MAX);
         let wccp = if worker == 0 { Some(wccp::Client::new(settings.wccp)?) } else { None };
         Ok(Self {
             link: Link::new(settings.interface),
@@ -89,6 +96,8 @@ impl Engine {
             flows,
             wccp,
             routers,
+            router_ids: Vec::new(),
+            clamp,
             drops: Drops::default(),
             guard: LoopGuard::new(keyed),
             owner_salt: keyed.value(Purpose::Owner, b"owner", 0),
@@ -109,7 +118,9 @@ impl Engine {
             self.announced = true;
             // Everybody on the link learns where our address is, above all a router that knew a dead
             // predecessor's MAC (gratuitous ARP, RFC 5227 section 3).
-            self.announce(turn);
+            if self.worker == 0 {
+                self.announce(turn);
+            }
         }
         for control in turn.control {
             match control {

@@ -32,7 +32,7 @@ pub(super) struct TurnLine {
     /// The operator's wishes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) control: Vec<ControlWord>,
-    /// Packets from other workers.
+    /// What came from other workers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) handoff: Vec<HandoffLine>,
 }
@@ -66,47 +66,69 @@ impl From<ControlWord> for Control {
     }
 }
 
-/// A packet from another worker; bytes are written as hexadecimal digits.
+/// What another worker handed over; bytes are written as hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct HandoffLine {
-    interface: usize,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    router: Option<Ipv4Addr>,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    redirect: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    tags: String,
-    packet: String,
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum HandoffLine {
+    Segment {
+        interface: usize,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        router: Option<Ipv4Addr>,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        redirect: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        tags: String,
+        packet: String,
+    },
+    Frame {
+        interface: usize,
+        bytes: String,
+    },
+    Arp {
+        interface: usize,
+        bytes: String,
+    },
+    Router {
+        address: Ipv4Addr,
+        id: Ipv4Addr,
+    },
 }
 
 impl HandoffLine {
     pub(super) fn new(item: &Item) -> Self {
-        Self {
-            interface: item.interface,
-            router: item.origin.map(|o| o.0),
-            redirect: item.origin.map_or_else(String::new, |o| hex(&o.1.0)),
-            tags: hex(item.tags.bytes()),
-            packet: hex(&item.packet),
+        match item {
+            Item::Segment { interface, origin, tags, packet } => Self::Segment {
+                interface: *interface,
+                router: origin.map(|o| o.0),
+                redirect: origin.map_or_else(String::new, |o| hex(&o.1.0)),
+                tags: hex(tags.bytes()),
+                packet: hex(packet),
+            },
+            Item::Frame { interface, bytes } => Self::Frame { interface: *interface, bytes: hex(bytes) },
+            Item::Arp { interface, bytes } => Self::Arp { interface: *interface, bytes: hex(bytes) },
+            Item::Router { address, id } => Self::Router { address: *address, id: *id },
         }
     }
 
-    /// The packet again; `None` if the line does not say one.
+    /// What it was; `None` if the line does not say it.
     pub(super) fn item(&self) -> Option<Item> {
-        let origin = match self.router {
-            Some(router) => Some((router, Redirect(unhex(&self.redirect)?.try_into().ok()?))),
-            None => None,
-        };
-        // The tags of a frame that has just these.
-        let mut frame = vec![0; 12];
-        frame.extend(unhex(&self.tags)?);
-        frame.extend(eth::TYPE_IPV4.to_be_bytes());
-        let l2 = eth::parse(&frame).filter(|l2| l2.len == frame.len())?;
-        Some(Item {
-            interface: self.interface,
-            origin,
-            tags: eth::tags(&frame, l2),
-            packet: unhex(&self.packet)?,
+        Some(match self {
+            Self::Segment { interface, router, redirect, tags, packet } => {
+                let origin = match router {
+                    Some(router) => Some((*router, Redirect(unhex(redirect)?.try_into().ok()?))),
+                    None => None,
+                };
+                // The tags of a frame that has just these.
+                let mut frame = vec![0; 12];
+                frame.extend(unhex(tags)?);
+                frame.extend(eth::TYPE_IPV4.to_be_bytes());
+                let l2 = eth::parse(&frame).filter(|l2| l2.len == frame.len())?;
+                let (tags, packet) = (eth::tags(&frame, l2), unhex(packet)?);
+                Item::Segment { interface: *interface, origin, tags, packet }
+            }
+            Self::Frame { interface, bytes } => Item::Frame { interface: *interface, bytes: unhex(bytes)? },
+            Self::Arp { interface, bytes } => Item::Arp { interface: *interface, bytes: unhex(bytes)? },
+            Self::Router { address, id } => Item::Router { address: *address, id: *id },
         })
     }
 }
@@ -148,21 +170,33 @@ mod tests {
     use crate::wire::eth::Tags;
 
     #[test]
-    fn a_packet_of_another_worker_survives_the_line() {
+    fn what_another_worker_handed_over_survives_the_line() {
         let frame = [&[0; 12][..], &[0x81, 0, 0, 7, 8, 0]].concat();
         let tags = eth::tags(&frame, eth::parse(&frame).unwrap());
         let router = Ipv4Addr::new(10, 9, 0, 1);
-        for (origin, tags) in [(Some((router, Redirect([1, 61, 2, 3]))), tags), (None, Tags::default())] {
-            let item = Item { interface: 0, origin, tags, packet: vec![0x45, 0, 0xff] };
+        let packet = vec![0x45, 0, 0xff];
+        for item in [
+            Item::Segment {
+                interface: 0,
+                origin: Some((router, Redirect([1, 61, 2, 3]))),
+                tags,
+                packet: packet.clone(),
+            },
+            Item::Segment { interface: 1, origin: None, tags: Tags::default(), packet: packet.clone() },
+            Item::Frame { interface: 0, bytes: packet.clone() },
+            Item::Arp { interface: 2, bytes: packet },
+            Item::Router { address: router, id: Ipv4Addr::new(10, 1, 0, 1) },
+        ] {
             let text = serde_json::to_string(&HandoffLine::new(&item)).unwrap();
             let line: HandoffLine = serde_json::from_str(&text).unwrap();
             assert_eq!(line.item(), Some(item), "{text}");
         }
         for bad in [
-            r#"{"interface":0,"packet":"4"}"#,
-            r#"{"interface":0,"packet":"4g"}"#,
-            r#"{"interface":0,"packet":"45","tags":"81"}"#,
-            r#"{"interface":0,"packet":"45","router":"10.9.0.1"}"#,
+            r#"{"kind":"segment","interface":0,"packet":"4"}"#,
+            r#"{"kind":"segment","interface":0,"packet":"4g"}"#,
+            r#"{"kind":"segment","interface":0,"packet":"45","tags":"81"}"#,
+            r#"{"kind":"segment","interface":0,"packet":"45","router":"10.9.0.1"}"#,
+            r#"{"kind":"frame","interface":0,"bytes":"4"}"#,
         ] {
             assert_eq!(serde_json::from_str::<HandoffLine>(bad).unwrap().item(), None, "{bad}");
         }

@@ -106,6 +106,8 @@ pub(super) struct Control {
     pub(super) transfer: Option<Transfer>,
     pub(super) gate: Gate,
     pub(super) gated: Vec<u8>,
+    /// Index in `gated` of a final reply that came before the client's data connection stood.
+    pub(super) gated_final: Option<usize>,
     pub(super) activity: Instant,
     /// Why it ends, once that is decided.
     pub(super) ending: Option<&'static str>,
@@ -170,6 +172,7 @@ impl Session {
                 transfer: None,
                 gate: Gate::Open,
                 gated: Vec::new(),
+                gated_final: None,
                 activity: now,
                 ending: None,
                 last_call: now + LAST_CALL,
@@ -377,6 +380,7 @@ impl Control {
         closed(CLIENT) && closed(SERVER) && !moving
     }
 
+    /// Ends what has waited too long.
     fn timeouts(&mut self, shared: &mut Shared) {
         if self.ending.is_some() {
             if shared.now >= self.last_call {

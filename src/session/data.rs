@@ -384,7 +384,14 @@ impl Shared {
     }
 
     /// The announced data connection's SYN: both directions enter the table before it goes on.
-    pub(super) fn flow_open(&mut self, session: SessionId, client: SocketAddr, plan: Plan) -> Option<u32> {
+    /// `clamp` lowers the MSS that the server offers.
+    pub(super) fn flow_open(
+        &mut self,
+        session: SessionId,
+        client: SocketAddr,
+        plan: Plan,
+        clamp: bool,
+    ) -> Option<u32> {
         let steered = plan.announced.ip() != IpAddr::V4(self.settings.own_address);
         let from_client =
             if steered { redirected(client, plan.announced) } else { direct(client, plan.announced) }?;
@@ -403,7 +410,7 @@ impl Shared {
             plan,
             timer: None,
         });
-        let slots = self.flow_slots(id, client, &plan, &from_client, &from_server);
+        let slots = self.flow_slots(id, client, &plan, &from_client, &from_server, clamp);
         let timer = slots.and_then(|_| self.wheel.insert(self.now + LOOK, Timer::Flow(id)));
         let (Some((c, s)), Some(timer), Some(flow)) = (slots, timer, self.flows.get_mut(id)) else {
             if let Some((c, s)) = slots {
@@ -425,6 +432,7 @@ impl Shared {
         plan: &Plan,
         from_client: &FlowKey,
         from_server: &FlowKey,
+        clamp: bool,
     ) -> Option<(SlotRef, SlotRef)> {
         let there = Rewrite::new(from_client, plan.own, plan.remote)?;
         let back = Rewrite::new(from_server, plan.announced, client)?;
@@ -438,13 +446,26 @@ impl Shared {
             rewrite,
         };
         let c = self.claim(from_client, &entry(self, there, Flags::HOP))?;
-        match self.claim(from_server, &entry(self, back, Flags::HOP.with(Flags::CLAMP_MSS))) {
+        let back_flags = if clamp { Flags::HOP.with(Flags::CLAMP_MSS) } else { Flags::HOP };
+        match self.claim(from_server, &entry(self, back, back_flags)) {
             Some(s) => Some((c, s)),
             None => {
                 self.table.remove(c);
                 None
             }
         }
+    }
+
+    /// The client opens a connection where a flow is. If that flow has ended, it makes room (RFC 9293 3.6.1):
+    /// true, and the SYN is one that hits no flow.
+    pub(super) fn flow_reopened(&mut self, id: u32, slot: SlotRef) -> bool {
+        self.flow_look(id, false);
+        let over = |f: &DataFlow| f.ended.is_some() && f.slots.is_some_and(|(c, _)| c == slot);
+        let over = self.flows.get(id).is_some_and(over);
+        if over {
+            self.flow_remove(id);
+        }
+        over
     }
 
     /// Attaches what the client asked for before its data connection came.

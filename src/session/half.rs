@@ -237,26 +237,6 @@ impl Shared {
         Some(opened)
     }
 
-    /// A completed handshake that may not become a session: both ends are reset.
-    pub(super) fn half_refuse(&mut self, o: &Opened, out: &mut dyn Outlet) {
-        let reset = |src, dst, seq: u32| Tcp {
-            src,
-            dst,
-            seq: seq.wrapping_add(1),
-            ack: 0,
-            flags: RST,
-            window: 0,
-            options: SynOptions::default(),
-            ttl: TTL,
-            ip_id: 0,
-        };
-        send(out, &reset(o.server, o.client, o.toward_client.own_isn));
-        send(out, &reset(o.own, o.server, o.toward_server.own_isn));
-        self.table.remove(o.client_slot);
-        self.table.remove(o.server_slot);
-        self.ports.release(o.server, o.own, self.now);
-    }
-
     /// A segment of a half-open connection from its server.
     pub(super) fn half_from_server(
         &mut self,
@@ -342,6 +322,18 @@ impl Shared {
         }
     }
 
+    /// A proven connection that there is no place for: both ends are reset.
+    pub(super) fn half_refuse(&mut self, o: &Opened, out: &mut dyn Outlet) {
+        for (src, dst, h) in [(o.server, o.client, &o.toward_client), (o.own, o.server, &o.toward_server)] {
+            let seq = h.own_isn.wrapping_add(1);
+            let (window, options) = (0, SynOptions::default());
+            send(out, &Tcp { src, dst, seq, ack: 0, flags: RST, window, options, ttl: TTL, ip_id: 0 });
+        }
+        self.table.remove(o.client_slot);
+        self.table.remove(o.server_slot);
+        self.ports.release(o.server, o.own, self.now);
+    }
+
     /// The record's time is up, or it is not wanted any more. Both ends are left in silence.
     pub(super) fn half_end(&mut self, halves: &mut Halves, id: u32) {
         let Some(h) = halves.items.remove(id) else { return };
@@ -365,6 +357,11 @@ impl Shared {
                 self.half_end(halves, first.0);
             }
             halves.order.pop_front();
+        }
+        // An old record at the front must not keep the records of a flood that have gone on.
+        if halves.order.len() > 2 * limits.0.max(halves.items.len()) + 64 {
+            let items = &halves.items;
+            halves.order.retain(|&(id, isn)| items.get(id).is_some_and(|h| h.client_isn == isn));
         }
         let mut evict = Vec::new();
         if let Some(mut queue) = halves.by_prefix.remove(&of) {
@@ -466,3 +463,6 @@ impl Shared {
         self.keyed.value(Purpose::IpId, &b, u64::from(what)) as u16
     }
 }
+
+#[cfg(test)]
+mod tests;

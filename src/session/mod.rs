@@ -22,4 +22,4 @@ mod wait;
 
 pub use registry::{Registry, SynVerdict};
 pub use settings::{ClientMode, DataSource, Limits, Service, Settings, Timers};
-pub use shared::Counters;
+pub use shared::{Counters, port_owner};

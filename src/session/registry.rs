@@ -6,7 +6,7 @@ use super::half::{Halves, LEG_HALF_CLIENT, LEG_HALF_SERVER};
 use super::settings::Settings;
 use super::shared::{ById, Counters, Shared, Slab, Timer, send};
 use crate::event::{Event, SessionId, What};
-use crate::flow::{ExpectKey, FlowTable, Leg, Pair, Salted, SlotRef, SteerEvent, SteerSyn};
+use crate::flow::{ExpectKey, FlowTable, Leg, Pair, Salted, SlotRef, SteerEvent};
 use crate::rng::{Keyed, Purpose};
 use crate::tcp::Outlet;
 use crate::time::{Duration, Instant};
@@ -151,9 +151,10 @@ impl Registry {
             return SynVerdict::Taken;
         };
         let ctl = &mut session.ctl;
-        let _: SteerSyn = self.shared.steering[ctl.service].syn(pair, plan.announced.port(), now);
+        self.shared.steering[ctl.service].syn(pair, plan.announced.port(), now);
         ctl.data = Data::None;
-        let Some(flow) = self.shared.flow_open(id, seg.src, plan) else {
+        let clamp = self.shared.settings.services[ctl.service].mss_clamp.is_some();
+        let Some(flow) = self.shared.flow_open(id, seg.src, plan, clamp) else {
             self.shared.release_plan(&plan, seg.src.ip());
             ctl.expectation(
                 &mut self.shared,
@@ -251,6 +252,13 @@ impl Registry {
         {
             self.shared.half_icmp(&mut self.halves, id, from, kind, seq, out);
         }
+    }
+
+    /// The client's SYN hit translated flow `id` of ours. True if that flow had ended and is gone now: treat
+    /// the SYN as a miss.
+    pub fn flow_reopened(&mut self, now: Instant, id: u32, slot: SlotRef) -> bool {
+        self.shared.now = now;
+        self.shared.flow_reopened(id, slot)
     }
 
     /// A FIN or RST was forwarded by translated flow `id`.

@@ -265,13 +265,25 @@ impl Control {
             _ => None,
         };
         let Some((via, client)) = failed else {
-            self.open_gate();
+            let undelivered = self.gate == Gate::Connecting && self.relay_undelivered(shared);
+            match self.gated_final.take() {
+                Some(at) if undelivered => {
+                    // The 1xx may go, the final reply waits for the data.
+                    let rest = self.gated.split_off(at);
+                    self.to_client.append(&mut self.gated);
+                    self.gated = rest;
+                    self.gate = Gate::Delivering(shared.now + shared.settings.timers.final_reply);
+                }
+                _ => self.open_gate(),
+            }
             return true;
         };
         // The 1xx that waited is not true any more; the server's own end of it is not for the client.
         self.gated.clear();
         self.gate = Gate::Open;
-        if let Some(front) = self.pending.front_mut().filter(|e| matches!(e.tag, Tag::Transfer)) {
+        if self.gated_final.take().is_some() {
+            // That end has come already.
+        } else if let Some(front) = self.pending.front_mut().filter(|e| matches!(e.tag, Tag::Transfer)) {
             front.tag = Tag::Swallowed;
         }
         let port = via.port();

@@ -31,6 +31,7 @@ impl Control {
 
     pub(super) fn open_gate(&mut self) {
         self.gate = Gate::Open;
+        self.gated_final = None;
         self.to_client.append(&mut self.gated);
     }
 
@@ -76,10 +77,17 @@ impl Control {
 
     /// Closes the gate before the first line of a reply that has to wait for relayed data.
     fn gate_for(&mut self, shared: &mut Shared, l: &ReplyLine<'_>) {
-        if self.gate != Gate::Open || !matches!(self.pending.front().map(|e| &e.tag), Some(Tag::Transfer)) {
+        if !matches!(self.pending.front().map(|e| &e.tag), Some(Tag::Transfer)) {
             return;
         }
         let own = self.pending.front().is_some_and(|e| e.verb.is_own_completion(l.code));
+        if self.gate == Gate::Connecting && own && Class::of(l.code) == Some(Class::Success) {
+            // The server is done with a short transfer before the client is connected.
+            self.gated_final.get_or_insert(self.gated.len());
+        }
+        if self.gate != Gate::Open {
+            return;
+        }
         match Class::of(l.code) {
             Some(Class::Preliminary) if self.relay_connect_client(shared) => self.gate = Gate::Connecting,
             // Not the answer to a NOOP in mid-transfer.

@@ -141,11 +141,21 @@ const EXPECTATIONS: usize = 65_536;
 /// Timers in all: sessions, half-open connections, data flows, TIME-WAITs.
 const TIMERS: usize = 1 << 20;
 
+fn port_span(workers: u16) -> u16 {
+    (OWN_PORTS.1 - OWN_PORTS.0) / workers.max(1)
+}
+
+/// The worker that gives out this port of our own address; none if none does.
+pub fn port_owner(port: u16, workers: u16) -> Option<u16> {
+    let worker = port.checked_sub(OWN_PORTS.0)? / port_span(workers).max(1);
+    (worker < workers).then_some(worker)
+}
+
 impl Shared {
     pub(super) fn new(settings: Settings, table: Arc<FlowTable>, keyed: Keyed) -> Self {
         let salt = keyed.value(Purpose::Salt, b"session", 0);
         let own = [IpAddr::V4(settings.own_address)];
-        let span = (OWN_PORTS.1 - OWN_PORTS.0) / settings.workers.max(1);
+        let span = port_span(settings.workers);
         let first = OWN_PORTS.0 + span * settings.worker;
         let t = &settings.timers;
         let steering = settings

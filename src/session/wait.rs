@@ -27,9 +27,9 @@ impl Waits {
         self.items.len()
     }
 
-    /// Forgets a record whose place is taken; gives its timer, to be cancelled.
+    /// Forgets a record whose place is taken; gives its timer, which must not meet the number's next use.
     pub(super) fn forget(&mut self, id: u32) -> Option<TimerId> {
-        self.items.remove(id).and_then(|w| w.timer)
+        self.items.remove(id)?.timer
     }
 }
 

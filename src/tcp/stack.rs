@@ -66,6 +66,8 @@ pub(super) struct Link {
     /// The stack's SYN was already sent by somebody else.
     swallow_syn: bool,
     mss: Option<u16>,
+    /// How long written data may stay unacknowledged.
+    timeout: Option<smoltcp::time::Duration>,
     /// Wire sequence number behind the urgent byte.
     urgent: Option<u32>,
     /// Bytes written so far.
@@ -95,11 +97,10 @@ impl Link {
         }
         if let Some(at) = self.urgent {
             let offset = at.wrapping_sub(seg.seq);
+            // Segments behind the urgent byte have a negative offset. The mark stays until it is acknowledged:
+            // a retransmission needs it as well.
             if offset <= 0xFFFF && offset > 0 && !seg.is_empty() {
                 tcp::set_urgent(packet, seg, offset as u16);
-            }
-            if !seg.has(tcp::URG) && !seg.is_empty() && !tcp::before(seg.seq, at) {
-                self.urgent = None;
             }
         }
         if tcp::before(self.snd_nxt, seg.seq_end()) || syn {
@@ -261,6 +262,7 @@ impl Stack {
             shift: None,
             swallow_syn,
             mss,
+            timeout: None,
             urgent: None,
             written: 0,
             established: false,
@@ -298,6 +300,7 @@ impl Stack {
     }
 
     fn drive(&mut self, now: Instant, rx: Option<&[u8]>, out: &mut dyn Outlet) {
+        self.arm_timeouts();
         let at = to_stack(self.origin, now);
         let mut device = Device { rx, out, links: &mut self.links, mtu: self.mtu };
         // One call sends at most one packet a socket; it says whether there may be more.
@@ -311,6 +314,7 @@ impl Stack {
 
     /// When [`poll`](Self::poll) is next due without input.
     pub fn poll_at(&mut self, now: Instant) -> Option<Instant> {
+        self.arm_timeouts();
         let at = self.iface.poll_at(self.stack_time(now), &self.sockets)?;
         let micros = u64::try_from(at.total_micros()).unwrap_or(0);
         Some((self.origin + Duration::from_micros(micros)).max(now))
@@ -422,8 +426,19 @@ impl Stack {
 
     /// Gives up when written data stays unacknowledged for so long.
     pub fn set_timeout(&mut self, conn: Conn, timeout: Duration) {
-        if let Some(s) = self.socket_mut(conn) {
-            s.set_timeout(Some(smoltcp::time::Duration::from_micros(timeout.as_micros() as u64)));
+        if let Some(l) = &mut self.links[usize::from(conn.0)] {
+            l.timeout = Some(smoltcp::time::Duration::from_micros(timeout.as_micros() as u64));
+        }
+    }
+
+    /// The stack's own timeout runs from the last segment that came, also while nothing is to be said, and
+    /// would end a connection for being idle. So it is on only while written data is unacknowledged; the
+    /// stack begins to count anew with the first byte written.
+    fn arm_timeouts(&mut self) {
+        for link in self.links.iter().flatten() {
+            let socket = self.sockets.get_mut::<Socket<'_>>(link.handle);
+            let waits = socket.send_queue() > 0 || socket.state() == State::SynSent;
+            socket.set_timeout(link.timeout.filter(|_| waits));
         }
     }
 
@@ -466,6 +481,9 @@ impl Stack {
         else {
             return true;
         };
+        if link.urgent.is_some_and(|at| seg.has(tcp::ACK) && !tcp::before(seg.ack, at)) {
+            link.urgent = None;
+        }
         if let Some(shift) = link.shift {
             tcp::shift(packet, &mut seg, 0, shift.wrapping_neg());
         }
@@ -542,3 +560,6 @@ fn peer_syn(local: SocketAddr, remote: SocketAddr, h: &Handshake, flags: u8, ack
     t.emit(&mut b);
     b
 }
+
+#[cfg(test)]
+mod tests;

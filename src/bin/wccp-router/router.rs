@@ -382,5 +382,7 @@ impl Router {
     }
 }
 
+// The path is written out because tests/mem takes this file in by path, too.
 #[cfg(test)]
+#[path = "router/tests.rs"]
 mod tests;

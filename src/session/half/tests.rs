@@ -1,0 +1,108 @@
+use super::*;
+use crate::flow::{FlowTable, Lookup};
+use crate::rng::Keyed;
+use crate::session::{ClientMode, DataSource, Limits, Service, Settings, Timers};
+use crate::time::{Duration, Instant};
+use std::sync::Arc;
+
+struct Nowhere;
+
+impl Outlet for Nowhere {
+    fn slots(&self) -> usize {
+        1
+    }
+    fn send(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8]) -> bool) -> bool {
+        fill(&mut vec![0; len])
+    }
+}
+
+fn shared() -> Shared {
+    let s = Duration::from_secs(10);
+    let settings = Settings {
+        own_address: Ipv4Addr::new(10, 9, 0, 2),
+        mtu: 1500,
+        services: vec![Service {
+            name: "ftp".into(),
+            ports: vec![21],
+            client_mode: ClientMode::Any,
+            data_source: DataSource::Server,
+            data_ports: vec![2020],
+            active_source_port: 20,
+            mss_clamp: None,
+        }],
+        limits: Limits {
+            sessions: 10,
+            half_open: 64,
+            half_open_per_source: 8,
+            per_client: 10,
+            line: 1024,
+            relay_buffer: 4096,
+            relays: 1,
+        },
+        timers: Timers {
+            connect: s,
+            greeting: s,
+            login: s,
+            control_idle: s,
+            data_stall: s,
+            data_wait: s,
+            final_reply: s,
+            steer_timeout: s,
+            steer_wait: s,
+            quarantine: s,
+            time_wait: s,
+        },
+        worker: 0,
+        workers: 1,
+    };
+    Shared::new(settings, Arc::new(FlowTable::new(1 << 12, 8, 1)), Keyed::new([3; 16]))
+}
+
+fn syn(client: SocketAddrV4, seq: u32) -> Segment {
+    Segment {
+        src: client.into(),
+        dst: "10.1.0.10:21".parse().unwrap(),
+        seq,
+        ack: 0,
+        flags: SYN,
+        window: 1000,
+        start: 20,
+        payload: 40,
+        end: 40,
+    }
+}
+
+#[test]
+fn an_old_record_at_the_front_keeps_no_trace_of_those_that_have_gone() {
+    let (mut shared, mut halves) = (shared(), Halves::new(1));
+    let old = SocketAddrV4::new(Ipv4Addr::new(172, 16, 0, 1), 4000);
+    assert!(shared.half_open(&mut halves, 0, &syn(old, 1), SynOptions::default(), &mut Nowhere));
+    for n in 0..5000u32 {
+        let from = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, n as u8), (1024 + n) as u16);
+        assert!(shared.half_open(&mut halves, 0, &syn(from, n), SynOptions::default(), &mut Nowhere));
+        assert!(halves.order.len() < 256, "{} entries for {} records", halves.order.len(), halves.len());
+    }
+    assert_eq!(halves.len(), 9);
+    assert!(halves.is((0, 1)), "the old one was evicted");
+}
+
+#[test]
+fn a_time_wait_that_made_room_does_not_end_another() {
+    let mut shared = shared();
+    let now = Instant::from_millis(1000);
+    shared.now = now;
+    let keys = ["10.0.0.1:5000", "10.0.0.2:5000"]
+        .map(|c| redirected(c.parse().unwrap(), "10.1.0.10:21".parse().unwrap()).unwrap());
+    let slots = keys.map(|k| shared.claim(&k, &shared.session_entry(&k, 0, 0)).unwrap());
+    shared.time_wait(slots[0], &keys[0], Some((1, 2)));
+    shared.now = now + Duration::from_secs(5);
+    // A new connection takes the first one's place; the second's record gets the same number.
+    assert!(shared.claim(&keys[0], &shared.session_entry(&keys[0], 0, 0)).is_some());
+    shared.time_wait(slots[1], &keys[1], Some((1, 2)));
+    let mut fired = 0;
+    shared.wheel.expire(now + Duration::from_secs(14), |_| fired += 1);
+    assert_eq!((fired, shared.waits.len()), (0, 1));
+    assert!(matches!(shared.table.lookup(&keys[1]), Lookup::Hit(..)));
+    shared.wheel.expire(now + Duration::from_secs(16), |_| fired += 1);
+    assert_eq!(fired, 1);
+}

@@ -1,0 +1,204 @@
+//! What is for the gateway itself, and what is for nobody.
+
+use crate::support::*;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use tidegate::time::Duration;
+use tidegate::wire::build;
+use tidegate::wire::gre::Redirect;
+
+fn frame(ethertype: [u8; 2], payload: &[u8]) -> Vec<u8> {
+    [&GW_MAC[..], &ROUTER_MAC, &ethertype, payload].concat()
+}
+
+/// A frame as the router's GRE redirection makes it, with optional words behind the GRE flags.
+fn gre(from: Ipv4Addr, inner: &[u8], header: [u8; 4], key: bool) -> Vec<u8> {
+    let mut outer = vec![0; 28 + if key { 4 } else { 0 }];
+    outer.extend_from_slice(inner);
+    build::gre_v4(&mut outer, from, GATEWAY, 9, Redirect(header));
+    if key {
+        outer[20] = 0x20;
+        outer[24..28].copy_from_slice(&[0, 0, 0, 7]);
+        outer[28..32].copy_from_slice(&header);
+    }
+    frame([8, 0], &outer)
+}
+
+/// What the gateway sent since watching began.
+fn sent(w: &World) -> Vec<Vec<u8>> {
+    let seen = w.seen.iter().flatten().filter(|(h, p)| *h == Hop::FromGateway && p[0] == 0x45);
+    seen.map(|(_, p)| p.clone()).filter(|p| p[9] != 17).collect()
+}
+
+fn unknown() -> Vec<u8> {
+    let from = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 77), 4000);
+    let mut p = segment(from, SocketAddrV4::new(SERVER, 21), 5, 6, 0x18);
+    p.extend_from_slice(b"middle of a flow");
+    build::finish(&mut p);
+    p
+}
+
+#[test]
+fn returned_packets_are_the_same_inside_and_the_redirect_header_is_echoed() {
+    for (header, key) in [([1, 61, 0, 9], false), ([3, 61, 7, 255], false), ([1, 200, 0, 0], true)] {
+        let mut w = World::new(Options::default());
+        w.watch();
+        let inner = unknown();
+        w.gateway_gets(&gre(ROUTER, &inner, header, key));
+        w.settle();
+        let sent = sent(&w);
+        assert_eq!(sent.len(), 1);
+        assert_eq!(sent[0][16..20], ROUTER.octets());
+        assert_eq!((&sent[0][22..24], &sent[0][24..28]), (&[0x88, 0x3E][..], &header[..]));
+        assert_eq!(sent[0][28..], inner);
+    }
+}
+
+#[test]
+fn what_is_no_tcp_or_a_fragment_or_damaged_goes_back_as_well() {
+    let mut udp = vec![0; 28 + 5];
+    build::udp_v4(&mut udp, (CLIENT, 53), (SERVER, 21), 7);
+    let mut piece = unknown();
+    piece[6] = 0x20;
+    piece[10..12].fill(0);
+    let c = !sum(&[&piece[..20]]);
+    piece[10..12].copy_from_slice(&c.to_be_bytes());
+    let mut damaged = unknown();
+    *damaged.last_mut().unwrap() ^= 1;
+    for inner in [udp, piece, damaged] {
+        let mut w = World::new(Options::default());
+        w.watch();
+        w.gateway_gets(&gre(ROUTER, &inner, [1, 61, 0, 9], false));
+        w.settle();
+        let sent = sent(&w);
+        assert!(sent.len() == 1 && sent[0][28..] == inner, "{inner:x?}");
+    }
+}
+
+#[test]
+fn a_packet_that_keeps_coming_back_is_stopped() {
+    let mut w = World::new(Options::default());
+    w.watch();
+    for _ in 0..20 {
+        w.gateway_gets(&gre(ROUTER, &unknown(), [1, 61, 0, 9], false));
+        w.settle();
+    }
+    assert_eq!((sent(&w).len(), w.counter("drop_loop")), (4, 16));
+    w.pass(Duration::from_secs(2));
+    w.gateway_gets(&gre(ROUTER, &unknown(), [1, 61, 0, 9], false));
+    w.settle();
+    assert_eq!(w.counter("drop_loop"), 16);
+}
+
+#[test]
+fn our_own_packets_redirected_to_us_are_dropped() {
+    let mut w = World::new(Options::default());
+    w.watch();
+    let inner = segment(SocketAddrV4::new(GATEWAY, 12_000), SocketAddrV4::new(SERVER, 21), 1, 0, 2);
+    w.gateway_gets(&gre(ROUTER, &inner, [1, 61, 0, 9], false));
+    w.settle();
+    assert_eq!((sent(&w).len(), w.counter("drop_loop"), w.sessions()), (0, 1, 0));
+}
+
+#[test]
+fn a_stranger_cannot_redirect() {
+    let mut w = World::new(Options::default());
+    w.watch();
+    let syn = segment(SocketAddrV4::new(CLIENT, 5001), SocketAddrV4::new(SERVER, 21), 1, 0, 2);
+    w.gateway_gets(&gre(Ipv4Addr::new(10, 9, 0, 66), &syn, [1, 61, 0, 9], false));
+    w.settle();
+    assert_eq!((sent(&w).len(), w.counter("drop_strange_router"), w.remains().0), (0, 1, 0));
+}
+
+#[test]
+fn arp_and_ping_are_answered() {
+    let mut w = World::new(Options::default());
+    let asks = |target: Ipv4Addr| {
+        let arp = [&[0, 1, 8, 0, 6, 4, 0, 1][..], &ROUTER_MAC, &ROUTER.octets(), &[0; 6], &target.octets()]
+            .concat();
+        [&[0xFF; 6][..], &ROUTER_MAC, &[8, 6], &arp].concat()
+    };
+    w.watch();
+    w.gateway_gets(&asks(GATEWAY));
+    w.gateway_gets(&asks(Ipv4Addr::new(10, 9, 0, 3)));
+    w.settle();
+    let replies: Vec<Vec<u8>> =
+        w.seen.take().unwrap().into_iter().filter(|(h, _)| *h == Hop::FromGateway).map(|(_, p)| p).collect();
+    assert_eq!(replies.len(), 1);
+    assert_eq!(
+        replies[0],
+        [&[0, 1, 8, 0, 6, 4, 0, 2][..], &GW_MAC, &GATEWAY.octets(), &ROUTER_MAC, &ROUTER.octets()].concat()
+    );
+
+    let mut ping = vec![0x45, 0, 0, 48, 0, 1, 0, 0, 9, 1, 0, 0];
+    ping.extend(ROUTER.octets());
+    ping.extend(GATEWAY.octets());
+    ping.extend([8, 0, 0, 0, 1, 2, 3, 4]);
+    ping.extend(*b"twenty bytes of echo");
+    let c = !sum(&[&ping[..20]]);
+    ping[10..12].copy_from_slice(&c.to_be_bytes());
+    let c = !sum(&[&ping[20..]]);
+    ping[22..24].copy_from_slice(&c.to_be_bytes());
+    w.watch();
+    w.gateway_gets(&frame([8, 0], &ping));
+    *ping.last_mut().unwrap() ^= 1;
+    w.gateway_gets(&frame([8, 0], &ping));
+    w.settle();
+    let sent = sent(&w);
+    assert_eq!(sent.len(), 1, "one ping was damaged");
+    assert_eq!(
+        (sent[0][20], &sent[0][24..28], &sent[0][28..]),
+        (0, &[1, 2, 3, 4][..], &b"twenty bytes of echo"[..])
+    );
+    assert_eq!(w.counter("drop_bad_transport"), 1);
+}
+
+#[test]
+fn tcp_to_our_own_address_that_nobody_expects_is_reset() {
+    let mut w = World::new(Options::default());
+    let from = SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 99), 4000);
+    for (flags, want) in [(2, (0, 8, 0x14)), (0x10, (9, 0, 4)), (4, (0, 0, 0))] {
+        for port in [21, 22, 12_345] {
+            w.watch();
+            w.host_sends(1, &segment(from, SocketAddrV4::new(GATEWAY, port), 7, 9, flags));
+            w.settle();
+            let got: Vec<Tcp> = w.segments(Hop::FromGateway);
+            if flags == 4 {
+                assert_eq!(got, []);
+                continue;
+            }
+            assert_eq!(got.len(), 1);
+            assert_eq!((got[0].seq, got[0].ack, got[0].flags), want);
+            assert_eq!((got[0].src, got[0].dst), (SocketAddrV4::new(GATEWAY, port), from));
+        }
+    }
+    assert_eq!(w.remains(), (0, 0, 0));
+}
+
+#[test]
+fn frames_for_others_are_left_alone() {
+    let mut w = World::new(Options::default());
+    w.watch();
+    let syn = segment(SocketAddrV4::new(CLIENT, 5001), SocketAddrV4::new(SERVER, 21), 1, 0, 2);
+    w.gateway_gets(&frame([8, 0], &syn));
+    let mut other = frame([8, 0], &syn);
+    other[5] = 0x77;
+    w.gateway_gets(&other);
+    w.gateway_gets(&frame([0x86, 0xDD], &[0x60; 60]));
+    w.gateway_gets(&frame([8, 0], &[0x45; 3]));
+    w.gateway_gets(&[1, 2, 3]);
+    w.settle();
+    assert_eq!(sent(&w).len(), 0);
+    assert_eq!(w.counter("drop_not_for_us"), 3);
+}
+
+#[test]
+fn a_full_transmit_ring_loses_nothing_that_matters() {
+    let mut w = World::new(Options::default());
+    w.server.conf.files.insert("f".into(), vec![7; 30_000]);
+    w.slots = 2;
+    let mut c = w.login(0, 5001);
+    let d = w.active(&mut c, "PORT");
+    assert_eq!(&w.cmd(&mut c, "RETR f")[..3], "150");
+    assert!(w.read_all(&c, d) == vec![7; 30_000]);
+    assert_eq!(&w.reply(&mut c)[..3], "226");
+}

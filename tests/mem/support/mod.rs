@@ -1,0 +1,13 @@
+//! The simulated world.
+
+mod check;
+mod client;
+mod host;
+mod server;
+mod world;
+
+pub(crate) use check::{sum, tcp_of};
+pub(crate) use client::Ctl;
+pub(crate) use world::{
+    CLIENT, GATEWAY, GW_MAC, Hop, Options, PORTS, ROUTER, ROUTER_MAC, SERVER, Tcp, World, segment,
+};

@@ -1,0 +1,548 @@
+//! Hosts, router and engines on one virtual clock.
+
+use super::check;
+use super::host::Host;
+use super::server::{FtpServer, ServerConf};
+use crate::outbox::Batch;
+use crate::router::{LegConf, Oversize, Router};
+use crate::wccp::codec::{Capabilities, GRE, HASH, ServiceKey};
+use crate::wccp::{Faults, GroupConf, Wccp};
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use tidegate::buf::{Burst, Frame};
+use tidegate::engine::{self, Control, Engine, Item, Turn, Tx};
+use tidegate::event::{Event, What};
+use tidegate::flow::FlowTable;
+use tidegate::session::{ClientMode, DataSource, Limits, Service, Settings, Timers};
+use tidegate::time::{Duration, Instant};
+use tidegate::wccp as library;
+use tidegate::wire::build;
+use tidegate::wire::tcp::SynOptions;
+
+pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 10);
+pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+pub(crate) const GW_MAC: [u8; 6] = [2, 9, 0, 0, 0, 2];
+pub(crate) const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+pub(crate) const PORTS: [u16; 8] = [21, 20, 2020, 2021, 2022, 2023, 2024, 2025];
+
+/// Where a packet is on its way, for those who look at or lose packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hop {
+    /// A host sends it on this leg.
+    FromHost(usize),
+    /// It reaches the hosts of this leg.
+    ToHost(usize),
+    /// It reaches the engine; the Ethernet header is off.
+    ToGateway,
+    /// The engine sends it; the Ethernet header is off.
+    FromGateway,
+}
+
+/// A TCP segment as an independent parser saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tcp {
+    pub(crate) src: SocketAddrV4,
+    pub(crate) dst: SocketAddrV4,
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) flags: u8,
+    pub(crate) mss: Option<u16>,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// What a world is made of.
+pub(crate) struct Options {
+    pub(crate) seed: u8,
+    pub(crate) workers: u16,
+    pub(crate) clients: u8,
+    pub(crate) service: Service,
+    pub(crate) more: Vec<Service>,
+    pub(crate) limits: Limits,
+    pub(crate) timers: Timers,
+    pub(crate) server: ServerConf,
+    /// Ports that the router's redirect list leaves out.
+    pub(crate) denied: Vec<u16>,
+    /// What the router calls itself.
+    pub(crate) router_id: Ipv4Addr,
+    /// Slots of the flow table.
+    pub(crate) table: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let s = Duration::from_secs;
+        Self {
+            seed: 1,
+            workers: 1,
+            clients: 1,
+            service: Service {
+                name: "ftp".into(),
+                ports: vec![21],
+                client_mode: ClientMode::Any,
+                data_source: DataSource::Server,
+                data_ports: PORTS[2..].to_vec(),
+                active_source_port: 20,
+                mss_clamp: Some(1432),
+            },
+            more: vec![],
+            limits: Limits {
+                sessions: 1000,
+                half_open: 256,
+                half_open_per_source: 64,
+                per_client: 100,
+                line: 4096,
+                relay_buffer: 65_536,
+                relays: 16,
+            },
+            timers: Timers {
+                connect: s(5),
+                greeting: s(30),
+                login: s(60),
+                control_idle: s(300),
+                data_stall: s(60),
+                data_wait: s(30),
+                final_reply: s(10),
+                steer_timeout: s(15),
+                steer_wait: s(5),
+                quarantine: s(60),
+                time_wait: s(10),
+            },
+            server: ServerConf::default(),
+            denied: vec![],
+            router_id: ROUTER,
+            table: 1 << 14,
+        }
+    }
+}
+
+/// One worker: an engine and what has come for it.
+pub(crate) struct Gate {
+    pub(crate) engine: Engine,
+    pub(crate) ring: VecDeque<Item>,
+    /// Items that others gave to it.
+    pub(crate) crossed: usize,
+}
+
+type Loss = Box<dyn FnMut(Hop, &[u8]) -> bool>;
+
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) seed: u8,
+    pub(crate) gates: Vec<Gate>,
+    pub(crate) table: Arc<FlowTable>,
+    pub(crate) router: Router,
+    batches: Vec<Batch>,
+    pub(crate) hosts: Vec<Host>,
+    /// Index of the server's host.
+    pub(crate) server_host: usize,
+    pub(crate) server: FtpServer,
+    pub(crate) events: Vec<Event>,
+    pub(crate) loss: Option<Loss>,
+    /// Packets that passed, if they are wanted.
+    pub(crate) seen: Option<Vec<(Hop, Vec<u8>)>>,
+    /// Packets to addresses that no host has, by leg.
+    pub(crate) strays: Vec<(usize, Vec<u8>)>,
+    /// Which worker the network card gives a packet to.
+    pub(crate) spread: fn(&[u8], usize) -> usize,
+    /// The client may see the gateway's address.
+    pub(crate) gateway_shows: bool,
+    /// Frames with wrong checksums come in, so translated ones go out.
+    pub(crate) damaged: bool,
+    /// Frames that came for the engines.
+    rx: VecDeque<(usize, Vec<u8>)>,
+    /// The most frames of one turn.
+    pub(crate) burst: usize,
+    /// Room in the transmit ring in one turn.
+    pub(crate) slots: usize,
+}
+
+impl World {
+    pub(crate) fn new(o: Options) -> Self {
+        #[allow(clippy::print_stdout, reason = "shown when a test fails")]
+        {
+            println!("seed {}", o.seed);
+        }
+        let table = Arc::new(FlowTable::new(o.table, 8, u64::from(o.seed)));
+        let gates = (0..o.workers).map(|w| gate(&o, w, &table)).collect();
+        let leg = |n: u8, net: [u8; 3], exclude_in| LegConf {
+            name: format!("leg{n}"),
+            mac: [2, 0, 0, 0, 0, n],
+            address: Ipv4Addr::new(net[0], net[1], net[2], 1),
+            prefix: 24,
+            mtu: 1500,
+            exclude_in,
+        };
+        let legs = vec![leg(0, [10, 0, 0], false), leg(1, [10, 1, 0], false), leg(2, [10, 9, 0], true)];
+        let wccp = Wccp::new(vec![GroupConf {
+            key: ServiceKey { kind: 1, id: 61 },
+            password: Some(b"secret1".to_vec()),
+            offer: Capabilities { forward: GRE, assignment: HASH, packet_return: GRE },
+            deny_ports: o.denied.clone(),
+            redirect_in: vec![0],
+            redirect_out: vec![],
+            interval: Duration::from_secs(1),
+            router_id: o.router_id,
+            faults: Faults::default(),
+        }]);
+        let mut hosts: Vec<Host> = (0..o.clients)
+            .map(|n| Host::new(Ipv4Addr::new(10, 0, 0, 10 + n), 0, u64::from(o.seed) * 100 + u64::from(n)))
+            .collect();
+        let server_host = hosts.len();
+        hosts.push(Host::new(SERVER, 1, u64::from(o.seed) * 100 + 99));
+        let mut world = Self {
+            now: Instant::from_millis(1000),
+            seed: o.seed,
+            gates,
+            table,
+            router: Router::new(legs, wccp, Oversize::Icmp),
+            batches: (0..3).map(|_| Batch::new()).collect(),
+            hosts,
+            server_host,
+            server: FtpServer::new(o.server),
+            events: vec![],
+            loss: None,
+            seen: None,
+            strays: vec![],
+            spread: |_, _| 0,
+            gateway_shows: false,
+            damaged: false,
+            rx: VecDeque::new(),
+            burst: 64,
+            slots: 256,
+        };
+        world.pass(Duration::from_secs(8));
+        let joined = world.router.wccp.groups()[0].table().is_some();
+        assert!(joined, "the gateway has not joined: {:?}", world.events);
+        world
+    }
+
+    /// A counter of the engines', summed up.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let all = self.gates.iter().flat_map(|g| g.engine.counters());
+        let found: Vec<u64> = all.filter(|(n, _)| n == name).map(|(_, v)| v).collect();
+        assert!(!found.is_empty(), "no counter {name}");
+        found.iter().sum()
+    }
+
+    pub(crate) fn sessions(&self) -> usize {
+        self.gates.iter().map(|g| g.engine.sessions()).sum()
+    }
+
+    /// (half-open connections, data flows, TIME-WAITs).
+    pub(crate) fn remains(&self) -> (usize, usize, usize) {
+        let each = self.gates.iter().map(|g| g.engine.registry().remains());
+        each.fold((0, 0, 0), |a, r| (a.0 + r.0, a.1 + r.1, a.2 + r.2))
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.settle();
+        while self.now < end {
+            self.now = self.next(end);
+            self.settle();
+        }
+    }
+
+    /// Lets time pass until `f` gives something.
+    #[track_caller]
+    pub(crate) fn until<T>(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        mut f: impl FnMut(&mut Self) -> Option<T>,
+    ) -> T {
+        let end = self.now + limit;
+        loop {
+            self.settle();
+            if let Some(t) = f(self) {
+                self.settle();
+                return t;
+            }
+            if self.now >= end {
+                let tail = self.events.len().saturating_sub(12);
+                panic!(
+                    "seed {}: no {what} in {limit:?}; last events: {:#?}",
+                    self.seed,
+                    &self.events[tail..]
+                );
+            }
+            self.now = self.next(end);
+        }
+    }
+
+    fn next(&mut self, end: Instant) -> Instant {
+        let now = self.now;
+        let mut at = end.min(now + Duration::from_millis(250)).min(self.router.wccp.poll_timeout());
+        for g in &self.gates {
+            if let Some((due, _)) = g.engine.poll_timeout(now) {
+                at = at.min(due);
+            }
+        }
+        for h in &mut self.hosts {
+            if let Some(due) = h.due(now) {
+                at = at.min(due);
+            }
+        }
+        at.max(now + Duration::from_micros(100))
+    }
+
+    /// Moves everything that moves without time passing.
+    pub(crate) fn settle(&mut self) {
+        self.gates_turn(&[], true);
+        for round in 0.. {
+            assert!(round < 50_000, "seed {}: the network does not come to rest", self.seed);
+            self.server.step(&mut self.hosts[self.server_host]);
+            let mut moved = false;
+            for i in 0..self.hosts.len() {
+                self.hosts[i].poll(self.now);
+                while let Some(p) = self.hosts[i].wire.tx.pop_front() {
+                    moved = true;
+                    self.host_sends(self.hosts[i].leg, &p);
+                }
+            }
+            self.router.handle_timeout(self.now, &mut self.batches);
+            moved |= self.deliver();
+            moved |= self.gates_turn(&[], false);
+            moved |= self.deliver();
+            moved |= self.server.step(&mut self.hosts[self.server_host]);
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// Tells every worker something.
+    pub(crate) fn control(&mut self, control: &[Control]) {
+        self.gates_turn(control, true);
+        self.settle();
+    }
+
+    /// Sends an IP packet on a leg as some host there would.
+    pub(crate) fn host_sends(&mut self, leg: usize, packet: &[u8]) {
+        if self.lost(Hop::FromHost(leg), packet) {
+            return;
+        }
+        let mut frame =
+            [&self.router.legs()[leg].mac[..], &[2, 1, 0, 0, 0, leg as u8], &[8, 0], packet].concat();
+        self.router.handle_frame(leg, &mut frame, self.now, &mut self.batches);
+        self.deliver();
+    }
+
+    /// Hands the engine a frame as it is.
+    pub(crate) fn gateway_gets(&mut self, frame: &[u8]) {
+        let n = self.gates.len();
+        let worker = (self.spread)(frame, n);
+        self.rx.push_back((worker, frame.to_vec()));
+    }
+
+    fn lost(&mut self, hop: Hop, packet: &[u8]) -> bool {
+        if let Some(mut loss) = self.loss.take() {
+            let lost = loss(hop, packet);
+            self.loss = Some(loss);
+            if lost {
+                return true;
+            }
+        }
+        if let Some(seen) = &mut self.seen {
+            seen.push((hop, packet.to_vec()));
+        }
+        false
+    }
+
+    /// Takes what the router sends to where it goes.
+    fn deliver(&mut self) -> bool {
+        let mut moved = false;
+        for leg in 0..3 {
+            let mut frames = Vec::new();
+            let batch = &mut self.batches[leg];
+            assert_eq!(batch.overflow, 0, "the router's batch is too small");
+            for i in 0..batch.len() {
+                frames.push(batch.frame(i).to_vec());
+            }
+            batch.clear();
+            for f in frames {
+                moved = true;
+                match (leg, &f[12..14]) {
+                    (2, _) => {
+                        if !self.lost(Hop::ToGateway, &f[14..]) {
+                            self.gateway_gets(&f);
+                        }
+                    }
+                    (_, [8, 6]) => self.answer_arp(leg, &f),
+                    _ => self.host_gets(leg, &f[14..]),
+                }
+            }
+        }
+        moved
+    }
+
+    /// Every address of a leg answers; packets for those without a host are strays.
+    fn answer_arp(&mut self, leg: usize, f: &[u8]) {
+        if f[20..22] != [0, 1] {
+            return;
+        }
+        let mac = [2, 1, 0, 0, 0, leg as u8];
+        let mut reply =
+            [&f[6..12], &mac, &[8, 6], &f[14..20], &[0, 2], &mac, &f[38..42], &f[22..28], &f[28..32]]
+                .concat();
+        self.router.handle_frame(leg, &mut reply, self.now, &mut self.batches);
+        self.deliver();
+    }
+
+    fn host_gets(&mut self, leg: usize, packet: &[u8]) {
+        if self.lost(Hop::ToHost(leg), packet) {
+            return;
+        }
+        let address = |at: usize| Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]);
+        assert!(leg != 0 || self.gateway_shows || address(12) != GATEWAY, "a client sees the gateway");
+        match self.hosts.iter_mut().find(|h| h.address == address(16)) {
+            Some(h) => h.wire.rx.push_back(packet.to_vec()),
+            None => self.strays.push((leg, packet.to_vec())),
+        }
+    }
+
+    /// Gives the engines what has come, in the order of its coming; what one hands to another goes first.
+    fn gates_turn(&mut self, control: &[Control], always: bool) -> bool {
+        let mut moved = false;
+        if always {
+            (0..self.gates.len()).for_each(|w| self.gate_turn(w, control, vec![]));
+        }
+        loop {
+            if let Some(w) = self.gates.iter().position(|g| !g.ring.is_empty()) {
+                self.gate_turn(w, &[], vec![]);
+            } else if let Some((w, _)) = self.rx.front() {
+                let (w, mut frames) = (*w, vec![]);
+                while frames.len() < self.burst
+                    && let Some((_, f)) = self.rx.pop_front_if(|(to, _)| *to == w)
+                {
+                    frames.push(f);
+                }
+                self.gate_turn(w, &[], frames);
+            } else {
+                return moved;
+            }
+            moved = true;
+        }
+    }
+
+    fn gate_turn(&mut self, w: usize, control: &[Control], frames: Vec<Vec<u8>>) {
+        let gate = &mut self.gates[w];
+        let mut rx = [Burst::new()];
+        for f in frames {
+            if let Some(f) = Frame::from_bytes(&f) {
+                rx[0].push(f).unwrap();
+            }
+        }
+        let spare = (0..64.min(self.slots)).map(|_| Frame::heap()).collect();
+        let mut tx = [Tx { slots: self.slots, spare, out: vec![], done: vec![] }];
+        let mut handoff_in = gate.ring.drain(..).collect();
+        let mut handoff_out = Vec::new();
+        let given = rx[0].len() + tx[0].spare.len();
+        gate.engine.turn(&mut Turn {
+            now: self.now,
+            rx: &mut rx,
+            tx: &mut tx,
+            handoff_in: &mut handoff_in,
+            handoff_out: &mut handoff_out,
+            control,
+            events: &mut self.events,
+        });
+        let [tx] = tx;
+        assert!(rx[0].is_empty() && handoff_in.is_empty());
+        // Frames of a port come back to it: none is lost or made. (Handed items become frames of their own.)
+        assert!(tx.spare.len() + tx.out.len() + tx.done.len() >= given, "a frame was lost");
+        assert!(tx.out.len() <= self.slots, "more was sent than there is room");
+        for (to, item) in handoff_out {
+            assert!(usize::from(to) < self.gates.len() && usize::from(to) != w, "handed to worker {to}");
+            self.gates[usize::from(to)].ring.push_back(item);
+            self.gates[usize::from(to)].crossed += 1;
+        }
+        for f in tx.out {
+            let mut bytes = f.bytes().to_vec();
+            check::frame(&bytes, !self.damaged);
+            if self.lost(Hop::FromGateway, &bytes[14..]) {
+                continue;
+            }
+            self.router.handle_frame(2, &mut bytes, self.now, &mut self.batches);
+            self.deliver();
+        }
+    }
+
+    /// From now on packets are kept.
+    pub(crate) fn watch(&mut self) {
+        self.seen = Some(Vec::new());
+    }
+
+    /// TCP segments that passed a hop since [`watch`](Self::watch).
+    pub(crate) fn segments(&self, hop: Hop) -> Vec<Tcp> {
+        let seen = self.seen.iter().flatten().filter(|(h, _)| *h == hop);
+        seen.filter_map(|(_, p)| check::tcp_of(p)).collect()
+    }
+
+    /// Events of which `f` makes something.
+    pub(crate) fn told<T>(&self, f: impl FnMut(&What) -> Option<T>) -> Vec<T> {
+        self.events.iter().map(|e| &e.what).filter_map(f).collect()
+    }
+}
+
+fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
+    let services: Vec<Service> = std::iter::once(o.service.clone()).chain(o.more.clone()).collect();
+    let engine = Engine::new(
+        engine::Settings {
+            interface: engine::Interface {
+                name: "mem0".into(),
+                mac: GW_MAC,
+                mtu: 1500,
+                address: GATEWAY,
+                prefix: 24,
+                next_hop: ROUTER,
+            },
+            wccp: library::Settings {
+                own_address: GATEWAY,
+                routers: vec![ROUTER],
+                password: library::Password::new(b"secret1").ok(),
+                forward: vec![library::Method::Gre],
+                return_method: vec![library::Method::Gre],
+                assignment: vec![library::Assignment::Hash],
+                here_i_am: Duration::from_secs(1),
+                groups: vec![library::GroupSettings {
+                    id: 61,
+                    role: library::Role::Forward,
+                    ports: PORTS.to_vec(),
+                    priority: 240,
+                    protocol: 6,
+                }],
+            },
+            session: Settings {
+                own_address: GATEWAY,
+                mtu: 1500,
+                services,
+                limits: o.limits.clone(),
+                timers: o.timers.clone(),
+                worker,
+                workers: o.workers,
+            },
+            seed: [o.seed; 16],
+        },
+        table.clone(),
+    );
+    Gate { engine: engine.unwrap(), ring: VecDeque::new(), crossed: 0 }
+}
+
+/// A TCP segment as an IP packet, for hosts without a stack.
+pub(crate) fn segment(src: SocketAddrV4, dst: SocketAddrV4, seq: u32, ack: u32, flags: u8) -> Vec<u8> {
+    let options = if flags & 2 != 0 {
+        SynOptions { mss: Some(1460), window_scale: None, sack: true, timestamps: false }
+    } else {
+        SynOptions::default()
+    };
+    let (src, dst) = (src.into(), dst.into());
+    let t = build::Tcp { src, dst, seq, ack, flags, window: 8192, options, ttl: 60, ip_id: 7 };
+    let mut b = vec![0; t.len()];
+    t.emit(&mut b);
+    b
+}
