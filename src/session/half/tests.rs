@@ -36,6 +36,8 @@ fn shared() -> Shared {
             half_open_per_source: 8,
             per_client: 10,
             line: 1024,
+            reply: 262_144,
+            commands: 64,
             relay_buffer: 4096,
             relays: 1,
         },

@@ -94,6 +94,8 @@ impl Default for Options {
                 half_open_per_source: 64,
                 per_client: 100,
                 line: 4096,
+                reply: 262_144,
+                commands: 64,
                 relay_buffer: 65_536,
                 relays: 16,
             },
