@@ -72,9 +72,6 @@ run_loom() {
 
 run_replay() { "$TG_TARGET/release/tidegate" replay --verify "$TG_ROOT"/pcaps/*/; }
 
-# The recording directories that hold a case, if there are any.
-have_recordings() { compgen -G "$TG_ROOT/pcaps/*/" >/dev/null; }
-
 run_lab_tests() {
     local test status=0
     for test in "$TG_ROOT"/scripts/lab-tests/[0-9]*.sh; do
@@ -97,10 +94,11 @@ stage clippy count_one cargo clippy --locked --all-targets -- -D warnings
 stage docs count_one env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 stage unit count_cargo run_tests
 stage loom count_cargo run_loom
-if command -v cargo-deny >/dev/null; then stage deny count_one cargo deny check; fi
-if command -v shellcheck >/dev/null; then stage scripts count_one shellcheck -x scripts/*.sh scripts/lab-tests/*.sh; fi
+if command -v cargo-deny >/dev/null; then stage deny count_one cargo deny check; else say "deny          not run: cargo-deny is not installed"; fi
+need_commands shellcheck
+stage scripts count_one shellcheck -x scripts/*.sh scripts/lab-tests/*.sh
 stage build count_one cargo build --release --locked --bins
-if have_recordings; then stage replay count_lines run_replay; fi
+stage replay count_lines run_replay
 stage squid count_lines run_squid
 stage demo count_demo "$TG_ROOT/scripts/demo.sh" --only '(0|1|1MiB)$'
 stage lab count_lines run_lab_tests

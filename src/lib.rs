@@ -21,6 +21,7 @@ pub mod config;
 pub mod engine;
 pub mod event;
 pub mod flow;
+pub mod frag;
 pub mod ftp;
 pub mod io;
 pub mod neigh;

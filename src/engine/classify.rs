@@ -38,7 +38,7 @@ impl Engine {
         }
         let tags = eth::tags(frame.bytes(), l2);
         frame.pull_front(l2.len);
-        let Ok(ip) = parse_ip(frame.bytes(), 0) else {
+        let Ok(mut ip) = parse_ip(frame.bytes(), 0) else {
             return self.drop(turn, interface, frame, DropReason::BadIp);
         };
         // What stands behind the packet fills a short frame up and is not sent on.
@@ -48,7 +48,12 @@ impl Engine {
         }
         self.link.tags = tags;
         if ip.fragment != Fragment::None {
-            return self.drop(turn, interface, frame, DropReason::OuterFragment);
+            let Some(whole) = self.reassemble(turn, interface, frame, &ip) else { return };
+            frame = whole;
+            match parse_ip(frame.bytes(), 0) {
+                Ok(parsed) => ip = parsed,
+                Err(_) => return self.drop(turn, interface, frame, DropReason::BadIp),
+            }
         }
         match ip.proto {
             proto::GRE => self.redirected(turn, interface, frame, &ip, tags),
@@ -60,6 +65,25 @@ impl Engine {
             proto::UDP => self.udp(turn, interface, frame, &ip),
             _ => self.drop(turn, interface, frame, DropReason::Unhandled),
         }
+    }
+
+    /// Takes a fragment; gives the whole packet when it is there.
+    fn reassemble(
+        &mut self,
+        turn: &mut Turn<'_>,
+        interface: usize,
+        frame: Frame,
+        ip: &IpPacket,
+    ) -> Option<Frame> {
+        let failed = self.fragments.counts().1;
+        let whole = self.fragments.add(turn.now, frame.bytes(), ip);
+        for _ in failed..self.fragments.counts().1 {
+            self.drops.count(DropReason::OuterFragment);
+        }
+        if let Some(tx) = turn.tx.get_mut(interface) {
+            tx.done.push(frame);
+        }
+        Frame::from_bytes(&whole?)
     }
 
     fn redirected(
@@ -323,9 +347,27 @@ impl Engine {
             return self.drop(turn, a.interface, a.frame, DropReason::TooBig);
         }
         build::gre_v4(a.frame.bytes_mut(), own, to, id, redirect);
+        let mtu = usize::from(self.link.settings.mtu);
         let Some(tx) = turn.tx.get_mut(a.interface) else { return };
         self.returned += 1;
-        Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops }.ip(a.frame, to);
+        let mut out = Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops };
+        if a.frame.len() > mtu {
+            // What came in pieces goes back in pieces: it does not fit with the headers around it.
+            let mut first = a.frame.bytes().to_vec();
+            if let Some(rest) = build::split_v4(&mut first, mtu)
+                && let Some(mut second) = out.spare()
+            {
+                if second.set(&rest) {
+                    a.frame.truncate(first.len());
+                    a.frame.bytes_mut().copy_from_slice(&first);
+                    out.ip(a.frame, to);
+                    return out.ip(second, to);
+                }
+                out.tx.done.push(second);
+            }
+            return out.drop(a.frame, DropReason::TooBig);
+        }
+        out.ip(a.frame, to);
     }
 
     fn drop(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame, reason: DropReason) {

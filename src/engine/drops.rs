@@ -26,7 +26,7 @@ reasons! {
     NotForUs = "not_for_us", "the frame is for another station or protocol";
     BadIp = "bad_ip", "the IP header is malformed or its checksum is wrong";
     BadTransport = "bad_transport", "the TCP, UDP or ICMP header is malformed or its checksum is wrong (an offload at the sender may be on)";
-    OuterFragment = "outer_fragment", "a fragment of a GRE packet; lower the MTU toward the gateway or clamp the MSS";
+    OuterFragment = "outer_fragment", "a packet to us in fragments that overlap, are too long or never came all";
     BadGre = "bad_gre", "a GRE packet that is not WCCP's, or is malformed";
     StrangeRouter = "strange_router", "a redirected packet from an address that is no configured router";
     Loop = "loop", "a packet came back although it had been returned; exclude the gateway's interface from redirection";

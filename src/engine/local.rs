@@ -49,7 +49,8 @@ impl Engine {
         if for_us {
             out.link.tags = tags;
         }
-        out.link.neighbours.learn(turn.now, &a, tags, for_us && a.request);
+        let on_link = a.sender != ours && out.link.hop(a.sender) == a.sender;
+        out.link.neighbours.learn(turn.now, &a, tags, for_us && a.request && on_link);
         if for_us || a.sender == a.target {
             for to in (0..self.workers).filter(|w| *w != self.worker) {
                 turn.handoff_out.push((to, Item::Arp { interface, bytes: copy.clone() }));
@@ -71,7 +72,9 @@ impl Engine {
     pub(super) fn arp_seen(&mut self, now: Instant, bytes: &[u8]) {
         let Some(l2) = eth::parse(bytes) else { return };
         let Some(a) = arp::parse(&bytes[l2.len..]) else { return };
-        let asks_for_us = a.request && a.target == self.link.settings.address;
+        let ours = self.link.settings.address;
+        let on_link = a.sender != ours && self.link.hop(a.sender) == a.sender;
+        let asks_for_us = a.request && a.target == ours && on_link;
         self.link.neighbours.learn(now, &a, eth::tags(bytes, l2), asks_for_us);
     }
 

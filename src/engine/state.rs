@@ -4,8 +4,10 @@ use super::drops::Drops;
 use super::guard::LoopGuard;
 use super::link::{Link, Out};
 use super::turn::Turn;
+use crate::buf::MAX_FRAME;
 use crate::event::{Event, What};
 use crate::flow::FlowTable;
+use crate::frag::Reassembly;
 use crate::rng::{Keyed, Purpose};
 use crate::session::{self, Registry};
 use crate::time::{Duration, Instant};
@@ -66,6 +68,7 @@ pub struct Engine {
     /// The MSS of translated connections toward redirected clients.
     pub(super) clamp: u16,
     pub(super) drops: Drops,
+    pub(super) fragments: Reassembly,
     pub(super) guard: LoopGuard,
     pub(super) keyed: Keyed,
     pub(super) owner_salt: u64,
@@ -99,6 +102,7 @@ impl Engine {
             router_ids: Vec::new(),
             clamp,
             drops: Drops::default(),
+            fragments: Reassembly::new(MAX_FRAME),
             guard: LoopGuard::new(keyed),
             owner_salt: keyed.value(Purpose::Owner, b"owner", 0),
             keyed,
@@ -216,6 +220,7 @@ impl Engine {
             ("table_full".into(), c.table_full),
             ("service_cut".into(), c.service_cut),
         ];
+        all.push(("reassembled".into(), self.fragments.counts().0));
         for &reason in super::DropReason::ALL {
             all.push((format!("drop_{}", reason.name()), self.drops.of(reason)));
         }

@@ -51,11 +51,10 @@ pub struct Neighbours {
     events: Vec<What>,
     /// Entries that are being asked for, so that a look at the time is cheap.
     asking: Vec<Ipv4Addr>,
-    full: u64,
 }
 
 impl Neighbours {
-    /// A table of at most `limit` addresses; when it is full, new ones are unreachable.
+    /// A table of at most `limit` addresses; when it is full, the one heard of longest ago goes.
     pub fn new(limit: usize) -> Self {
         Self {
             entries: BTreeMap::new(),
@@ -63,7 +62,6 @@ impl Neighbours {
             requests: VecDeque::new(),
             events: Vec::new(),
             asking: Vec::new(),
-            full: 0,
         }
     }
 
@@ -85,8 +83,7 @@ impl Neighbours {
             if now < e.next {
                 return Resolution::Unreachable;
             }
-        } else if self.entries.len() >= self.limit {
-            self.full += 1;
+        } else if !self.make_room() {
             return Resolution::Unreachable;
         }
         self.entries.insert(address, Entry { known: None, tries: 1, next: now + RETRY, gave_up: false });
@@ -95,14 +92,15 @@ impl Neighbours {
         Resolution::Asked
     }
 
-    /// Takes in an ARP packet. Only addresses that we asked for or that ask for us are learnt, so that
-    /// nobody can fill the table.
+    /// Takes in an ARP packet. Only addresses that we asked for or that ask for us are learnt; `asks_for_us`
+    /// must be false for senders that are not on the link.
     pub fn learn(&mut self, now: Instant, arp: &Arp, tags: Tags, asks_for_us: bool) {
         let known = Some((arp.sender_mac, tags, now));
         if arp.sender_mac[0] & 1 != 0 || arp.sender.is_unspecified() {
             return;
         }
-        let room = self.entries.len() < self.limit;
+        let stranger = !self.entries.contains_key(&arp.sender);
+        let room = stranger && asks_for_us && self.make_room();
         match self.entries.get_mut(&arp.sender) {
             Some(e) => {
                 if e.known.is_none() {
@@ -111,12 +109,25 @@ impl Neighbours {
                 *e = Entry { known, tries: 0, next: now, gave_up: false };
                 self.asking.retain(|a| *a != arp.sender);
             }
-            None if asks_for_us && room => {
+            None if room => {
                 self.entries.insert(arp.sender, Entry { known, tries: 0, next: now, gave_up: false });
                 self.events.push(What::Neighbour { address: arp.sender.into(), state: "resolved" });
             }
             None => {}
         }
+    }
+
+    /// Makes room for one: whoever was heard of longest ago goes, for it can be asked again. False if all are
+    /// being asked for.
+    fn make_room(&mut self) -> bool {
+        if self.entries.len() < self.limit {
+            return true;
+        }
+        let heard = |e: &Entry| e.known.map_or(Instant::ZERO, |k| k.2);
+        let asked = |a: &Ipv4Addr| self.asking.contains(a);
+        let oldest =
+            self.entries.iter().filter(|(a, _)| !asked(a)).min_by_key(|(_, e)| heard(e)).map(|(a, _)| *a);
+        oldest.is_some_and(|address| self.entries.remove(&address).is_some())
     }
 
     /// Repeats requests that are due and gives up those that have been repeated enough.

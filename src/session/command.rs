@@ -3,7 +3,7 @@
 use super::control::{Control, Tag, Transfer};
 use super::settings::ClientMode;
 use super::shared::{Shared, lossy};
-use crate::event::What;
+use crate::event::{Event, What};
 use crate::ftp::command::{Command, Foreign, foreign_first_line};
 use crate::ftp::hostport::{self, ArgError, EpsvArg};
 use crate::ftp::line::Line;
@@ -34,9 +34,12 @@ impl Control {
             self.deferred = Some(line.bytes.to_vec());
             return;
         }
+        let before = shared.events.len();
         let action = self.act(shared, &command, line.synch);
         let argument = if command.is_secret() { "****".to_owned() } else { lossy(command.argument) };
-        shared.event(What::Command { session: self.id, verb: lossy(command.verb_text), argument, action });
+        let what = What::Command { session: self.id, verb: lossy(command.verb_text), argument, action };
+        // Before our own answer to it, which is only known to be one now.
+        shared.events.insert(before, Event { at: shared.now, what });
     }
 
     /// What began a connection to an FTP port and is not FTP.

@@ -13,11 +13,15 @@ use crate::flow::{Pair, SlotRef};
 use crate::ftp::reply;
 use crate::ftp::verb::Verb;
 use crate::tcp::{Buffers, Conn, ConnState};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use std::net::{IpAddr, SocketAddr};
 
 /// Buffer for the way that only carries acknowledgements, in bytes.
 const SMALL_BUFFER: usize = 4096;
+
+/// How long a connection that is to be reset stays open: the reset must not overtake our handshake's last
+/// segment, or the server's program never sees that there was a connection.
+const MEETING: Duration = Duration::from_millis(10);
 
 /// How far a relay has got with the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +53,8 @@ pub(super) struct Relay {
     client_shut: bool,
     server_shut: bool,
     aborted: bool,
+    /// Since when the server's side of an aborted relay is open.
+    met: Option<Instant>,
     ended: Option<(Instant, &'static str)>,
     direction: Option<Direction>,
 }
@@ -62,6 +68,9 @@ impl Relay {
     pub(super) fn deadline(&self, shared: &Shared) -> Instant {
         if let Some((at, _)) = self.ended {
             return at + shared.settings.timers.final_reply;
+        }
+        if let Some(met) = self.met {
+            return met + MEETING;
         }
         match self.state {
             Client::Opening(until) => until,
@@ -112,6 +121,7 @@ impl Control {
             client_shut: false,
             server_shut: false,
             aborted: false,
+            met: None,
             ended: None,
             direction,
         }));
@@ -210,6 +220,12 @@ impl Control {
                 (ConnState::Closed, ConnState::Closed) if opened => Some("complete"),
                 (ConnState::Reset, _) if opened => Some("reset"),
                 (_, ConnState::Reset) if opened => Some("reset"),
+                // A server that is busy sending, or waits for us to connect, does not read the ABOR: it gets its
+                // connection, and a reset on it.
+                (ConnState::Open, _) if relay.aborted => {
+                    let met = *relay.met.get_or_insert(shared.now);
+                    (shared.now >= met + MEETING).then_some("aborted")
+                }
                 // The server's side failed: its reply says why, and outranks what we could say.
                 (ConnState::Reset, _) => Some("failed"),
                 _ if relay.state == Client::Failed => Some("failed"),
@@ -330,13 +346,12 @@ impl Control {
         if let Data::Relay(relay) = &mut self.data
             && relay.ended.is_none()
         {
+            if relay.state == Client::Opened {
+                relay.met = Some(shared.now);
+            }
             relay.aborted = true;
             self.stack.abort(CLIENT_DATA);
-            if relay.state != Client::Opened {
-                // A server that is busy sending would not read the ABOR.
-                relay.ended = Some((shared.now, "aborted"));
-                self.stack.abort(SERVER_DATA);
-            }
+            relay.progress = shared.now;
             if self.gate != Gate::Open {
                 self.open_gate();
             }

@@ -185,6 +185,34 @@ pub fn gre_v4(out: &mut [u8], src: Ipv4Addr, dst: Ipv4Addr, ip_id: u16, redirect
     gre::emit(&mut out[IPV4_HEADER..], redirect);
 }
 
+/// Cuts an IPv4 packet without DF that is longer than `mtu` (RFC 791 3.2): `packet` becomes the first piece,
+/// what follows comes back as a packet of its own, perhaps still too long. `None` if it is short enough or
+/// may not be cut.
+pub fn split_v4(packet: &mut Vec<u8>, mtu: usize) -> Option<Vec<u8>> {
+    let header = usize::from(packet.first()? & 0x0F) * 4;
+    if packet.len() <= mtu || packet.len() < header || header < IPV4_HEADER || packet[6] & 0x40 != 0 {
+        return None;
+    }
+    let room = mtu.checked_sub(header)? & !7;
+    if room == 0 {
+        return None;
+    }
+    let word = be16(packet, 6);
+    let mut rest = packet[..header].to_vec();
+    rest.extend_from_slice(&packet[header + room..]);
+    packet.truncate(header + room);
+    put16(packet, 6, word | 0x2000);
+    put16(&mut rest, 6, word + (room / 8) as u16);
+    for p in [packet, &mut rest] {
+        let total = p.len() as u16;
+        put16(p, 2, total);
+        put16(p, 10, 0);
+        let c = Sum::new().bytes(&p[..header]).checksum();
+        put16(p, 10, c);
+    }
+    Some(rest)
+}
+
 /// Turns an ICMP or ICMPv6 echo request in place into its reply: addresses and type are swapped.
 /// The packet must be a parsed one whose checksum is right.
 pub fn echo_reply(bytes: &mut [u8], ip: &super::IpPacket) {
