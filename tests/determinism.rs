@@ -82,6 +82,32 @@ fn the_same_input_gives_the_same_output_and_another_seed_another() {
     }
 }
 
+/// Each frame with an 802.1Q tag: priority 1, VLAN 5.
+fn tagged(frame: &[u8]) -> Vec<u8> {
+    [&frame[..12], &[0x81, 0, 0x20, 5], &frame[12..]].concat()
+}
+
+#[test]
+fn the_tags_of_what_comes_in_are_on_what_goes_out() {
+    for case in ["passive", "active", "not-ours"] {
+        let plain = input(case);
+        let (untagged, told) = run(&plain, seed(&plain), None);
+        let mut other = input(case);
+        for frame in other.turns.iter_mut().flat_map(|t| &mut t.1) {
+            *frame = tagged(frame);
+        }
+        let (sent, same) = run(&other, seed(&other), None);
+        assert!(told == same && sent.len() == untagged.len(), "{case}");
+        // Until the first frame came in there was no tag to know.
+        let first = sent.iter().position(|f| f[12..14] == [0x81, 0]).unwrap();
+        assert!(first < 4, "{case}: tags came late");
+        for (n, (with, without)) in sent.iter().zip(&untagged).enumerate() {
+            let want = if n < first { without.clone() } else { tagged(without) };
+            assert_eq!(*with, want, "{case}: frame {n}");
+        }
+    }
+}
+
 fn record(dir: &Path, limit: u64, input: &Input) -> Manifest {
     let about = About {
         config: input.config.recorded_toml(seed(input)),
