@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 TG_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck disable=SC2034 # for those that source this
 TG_TARGET=${CARGO_TARGET_DIR:-$TG_ROOT/target}
 # Unpacked servers live here; what one lab needs while it is up is under state-NAME in it.
 TG_LAB_DIR=${TG_LAB_DIR:-$TG_ROOT/target/lab}

@@ -96,7 +96,7 @@ stage unit count_cargo run_tests
 stage loom count_cargo run_loom
 if command -v cargo-deny >/dev/null; then stage deny count_one cargo deny check; else say "deny          not run: cargo-deny is not installed"; fi
 need_commands shellcheck
-stage scripts count_one shellcheck -x scripts/*.sh scripts/lab-tests/*.sh
+stage scripts count_one shellcheck -x -S warning scripts/*.sh scripts/lab-tests/*.sh
 stage build count_one cargo build --release --locked --bins
 stage replay count_lines run_replay
 stage squid count_lines run_squid
