@@ -39,7 +39,7 @@ keep_results() {
     mkdir -p "$keep"
     local file
     for file in events.jsonl router.json router.toml tidegate.toml router.log tidegate.log vsftpd.log \
-        vsftpd-transfers.log transfers.tsv; do
+        vsftpd-transfers.log transfers.tsv lab-lost; do
         [ -e "$LAB_STATE/$file" ] && cp "$LAB_STATE/$file" "$keep/"
     done
     if [ -n "$captures" ]; then
@@ -114,7 +114,8 @@ progress() {
 
 run_all() {
     local n=0 mode tool operation size set=small wanted line
-    local identical=0 failed=0
+    local identical=0 failed=0 lost
+    lost=$(lab_lost)
     for line in "${transfers[@]}"; do
         read -r mode tool operation size <<<"$line"
         n=$((n + 1))
@@ -138,6 +139,7 @@ run_all() {
     [ -t 1 ] && printf '\r\033[K'
     table
     [ "$direct" = yes ] || verdict_of_the_router
+    echo $(($(lab_lost) - lost)) >"$LAB_STATE/lab-lost"
     captures_stop || failed=$((failed + 1))
     say "demo: $n transfers, $identical identical, $failed failed"
     [ "$failed" = 0 ] && [ "$n" -gt 0 ] && [ "$identical" = "$n" ]

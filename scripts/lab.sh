@@ -215,6 +215,19 @@ TOML
 LAB_ROUTER_BIN=${LAB_ROUTER_BIN:-$TG_TARGET/release/wccp-router}
 LAB_TIDEGATE_BIN=${LAB_TIDEGATE_BIN:-$TG_TARGET/release/tidegate}
 
+# lab_lost: frames that the lab itself has lost so far: at the sockets of its router (and of captures there), at
+# its interfaces, and, as the kernel counts no finer, between any two interfaces of this machine. What the gateway
+# loses is not among them, nor what its interface could not hand to it.
+lab_lost() {
+    local sum=0 n space
+    for n in $(lab_exec router ss -0 -n -m | grep -o ',d[0-9]*)' | tr -dc '0-9\n'); do sum=$((sum + n)); done
+    for space in client router server; do
+        for n in $(lab_exec "$space" cat /proc/net/dev | awk 'NR > 2 { print $5 + $13 }'); do sum=$((sum + n)); done
+    done
+    while read -r _ n _; do sum=$((sum + 16#$n)); done </proc/net/softnet_stat
+    echo "$sum"
+}
+
 # lab_group [KEY = VALUE...]: the TOML of the demo's forward group.
 lab_group() {
     cat <<TOML

@@ -7,8 +7,9 @@ source scripts/common.sh
 need_commands python3 tshark
 kept=$(mktemp -d "$TG_LAB_DIR/kept.XXXXXX")
 trap 'rm -rf "$kept"' EXIT
-# A machine that is busy with something else makes the lab itself lose a frame now and then (the captures are
-# taken behind that loss, and cannot tell whose it was). What is the gateway's doing happens again.
+# The captures are taken behind what the lab itself loses on a busy machine, and cannot tell whose loss it was;
+# but the lab counts it. A run in which it lost nothing is judged, whatever comes out; a run in which it did is
+# made once more.
 for attempt in 1 2; do
     rm -rf "${kept:?}"/*
     for run in through direct; do
@@ -20,9 +21,9 @@ for attempt in 1 2; do
             exit 1
         fi
     done
-    python3 scripts/check-captures.py "$kept/through" "$kept/direct" >"$kept/verdict" && status=0 || status=$?
-    [ "$status" = 0 ] && break
-    [ "$attempt" = 1 ] && grep '^FAILED' "$kept/verdict" | sed 's/^/first attempt: /'
+    lost="$(cat "$kept/through/lab-lost") and $(cat "$kept/direct/lab-lost")"
+    [ "$attempt" = 2 ] || [ "$lost" = "0 and 0" ] && break
+    echo "the lab itself lost $lost frames: once more"
 done
-cat "$kept/verdict"
-exit "$status"
+echo "the lab itself lost $lost frames (through the gateway and without it)"
+python3 scripts/check-captures.py "$kept/through" "$kept/direct"
