@@ -3,24 +3,26 @@
 use super::drops::DropReason;
 use super::handoff::Item;
 use super::link::Out;
-use super::local::{ip_id, is_local};
+use super::local::is_local;
+use super::origin::Origin;
 use super::state::Engine;
 use super::turn::Turn;
 use crate::buf::Frame;
 use crate::flow::{self, Action, Entry, Flags, FlowKey, Leg, Lookup, Rewrite, SlotRef, Sticky};
 use crate::session::{SynVerdict, port_owner};
 use crate::wire::eth::{self, Tags};
-use crate::wire::gre::{self, Redirect};
+use crate::wire::gre;
 use crate::wire::tcp::{self, Segment};
 use crate::wire::{Fragment, IpPacket, build, parse_ip, proto};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// A packet with what is known of its way here. The frame begins with the IP packet.
-struct Arrived {
-    interface: usize,
-    origin: Option<(Ipv4Addr, Redirect)>,
-    tags: Tags,
-    frame: Frame,
+pub(super) struct Arrived {
+    pub(super) interface: usize,
+    /// How it was redirected; none if it came to our own address.
+    pub(super) origin: Option<Origin>,
+    pub(super) tags: Tags,
+    pub(super) frame: Frame,
 }
 
 impl Engine {
@@ -110,7 +112,7 @@ impl Engine {
             return self.drop(turn, interface, frame, DropReason::BadIp);
         };
         frame.truncate(ip.end);
-        let origin = Some((router, redirect));
+        let origin = Some(Origin::Gre { router, redirect });
         if ip.src == IpAddr::V4(self.link.settings.address) {
             return self.drop(turn, interface, frame, DropReason::Loop);
         }
@@ -330,47 +332,7 @@ impl Engine {
         }
     }
 
-    /// Returns a packet that is not ours to the router that sent it, its redirect header with it.
-    fn give_back(&mut self, turn: &mut Turn<'_>, mut a: Arrived) {
-        let Some((router, redirect)) = a.origin else {
-            return self.drop(turn, a.interface, a.frame, DropReason::Unhandled);
-        };
-        if !self.guard.may_return(turn.now, a.frame.bytes()) {
-            return self.drop(turn, a.interface, a.frame, DropReason::Loop);
-        }
-        let named = self.router_ids.iter().find(|r| r.0 == router || r.1 == router).map(|r| r.1);
-        let told = self.wccp.as_ref().and_then(|w| w.return_to(redirect.service(), router));
-        let to = told.or(named).unwrap_or(router);
-        let own = self.link.settings.address;
-        let id = ip_id(&self.keyed, to, &mut self.ip_id);
-        if a.frame.push_front(gre::OVERHEAD).is_none() {
-            return self.drop(turn, a.interface, a.frame, DropReason::TooBig);
-        }
-        build::gre_v4(a.frame.bytes_mut(), own, to, id, redirect);
-        let mtu = usize::from(self.link.settings.mtu);
-        let Some(tx) = turn.tx.get_mut(a.interface) else { return };
-        self.returned += 1;
-        let mut out = Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops };
-        if a.frame.len() > mtu {
-            // What came in pieces goes back in pieces: it does not fit with the headers around it.
-            let mut first = a.frame.bytes().to_vec();
-            if let Some(rest) = build::split_v4(&mut first, mtu)
-                && let Some(mut second) = out.spare()
-            {
-                if second.set(&rest) {
-                    a.frame.truncate(first.len());
-                    a.frame.bytes_mut().copy_from_slice(&first);
-                    out.ip(a.frame, to);
-                    return out.ip(second, to);
-                }
-                out.tx.done.push(second);
-            }
-            return out.drop(a.frame, DropReason::TooBig);
-        }
-        out.ip(a.frame, to);
-    }
-
-    fn drop(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame, reason: DropReason) {
+    pub(super) fn drop(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame, reason: DropReason) {
         self.drops.count(reason);
         if let Some(tx) = turn.tx.get_mut(interface) {
             tx.done.push(frame);

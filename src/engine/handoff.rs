@@ -1,7 +1,7 @@
 //! What one worker hands to another.
 
+use super::origin::Origin;
 use crate::wire::eth::Tags;
-use crate::wire::gre::Redirect;
 use std::net::Ipv4Addr;
 
 /// Something on its way to the worker that can do something about it.
@@ -11,8 +11,8 @@ pub enum Item {
     Segment {
         /// Index of the interface that it came in on.
         interface: usize,
-        /// The router that redirected it and its redirect header; none if it came to our own address.
-        origin: Option<(Ipv4Addr, Redirect)>,
+        /// How it was redirected; none if it came to our own address.
+        origin: Option<Origin>,
         /// Tags of the frame that it came in.
         tags: Tags,
         /// The IP packet (the inner one, if it was redirected).

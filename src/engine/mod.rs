@@ -9,16 +9,19 @@
 //! ```
 //! [`Engine::turn`] is a function of the engine's state and its [`Turn`]: no clock, no socket, no chance.
 
+mod back;
 mod classify;
 mod drops;
 mod guard;
 mod handoff;
 mod link;
 mod local;
+mod origin;
 mod state;
 mod turn;
 
 pub use drops::{DropReason, Drops};
 pub use handoff::Item;
+pub use origin::Origin;
 pub use state::{Control, Engine, Interface, Settings};
 pub use turn::{Turn, Tx};

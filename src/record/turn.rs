@@ -1,6 +1,6 @@
 //! One turn as a line of the log.
 
-use crate::engine::{Control, Item};
+use crate::engine::{Control, Item, Origin};
 use crate::event::{Event, What};
 use crate::time::Instant;
 use crate::wire::eth;
@@ -77,6 +77,10 @@ pub(super) enum HandoffLine {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         redirect: String,
         #[serde(default, skip_serializing_if = "String::is_empty")]
+        l2: String,
+        #[serde(default, skip_serializing_if = "String::is_empty", rename = "static")]
+        policy: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
         tags: String,
         packet: String,
     },
@@ -97,13 +101,19 @@ pub(super) enum HandoffLine {
 impl HandoffLine {
     pub(super) fn new(item: &Item) -> Self {
         match item {
-            Item::Segment { interface, origin, tags, packet } => Self::Segment {
-                interface: *interface,
-                router: origin.map(|o| o.0),
-                redirect: origin.map_or_else(String::new, |o| hex(&o.1.0)),
-                tags: hex(tags.bytes()),
-                packet: hex(packet),
-            },
+            Item::Segment { interface, origin, tags, packet } => {
+                let (mut from, mut redirect, mut l2, mut policy) = (None, "".into(), "".into(), "".into());
+                match origin {
+                    None => {}
+                    Some(Origin::Gre { router, redirect: header }) => {
+                        (from, redirect) = (Some(*router), hex(&header.0));
+                    }
+                    Some(Origin::L2 { router }) => l2 = hex(router),
+                    Some(Origin::Static { from }) => policy = hex(from),
+                }
+                let (interface, tags, packet) = (*interface, hex(tags.bytes()), hex(packet));
+                Self::Segment { interface, router: from, redirect, l2, policy, tags, packet }
+            }
             Item::Frame { interface, bytes } => Self::Frame { interface: *interface, bytes: hex(bytes) },
             Item::Arp { interface, bytes } => Self::Arp { interface: *interface, bytes: hex(bytes) },
             Item::Router { address, id } => Self::Router { address: *address, id: *id },
@@ -113,10 +123,16 @@ impl HandoffLine {
     /// What it was; `None` if the line does not say it.
     pub(super) fn item(&self) -> Option<Item> {
         Some(match self {
-            Self::Segment { interface, router, redirect, tags, packet } => {
-                let origin = match router {
-                    Some(router) => Some((*router, Redirect(unhex(redirect)?.try_into().ok()?))),
-                    None => None,
+            Self::Segment { interface, router, redirect, l2, policy, tags, packet } => {
+                let origin = match (router, redirect.as_str(), l2.as_str(), policy.as_str()) {
+                    (None, "", "", "") => None,
+                    (Some(router), redirect, "", "") => {
+                        let redirect = Redirect(unhex(redirect)?.try_into().ok()?);
+                        Some(Origin::Gre { router: *router, redirect })
+                    }
+                    (None, "", l2, "") => Some(Origin::L2 { router: unhex(l2)?.try_into().ok()? }),
+                    (None, "", "", from) => Some(Origin::Static { from: unhex(from)?.try_into().ok()? }),
+                    _ => return None,
                 };
                 // The tags of a frame that has just these.
                 let mut frame = vec![0; 12];
@@ -178,7 +194,19 @@ mod tests {
         for item in [
             Item::Segment {
                 interface: 0,
-                origin: Some((router, Redirect([1, 61, 2, 3]))),
+                origin: Some(Origin::Gre { router, redirect: Redirect([1, 61, 2, 3]) }),
+                tags,
+                packet: packet.clone(),
+            },
+            Item::Segment {
+                interface: 0,
+                origin: Some(Origin::L2 { router: [2, 0, 0, 0, 9, 1] }),
+                tags,
+                packet: packet.clone(),
+            },
+            Item::Segment {
+                interface: 0,
+                origin: Some(Origin::Static { from: [2, 0, 0, 0, 9, 1] }),
                 tags,
                 packet: packet.clone(),
             },
@@ -196,6 +224,8 @@ mod tests {
             r#"{"kind":"segment","interface":0,"packet":"4g"}"#,
             r#"{"kind":"segment","interface":0,"packet":"45","tags":"81"}"#,
             r#"{"kind":"segment","interface":0,"packet":"45","router":"10.9.0.1"}"#,
+            r#"{"kind":"segment","interface":0,"packet":"45","l2":"0200"}"#,
+            r#"{"kind":"segment","interface":0,"packet":"45","l2":"020000000901","static":"020000000901"}"#,
             r#"{"kind":"frame","interface":0,"bytes":"4"}"#,
         ] {
             assert_eq!(serde_json::from_str::<HandoffLine>(bad).unwrap().item(), None, "{bad}");
