@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 use tidegate::config::{
-    ClientMode, Config, DataSource, Driver, EventTarget, Idle, MssClamp, NicProfileName, load, parse,
+    ClientMode, Config, DataSource, Driver, EventTarget, GroupRole, Idle, MssClamp, NicProfileName, load,
+    parse,
 };
 
 const SMALL: &str = r#"version = 1
@@ -51,6 +52,11 @@ ports = [21, 20, 2020, 2021, 2022, 2023, 2024, 2025]
 [[wccp.group]]
 id = 255
 ports = [2121, 3000]
+[[wccp.group]]
+id = 62
+role = "reverse"
+priority = 100
+ports = "all"
 [[service]]
 name = "ftp"
 ports = [21]
@@ -129,6 +135,9 @@ fn every_written_value_arrives() {
     assert_eq!(c.wccp.here_i_am, Duration::from_millis(500));
     assert_eq!((c.wccp.groups[0].id, c.wccp.groups[0].priority), (61, 200));
     assert_eq!(c.wccp.group_for_port(3000).unwrap().id, 255);
+    let reverse = &c.wccp.groups[2];
+    assert_eq!((reverse.role, reverse.priority, reverse.ports.len()), (GroupRole::Reverse, 100, 0));
+    assert_eq!(c.wccp.group_for_port(5000), None, "all ports of servers, not of clients");
     assert_eq!(c.service_for_port(2121).unwrap().name, "other");
     assert_eq!(c.service_for_port(2020), None);
     assert_eq!(c.services[0].active_source_port, 21);
@@ -146,6 +155,7 @@ fn every_written_value_arrives() {
             "wccp.forward: \"l2\" is not built yet and is not offered to the router",
             "wccp.assignment: \"mask\" is not built yet and is not offered to the router",
             "wccp.group 255: no service uses port 3000; the router sends it for nothing",
+            "wccp.group 62: no service has upstream_source = \"client\"; the router sends it for nothing",
             "wccp: a password of 8 bytes; some routers use only 7 and then refuse every message",
         ]
     );
@@ -171,7 +181,7 @@ fn both_effective_forms_hold_the_same_keys_and_values() {
     let (_dir, config) = full();
     let toml: toml::Table = config.effective_toml().parse().unwrap();
     let mut json = config.effective_json();
-    assert_eq!(json.as_object_mut().unwrap().remove("notes").unwrap().as_array().unwrap().len(), 4);
+    assert_eq!(json.as_object_mut().unwrap().remove("notes").unwrap().as_array().unwrap().len(), 5);
     assert_eq!(serde_json::to_value(toml).unwrap(), json);
     assert_eq!(json["wccp"]["group"][1]["id"], 255);
 }

@@ -196,11 +196,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
         ],
     );
     refuses(
-        "role = \"forward\"\nports = [21, 20, 2020, 2021]",
-        "ports = [21, 20, 2020, 2021]\n[[wccp.group]]\nid = 62\nrole = \"reverse\"\nports = \"all\"",
-        &["t.toml:17: key `wccp.group.role`: \"reverse\" is not built yet; possible now: \"forward\""],
-    );
-    refuses(
         "[wccp]",
         "[worker]\ncpu = [0, 1]\n[wccp]",
         &["t.toml:10: key `worker.cpu`: several workers are not built yet; possible now: one"],
@@ -283,8 +278,7 @@ fn groups_are_bounded_and_distinct() {
         "[21, 20, 2020, 2021]",
         "\"all\"",
         &[
-            "t.toml:15: key `wccp.group.ports`: \"all\" is for groups of role \"reverse\", which are not built yet; \
-         list ports",
+            "t.toml:15: key `wccp.group.ports`: \"all\" is for groups of role \"reverse\"; list ports",
             "t.toml:18: key `service.ports`: control port 21 is in no group of role \"forward\", so no router \
          redirects it; add it to the ports of a [[wccp.group]], or use a port that is there",
             "t.toml:19: key `service.data_ports`: data port 2020 is in no group of role \"forward\", so no router \
@@ -295,6 +289,52 @@ fn groups_are_bounded_and_distinct() {
          \"forward\", so no router redirects it; add it to the ports of a [[wccp.group]], or use a port that is \
          there",
         ],
+    );
+}
+
+#[test]
+fn reverse_groups_do_not_overlap_and_do_not_replace_forward_ones() {
+    let second = |ports: &str, third: &str| {
+        format!("[[wccp.group]]\nid = 62\nrole = \"reverse\"\nports = {ports}\n{third}[[service]]")
+    };
+    let third = |ports: &str| format!("[[wccp.group]]\nid = 63\nrole = \"reverse\"\nports = {ports}\n");
+    // The other direction's ports may be the same.
+    assert_eq!(errors(&GOOD.replacen("[[service]]", &second("[21, 20]", ""), 1)), [""; 0]);
+    assert_eq!(errors(&GOOD.replacen("[[service]]", &second("\"all\"", ""), 1)), [""; 0]);
+    refuses(
+        "[[service]]",
+        &second("[21, 20]", &third("[20]")),
+        &["t.toml:23: key `wccp.group.ports`: port 20 is in group 62 already; list each port in one group"],
+    );
+    let keep = "keep one reverse group if it is for all ports";
+    for (one, two, what) in
+        [("\"all\"", "[20]", "all"), ("[20]", "\"all\"", "ports"), ("\"all\"", "\"all\"", "ports")]
+    {
+        refuses(
+            "[[service]]",
+            &second(one, &third(two)),
+            &[&format!("t.toml:23: key `wccp.group.ports`: group 62 redirects {what} already; {keep}")],
+        );
+    }
+    refuses(
+        "[[service]]",
+        &second("[]", ""),
+        &[
+            "t.toml:19: key `wccp.group.ports`: the list is empty; write the servers' ports, as ports = [21, 20], or \
+         ports = \"all\"",
+        ],
+    );
+    refuses(
+        "[[service]]",
+        &second("\"every\"", ""),
+        &["t.toml:19: key `wccp.group.ports`: is a string; write a list of ports, as [21]"],
+    );
+    let reverse_only = GOOD.replace("role = \"forward\"", "role = \"reverse\"");
+    assert_eq!(
+        errors(&reverse_only).first().map(String::as_str),
+        Some(
+            "t.toml:9: key `wccp.group`: no group of role \"forward\"; add a [[wccp.group]] with id and ports"
+        )
     );
 }
 

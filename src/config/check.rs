@@ -1,6 +1,6 @@
 //! What values mean together: everything that one key alone cannot tell.
 
-use super::checked::{Config, DataSource, Group, Interface, Password, Service, Wccp};
+use super::checked::{Config, DataSource, Group, GroupRole, Interface, Password, Service, Wccp};
 use super::raw::{Raw, RawGroup, RawInterface, RawService, RawWccp, relative};
 use super::reader::{At, Source};
 use std::collections::BTreeSet;
@@ -15,10 +15,11 @@ const PASSWORD_BYTES: usize = 8;
 /// The configuration, if nothing was found wrong in it; what is wrong is noted in `source`.
 pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
     let mut notes = Vec::new();
-    let redirected = raw
-        .wccp
-        .as_ref()
-        .map(|w| w.groups.iter().flat_map(|g| g.ports.iter().map(|p| p.value)).collect::<BTreeSet<u16>>());
+    let forward = |w: &RawWccp| {
+        let groups = w.groups.iter().filter(|g| g.role == GroupRole::Forward);
+        groups.flat_map(|g| g.ports.iter().map(|p| p.value)).collect::<BTreeSet<u16>>()
+    };
+    let redirected = raw.wccp.as_ref().map(forward);
     let services = services(source, &raw.services, redirected.as_ref(), &mut notes);
     let router = raw.wccp.as_ref().and_then(|w| w.router.clone());
     let interface = raw.interface.and_then(|i| interface(source, i, router.as_ref()));
@@ -66,7 +67,7 @@ fn wccp(source: &Source<'_>, raw: RawWccp, services: &[Service], notes: &mut Vec
     for (key, method) in &raw.not_offered {
         notes.push(format!("wccp.{key}: {method:?} is not built yet and is not offered to the router"));
     }
-    if raw.groups.is_empty() {
+    if !raw.groups.iter().any(|g| g.role == GroupRole::Forward) {
         source.error(
             &raw.groups_place,
             "no group of role \"forward\"",
@@ -86,6 +87,13 @@ fn wccp(source: &Source<'_>, raw: RawWccp, services: &[Service], notes: &mut Vec
         })
     };
     for g in &groups {
+        if g.role == GroupRole::Reverse {
+            notes.push(format!(
+                "wccp.group {}: no service has upstream_source = \"client\"; the router sends it for nothing",
+                g.id
+            ));
+            continue;
+        }
         let idle: Vec<String> =
             g.ports.iter().filter(|p| !used(p)).map(std::string::ToString::to_string).collect();
         if !idle.is_empty() {
@@ -109,14 +117,24 @@ fn group(source: &Source<'_>, raw: &RawGroup, earlier: &[Group]) -> Option<Group
         let what = format!("{} ports, but a service group has room for {GROUP_PORTS}", raw.ports.len());
         source.error(&ninth.place, what, "put the rest into another [[wccp.group]]");
     }
+    let alike = || earlier.iter().filter(|g| g.role == raw.role);
     for port in &raw.ports {
-        if let Some(other) = earlier.iter().find(|g| g.ports.contains(&port.value)) {
+        if let Some(other) = alike().find(|g| g.ports.contains(&port.value)) {
             let what = format!("port {} is in group {} already", port.value, other.id);
             source.error(&port.place, what, "list each port in one group");
         }
     }
-    let ports = raw.ports.iter().map(|p| p.value).collect();
-    Some(Group { id: raw.id.as_ref()?.value, priority: raw.priority, ports })
+    // Among reverse groups one of all ports is enough, and beside it there is nothing left for others.
+    if let Some(other) = alike().find(|g| raw.all || g.ports.is_empty()) {
+        let what = format!("group {} redirects {} already", other.id, if raw.all { "ports" } else { "all" });
+        source.error(&raw.ports_place, what, "keep one reverse group if it is for all ports");
+    }
+    let ports: Vec<u16> = raw.ports.iter().map(|p| p.value).collect();
+    if ports.is_empty() && !raw.all {
+        // What is wrong with the list has been said.
+        return None;
+    }
+    Some(Group { id: raw.id.as_ref()?.value, role: raw.role, priority: raw.priority, ports })
 }
 
 fn services(

@@ -96,21 +96,44 @@ pub struct Wccp {
 }
 
 impl Wccp {
-    /// The group whose list has this port.
+    /// The group that brings us what clients send to this port.
     pub fn group_for_port(&self, port: u16) -> Option<&Group> {
-        self.groups.iter().find(|g| g.ports.contains(&port))
+        self.groups.iter().find(|g| g.role == GroupRole::Forward && g.ports.contains(&port))
     }
 }
 
-/// A dynamic service group on TCP destination ports, hashed on the source address.
+/// A dynamic service group on TCP. Either role hashes the client's address, so that both directions of a
+/// client's connections come to the same gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     /// The service id, 51 to 255.
     pub id: u8,
+    /// Which direction it redirects.
+    pub role: GroupRole,
     /// The priority; routers try higher ones first.
     pub priority: u8,
-    /// One to eight ports, each once (the list of a service group has room for eight).
+    /// Up to eight ports, each once (the list of a service group has room for eight). None: every port, which
+    /// only a reverse group may say.
     pub ports: Vec<u16>,
+}
+
+/// Which direction a group redirects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupRole {
+    /// From clients: destination ports, hashed on the source address.
+    Forward,
+    /// To clients: source ports, hashed on the destination address.
+    Reverse,
+}
+
+impl GroupRole {
+    /// The word in configuration files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Reverse => "reverse",
+        }
+    }
 }
 
 /// A WCCP password: 1 to 8 bytes of printable ASCII. It does not show when printed.

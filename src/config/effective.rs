@@ -1,7 +1,7 @@
 //! The effective configuration: every key with the value in use, as TOML or JSON. The TOML is itself a
 //! configuration that means the same (an inline password excepted, which is not shown).
 
-use super::checked::{Config, EventTarget, MssClamp, NicProfileName};
+use super::checked::{Config, EventTarget, GroupRole, MssClamp, NicProfileName};
 use super::units::show_duration;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -99,9 +99,16 @@ impl Config {
                 "wccp.group",
                 vec![
                     plain("id", g.id),
-                    noted("role", "forward", "destination ports, hashed on the client's address"),
+                    match g.role {
+                        GroupRole::Forward => {
+                            noted("role", "forward", "destination ports, hashed on the client's address")
+                        }
+                        GroupRole::Reverse => {
+                            noted("role", "reverse", "source ports, hashed on the client's address")
+                        }
+                    },
                     noted("priority", g.priority, "routers try higher ones first"),
-                    plain("ports", json!(g.ports)),
+                    plain("ports", if g.ports.is_empty() { json!("all") } else { json!(g.ports) }),
                 ],
             ));
         }

@@ -13,7 +13,7 @@ mod reader;
 mod units;
 
 pub use checked::{
-    ClientMode, Config, DataSource, Driver, EventTarget, Group, Idle, Interface, Limits, MssClamp,
+    ClientMode, Config, DataSource, Driver, EventTarget, Group, GroupRole, Idle, Interface, Limits, MssClamp,
     NicProfileName, Password, Service, Timers, Wccp, WorkerSettings,
 };
 pub use error::{ConfigError, ConfigErrors};

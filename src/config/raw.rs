@@ -2,7 +2,7 @@
 //! together is judged in `check`.
 
 use super::checked::{
-    ClientMode, DataSource, Driver, EventTarget, Idle, Limits, MssClamp, NicProfileName, Timers,
+    ClientMode, DataSource, Driver, EventTarget, GroupRole, Idle, Limits, MssClamp, NicProfileName, Timers,
     WorkerSettings,
 };
 use super::reader::Choice::{Is, NotBuilt};
@@ -44,8 +44,12 @@ pub(super) struct RawWccp {
 
 pub(super) struct RawGroup {
     pub(super) id: Option<At<u8>>,
+    pub(super) role: GroupRole,
     pub(super) priority: u8,
     pub(super) ports: Vec<At<u16>>,
+    pub(super) ports_place: Place,
+    /// Every port, written `"all"`.
+    pub(super) all: bool,
 }
 
 pub(super) struct RawService {
@@ -239,7 +243,7 @@ fn wccp_section(mut s: Section<'_, '_>) -> RawWccp {
     let groups_place = s.place_of("group");
     let groups =
         s.need("group", "add a [[wccp.group]] section with id and ports", Item::sections).unwrap_or_default();
-    let groups = groups.into_iter().filter_map(group).collect();
+    let groups = groups.into_iter().map(group).collect();
     s.finish();
     RawWccp { router, password, password_file, here_i_am, groups, groups_place, not_offered }
 }
@@ -258,23 +262,35 @@ fn methods(item: &Item<'_, '_>, good: &str, later: &str) -> Option<bool> {
     Some(named.iter().any(|m| !m.value))
 }
 
-/// Groups of other roles are noted and left out.
-fn group(mut s: Section<'_, '_>) -> Option<RawGroup> {
+fn group(mut s: Section<'_, '_>) -> RawGroup {
     let id = s.need("id", "write a service id from 51 to 255", |i| i.at(|i| i.number(51..=255)));
-    let role = s.take("role").map(|i| i.choice(&[("forward", Is(())), ("reverse", NotBuilt)]));
+    let role = s.or("role", GroupRole::Forward, |i| {
+        i.choice(&[GroupRole::Forward, GroupRole::Reverse].map(|r| (r.name(), Is(r))))
+    });
     let priority = s.or("priority", 240, |i| i.number(0..=255));
+    let mut ports_place = s.place_of("ports");
+    let mut all = false;
     let ports = s.need("ports", "write the ports to redirect, as ports = [21]", |i| {
-        if role.is_none_or(|r| r.is_some()) && i.is_string("all") {
-            return i
-                .wrong("\"all\" is for groups of role \"reverse\", which are not built yet", "list ports");
+        ports_place = i.place.clone();
+        all = i.is_string("all");
+        if all && role == GroupRole::Forward {
+            return i.wrong("\"all\" is for groups of role \"reverse\"", "list ports");
         }
-        if role.is_some_and(|r| r.is_none()) { Some(Vec::new()) } else { i.set(PORTS, port) }
+        if all {
+            return None;
+        }
+        let ports = i.set(PORTS, port)?;
+        if i.items(PORTS)?.is_empty() {
+            let remedy = match role {
+                GroupRole::Forward => "write the ports to redirect, as ports = [21]",
+                GroupRole::Reverse => "write the servers' ports, as ports = [21, 20], or ports = \"all\"",
+            };
+            return i.wrong("the list is empty", remedy);
+        }
+        Some(ports)
     });
     s.finish();
-    if role.is_some_and(|r| r.is_none()) {
-        return None;
-    }
-    Some(RawGroup { id, priority, ports: ports.unwrap_or_default() })
+    RawGroup { id, role, priority, ports: ports.unwrap_or_default(), ports_place, all }
 }
 
 fn port(item: Item<'_, '_>) -> Option<u16> {

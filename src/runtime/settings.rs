@@ -66,7 +66,10 @@ fn wccp(config: &Config) -> wccp::Settings {
             .iter()
             .map(|g| wccp::GroupSettings {
                 id: g.id,
-                role: wccp::Role::Forward,
+                role: match g.role {
+                    config::GroupRole::Forward => wccp::Role::Forward,
+                    config::GroupRole::Reverse => wccp::Role::Reverse,
+                },
                 ports: g.ports.clone(),
                 priority: g.priority,
                 protocol: 6,

@@ -2,6 +2,7 @@
 
 use crate::impair::Impairment;
 use crate::router::Oversize;
+use crate::wccp::assign::{Network, RedirectList};
 use crate::wccp::codec::{Capabilities, GRE, HASH, L2, ServiceKey};
 use serde::Deserialize;
 use std::net::Ipv4Addr;
@@ -72,6 +73,12 @@ pub struct GroupSection {
     /// The redirect list: ports that are not redirected.
     #[serde(default)]
     pub deny_ports: Vec<u16>,
+    /// The redirect list: networks, `10.0.0.0/24`, that packets must come from; none: any.
+    #[serde(default)]
+    pub permit_from: Vec<String>,
+    /// The redirect list: networks that packets must go to; none: any.
+    #[serde(default)]
+    pub permit_to: Vec<String>,
     /// `gre`, `l2`.
     pub forward: Option<Vec<Method>>,
     /// `gre`, `l2`.
@@ -135,11 +142,15 @@ impl Leg {
     /// # Errors
     /// A line for people.
     pub fn network(&self) -> Result<(Ipv4Addr, u8), String> {
-        let parsed = self.address.split_once('/').and_then(|(a, p)| Some((a.parse().ok()?, p.parse().ok()?)));
-        parsed
-            .filter(|(_, prefix)| *prefix <= 32)
+        network(&self.address)
             .ok_or_else(|| format!("leg {}: address \"{}\" is not like 10.0.0.1/24", self.name, self.address))
     }
+}
+
+/// An address and the length of its prefix, written with a slash between them.
+fn network(text: &str) -> Option<Network> {
+    let (address, prefix) = text.split_once('/')?;
+    Some((address.parse().ok()?, prefix.parse().ok()?)).filter(|(_, prefix)| *prefix <= 32)
 }
 
 impl WccpSection {
@@ -185,6 +196,24 @@ impl GroupSection {
         }
     }
 
+    /// What is redirected of the service's packets.
+    ///
+    /// # Errors
+    /// A line for people: not a network.
+    pub fn redirect_list(&self) -> Result<RedirectList, String> {
+        let networks = |list: &[String]| {
+            let one = |text: &String| {
+                network(text).ok_or_else(|| format!("group {}: \"{text}\" is not like 10.0.0.0/24", self.id))
+            };
+            list.iter().map(one).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(RedirectList {
+            permit_from: networks(&self.permit_from)?,
+            permit_to: networks(&self.permit_to)?,
+            deny_ports: self.deny_ports.clone(),
+        })
+    }
+
     /// The password, if there is one.
     ///
     /// # Errors
@@ -213,7 +242,7 @@ mod tests {
         let c = section(
             "oversize = 'icmp'\n[[leg]]\nname='a'\naddress='10.0.0.1/24'\n[[leg]]\nname='g'\n\
              address='10.9.0.1/24'\nexclude_in=true\n[wccp]\nhere_i_am='500ms'\n[[wccp.group]]\nid=61\n\
-             redirect_in=['a']\nforward=['gre']\ndeny_ports=[2021]\n",
+             redirect_in=['a']\nforward=['gre']\ndeny_ports=[2021]\npermit_to=['10.0.0.0/24']\n",
         )
         .unwrap();
         assert_eq!(c.wccp.interval(), Ok(Duration::from_millis(500)));
@@ -221,6 +250,9 @@ mod tests {
         let offer = c.wccp.group[0].offer();
         assert_eq!((offer.forward, offer.assignment, offer.packet_return), (GRE, HASH, GRE | L2));
         assert_eq!(c.wccp.group[0].key(), ServiceKey { kind: 1, id: 61 });
+        let list = c.wccp.group[0].redirect_list().unwrap();
+        assert_eq!((list.deny_ports, list.permit_from), (vec![2021], vec![]));
+        assert_eq!(list.permit_to, [(Ipv4Addr::new(10, 0, 0, 0), 24)]);
     }
 
     #[test]

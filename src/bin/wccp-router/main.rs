@@ -120,7 +120,7 @@ fn groups(config: &config::Config, legs: &[LegConf]) -> Result<Vec<GroupConf>, S
                 key: g.key(),
                 password: g.password()?,
                 offer: g.offer(),
-                deny_ports: g.deny_ports.clone(),
+                redirect_list: g.redirect_list()?,
                 redirect_in: indexes(&g.redirect_in)?,
                 redirect_out: indexes(&g.redirect_out)?,
                 interval,

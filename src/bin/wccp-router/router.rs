@@ -8,7 +8,7 @@ use crate::packet::{
     ETH_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, Ipv4, PROTO_GRE, PROTO_ICMP, PROTO_UDP, be16, checksum,
     decrement_ttl, icmp, ipv4_header, udp_header,
 };
-use crate::wccp::assign::PacketKey;
+use crate::wccp::assign::{PacketKey, contains};
 use crate::wccp::codec::PORT;
 use crate::wccp::{Datagram, Redirection, Wccp};
 use serde::Serialize;
@@ -37,8 +37,7 @@ pub struct LegConf {
 
 impl LegConf {
     fn network_has(&self, addr: Ipv4Addr) -> bool {
-        let shift = 32 - u32::from(self.prefix.min(32));
-        (u64::from(self.address.to_bits()) >> shift) == (u64::from(addr.to_bits()) >> shift)
+        contains((self.address, self.prefix), addr)
     }
 }
 

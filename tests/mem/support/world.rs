@@ -5,6 +5,7 @@ use super::host::Host;
 use super::server::{FtpServer, ServerConf};
 use crate::outbox::Batch;
 use crate::router::{LegConf, Oversize, Router};
+use crate::wccp::assign::RedirectList;
 use crate::wccp::codec::{Capabilities, GRE, HASH, ServiceKey};
 use crate::wccp::{Faults, GroupConf, Wccp};
 use std::collections::VecDeque;
@@ -182,7 +183,7 @@ impl World {
             key: ServiceKey { kind: 1, id: 61 },
             password: Some(b"secret1".to_vec()),
             offer: Capabilities { forward: GRE, assignment: HASH, packet_return: GRE },
-            deny_ports: o.denied.clone(),
+            redirect_list: RedirectList { deny_ports: o.denied.clone(), ..RedirectList::default() },
             redirect_in: vec![0],
             redirect_out: vec![],
             interval: Duration::from_secs(1),

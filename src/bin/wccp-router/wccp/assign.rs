@@ -19,6 +19,35 @@ pub struct PacketKey {
     pub ports: Option<(u16, u16)>,
 }
 
+/// A network: an address in it and the length of its prefix in bits.
+pub type Network = (Ipv4Addr, u8);
+
+/// The access list of a group.
+#[derive(Debug, Clone, Default)]
+pub struct RedirectList {
+    /// Networks that packets must come from; none: any.
+    pub permit_from: Vec<Network>,
+    /// Networks that packets must go to; none: any.
+    pub permit_to: Vec<Network>,
+    /// Ports, at either end, that are left out.
+    pub deny_ports: Vec<u16>,
+}
+
+impl RedirectList {
+    /// Whether a packet that the service is about may be redirected.
+    pub fn permits(&self, packet: &PacketKey) -> bool {
+        let within = |list: &[Network], addr| list.is_empty() || list.iter().any(|n| contains(*n, addr));
+        let denied = packet.ports.is_some_and(|(s, d)| self.deny_ports.iter().any(|p| *p == s || *p == d));
+        !denied && within(&self.permit_from, packet.src) && within(&self.permit_to, packet.dst)
+    }
+}
+
+/// Whether `network` has this address.
+pub fn contains(network: Network, addr: Ipv4Addr) -> bool {
+    let shift = 32 - u32::from(network.1.min(32));
+    (u64::from(network.0.to_bits()) >> shift) == (u64::from(addr.to_bits()) >> shift)
+}
+
 /// Whether `service` is about this packet.
 pub fn matches(service: &Service, packet: &PacketKey) -> bool {
     if service.protocol() != packet.proto {
@@ -158,6 +187,24 @@ mod tests {
         assert!(!matches(&any, &PacketKey { proto: 17, ..out }));
         assert!(!matches(&dst, &PacketKey { ports: None, ..out }), "a later fragment shows no ports");
         assert!(matches(&Service([0; 24]), &PacketKey { ports: Some((4, 80)), ..out }), "standard service 0");
+    }
+
+    #[test]
+    fn the_redirect_list_looks_at_networks_and_ports() {
+        let out = packet([10, 0, 0, 10], [10, 1, 0, 10], (40000, 21));
+        let back = packet([10, 1, 0, 10], [10, 0, 0, 10], (2020, 40000));
+        assert!(RedirectList::default().permits(&out));
+        let clients: Vec<Network> = vec![([10, 0, 0, 0].into(), 24), ([192, 0, 2, 1].into(), 32)];
+        let to_clients = RedirectList { permit_to: clients.clone(), ..RedirectList::default() };
+        assert!(to_clients.permits(&back) && !to_clients.permits(&out));
+        let from_clients = RedirectList { permit_from: clients, ..RedirectList::default() };
+        assert!(from_clients.permits(&out) && !from_clients.permits(&back));
+        let no_data = RedirectList { deny_ports: vec![2020], ..from_clients };
+        assert!(no_data.permits(&out));
+        let data = PacketKey { ports: Some((40000, 2020)), ..out };
+        assert!(!no_data.permits(&data), "a listed network, but a denied port");
+        assert!(contains(([10, 0, 0, 0].into(), 0), [203, 0, 113, 1].into()));
+        assert!(!contains(([10, 0, 0, 0].into(), 31), [10, 0, 0, 2].into()));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!                        └── HERE_I_AM that knows no Receive ID ◄── usable ◄── queried ── 3 T ──► gone
 //! ```
 
-use super::assign::{Choice, PacketKey, Table, matches};
+use super::assign::{Choice, PacketKey, RedirectList, Table, matches};
 use super::codec::{
     Capabilities, HereIAm, ISeeYou, Listed, MAX_CACHES, RedirectAssign, RouterElement, Service, ServiceKey,
     i_see_you, removal_query,
@@ -24,8 +24,8 @@ pub struct GroupConf {
     pub password: Option<Vec<u8>>,
     /// Methods that the router offers.
     pub offer: Capabilities,
-    /// Ports, at either end, that the redirect list leaves out.
-    pub deny_ports: Vec<u16>,
+    /// What of the service's packets is redirected; the rest is forwarded.
+    pub redirect_list: RedirectList,
     /// Legs by index: what enters here is redirected.
     pub redirect_in: Vec<usize>,
     /// Legs by index: what would leave here is redirected.
@@ -335,9 +335,7 @@ impl Group {
 
     /// The cache for a packet that the group wants; `None`: forward it.
     pub fn choose(&mut self, packet: &PacketKey) -> Option<(Choice, Capabilities)> {
-        let denied =
-            packet.ports.is_some_and(|(s, d)| self.conf.deny_ports.iter().any(|p| *p == s || *p == d));
-        if denied {
+        if !self.conf.redirect_list.permits(packet) {
             self.stats.denied += 1;
             return None;
         }

@@ -1,6 +1,6 @@
 //! The library's appliance and this router, each written from the protocol alone, on one virtual clock.
 
-use super::assign::PacketKey;
+use super::assign::{PacketKey, RedirectList};
 use super::codec::{Capabilities, GRE, HASH, L2, ServiceKey};
 use super::group::State as Seen;
 use super::{Faults, GroupConf, Wccp};
@@ -23,21 +23,30 @@ struct Both {
 }
 
 fn router(password: Option<&[u8]>) -> Wccp {
-    Wccp::new(vec![GroupConf {
-        key: ServiceKey { kind: 1, id: 61 },
+    Wccp::new(vec![conf(61, password)])
+}
+
+/// Group 62 redirects what enters on leg 1, all others what enters on leg 0.
+fn conf(id: u8, password: Option<&[u8]>) -> GroupConf {
+    GroupConf {
+        key: ServiceKey { kind: 1, id },
         password: password.map(<[u8]>::to_vec),
         offer: Capabilities { forward: GRE | L2, assignment: HASH, packet_return: GRE | L2 },
-        deny_ports: vec![],
-        redirect_in: vec![0],
+        redirect_list: RedirectList::default(),
+        redirect_in: vec![usize::from(id == 62)],
         redirect_out: vec![],
         interval: T,
         router_id: ROUTER,
         faults: Faults::default(),
-    }])
+    }
 }
 
 fn client(own_address: Ipv4Addr, password: Option<&[u8]>) -> Client {
-    Client::new(Settings {
+    Client::new(settings(own_address, password)).unwrap()
+}
+
+fn settings(own_address: Ipv4Addr, password: Option<&[u8]>) -> Settings {
+    Settings {
         own_address,
         routers: vec![ROUTER],
         password: password.map(|p| Password::new(p).unwrap()),
@@ -52,8 +61,7 @@ fn client(own_address: Ipv4Addr, password: Option<&[u8]>) -> Client {
             priority: 240,
             protocol: 6,
         }],
-    })
-    .unwrap()
+    }
 }
 
 impl Both {
@@ -154,6 +162,72 @@ fn two_appliances_share_and_the_second_takes_over() {
     both.pass(&[B], T * 4);
     let of_b = (0..=255u8).filter(|n| both.cache_of([10, 0, 0, *n]) == Some(B)).count();
     assert_eq!(of_b, 256);
+}
+
+/// A router with group 61 and reverse group 62 of these ports, and three appliances with all buckets dealt.
+fn both_ways(reverse_ports: &[u16], redirect_list: RedirectList) -> (Both, [Ipv4Addr; 3]) {
+    let addresses = [A, B, Ipv4Addr::new(10, 9, 0, 200)];
+    let mut both = Both::new(&[], None);
+    both.router = Wccp::new(vec![conf(61, None), GroupConf { redirect_list, ..conf(62, None) }]);
+    for address in addresses {
+        let mut settings = settings(address, None);
+        let ports = reverse_ports.to_vec();
+        settings.groups.push(GroupSettings {
+            id: 62,
+            role: Role::Reverse,
+            ports,
+            priority: 240,
+            protocol: 6,
+        });
+        both.clients.push(Client::new(settings).unwrap());
+    }
+    both.pass(&addresses, T * 8);
+    (both, addresses)
+}
+
+#[test]
+fn n52_all_connections_of_a_client_come_to_one_appliance_in_both_directions() {
+    let (mut both, addresses) = both_ways(&[21, 20], RedirectList::default());
+    let mut share = [0; 3];
+    // Clients and servers from a walk through the address space (Knuth's multiplier), the same each time.
+    for n in 1..2000u32 {
+        let client = Ipv4Addr::from(n.wrapping_mul(2_654_435_761));
+        let server = Ipv4Addr::from(!n.wrapping_mul(2_246_822_519));
+        let mut at = |src, dst, ports, in_leg| {
+            let key = PacketKey { proto: 6, src, dst, ports: Some(ports) };
+            both.router.redirect(&key, in_leg, 1 - in_leg, 60).map(|r| r.cache)
+        };
+        let caches = [
+            at(client, server, (40000, 21), 0),
+            at(client, server, (40001, 20), 0),
+            at(server, client, (21, 40000), 1),
+            at(server, client, (20, 40001), 1),
+        ];
+        let first = caches[0].unwrap();
+        assert_eq!(caches, [Some(first); 4], "{client} and {server}");
+        share[addresses.iter().position(|a| *a == first).unwrap()] += 1;
+        assert_eq!(at(server, client, (40001, 20), 1), None, "the reverse group's ports are source ports");
+        assert_eq!(at(server, client, (2020, 40001), 1), None, "an unlisted port");
+    }
+    assert!(share.iter().all(|n| *n > 400), "{share:?}");
+}
+
+#[test]
+fn a_reverse_group_of_all_ports_is_limited_by_the_routers_redirect_list() {
+    let clients = vec![(Ipv4Addr::new(10, 0, 0, 0), 24)];
+    let list = RedirectList { permit_to: clients, ..RedirectList::default() };
+    let (mut both, _) = both_ways(&[], list);
+    let service = both.router.groups()[1].service().unwrap();
+    assert_eq!((service.flags(), service.ports().count()), (2, 0), "destination hash, no ports");
+    let mut at = |src: [u8; 4], dst: [u8; 4], ports, in_leg| {
+        let key = PacketKey { proto: 6, src: src.into(), dst: dst.into(), ports: Some(ports) };
+        both.router.redirect(&key, in_leg, 1 - in_leg, 60).map(|r| r.cache)
+    };
+    let (client, server) = ([10, 0, 0, 7], [10, 1, 0, 10]);
+    let there = at(client, server, (40000, 21), 0);
+    assert!(there.is_some());
+    assert_eq!(at(server, client, (50123, 40001), 1), there, "a passive data connection's answer");
+    assert_eq!(at(server, [10, 5, 0, 7], (50123, 40001), 1), None, "to somebody who is no client");
 }
 
 #[test]

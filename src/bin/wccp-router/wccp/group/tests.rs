@@ -13,7 +13,7 @@ fn conf() -> GroupConf {
         key: ServiceKey { kind: 1, id: 80 },
         password: None,
         offer: Capabilities { forward: GRE | L2, assignment: HASH, packet_return: GRE | L2 },
-        deny_ports: vec![],
+        redirect_list: RedirectList::default(),
         redirect_in: vec![0],
         redirect_out: vec![],
         interval: T,
@@ -299,7 +299,7 @@ fn the_thirty_third_cache_is_refused() {
 #[test]
 fn packets_from_a_cache_and_listed_ports_are_let_through() {
     let mut c = conf();
-    c.deny_ports = vec![2121];
+    c.redirect_list.deny_ports = vec![2121];
     let mut g = Group::new(c);
     Peer::settled(&mut g, at(0));
     assert!(g.wants(&packet([1; 4]), 0, 1) && !g.wants(&packet([1; 4]), 1, 0));
