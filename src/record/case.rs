@@ -5,7 +5,7 @@ use super::names;
 use super::turn::TurnLine;
 use crate::buf::{BURST, MAX_FRAME};
 use crate::io::PortError;
-use crate::io::pcap::Reader as Capture;
+use crate::io::pcap::{LinkType, Reader as Capture};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -263,6 +263,8 @@ fn frames(
             let record = from.next().ok_or_else(|| bad("ends too early"))?.map_err(from_capture)?;
             if record.at_nanos != now
                 || record.interface as usize != interface
+                || record.link != LinkType::Ethernet
+                || record.is_cut()
                 || record.data.len() > MAX_FRAME
             {
                 return Err(bad("a frame that is of no turn"));

@@ -21,6 +21,16 @@ pub struct PcapPort {
     output: Option<Writer>,
     output_error: Option<std::io::Error>,
     now_nanos: u64,
+    flaws: Flaws,
+}
+
+/// What a capture holds that is no whole frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flaws {
+    /// Packets of which the capture holds the beginning only. They are received as they are.
+    pub cut: u64,
+    /// Records shorter than their link header. They are left out.
+    pub headless: u64,
 }
 
 impl PcapPort {
@@ -40,7 +50,8 @@ impl PcapPort {
             zero_copy: false,
         };
         let (stats, pool) = (PortStats::default(), Pool::default());
-        Ok(Self { info, stats, pool, reader, next, output, output_error: None, now_nanos: 0 })
+        let flaws = Flaws::default();
+        Ok(Self { info, stats, pool, reader, next, output, output_error: None, now_nanos: 0, flaws })
     }
 
     /// When the next frame was captured, in nanoseconds since 1970; `None` after the last.
@@ -54,27 +65,38 @@ impl PcapPort {
         self.now_nanos = now_nanos;
     }
 
-    /// A record as a frame; `None` if it does not fit.
+    /// What was flawed in what has been read so far.
+    pub fn flaws(&self) -> Flaws {
+        self.flaws
+    }
+
+    /// A record as a frame with an Ethernet header; `None`, and counted, if that cannot be.
     fn frame(&mut self, record: &Record) -> Option<Frame> {
+        let Some(packet) = record.link.packet(&record.data) else {
+            self.flaws.headless += 1;
+            return None;
+        };
         let mut frame = self.pool.take();
-        let fits = frame.set(&record.data)
-            && (record.link == LinkType::Ethernet || {
-                let kind: [u8; 2] = match record.data.first().map(|b| b >> 4) {
-                    Some(6) => [0x86, 0xdd],
-                    // Anything else is shown to the parser as IPv4, which will say what is wrong with it.
-                    _ => [0x08, 0x00],
-                };
-                frame.push_front(14).is_some_and(|header| {
+        let fits = if record.link == LinkType::Ethernet {
+            frame.set(&record.data)
+        } else {
+            frame.set(packet.payload)
+                && frame.push_front(14).is_some_and(|header| {
                     header[..12].copy_from_slice(&MADE_UP);
-                    header[12..].copy_from_slice(&kind);
+                    if let Some(from) = packet.from {
+                        header[6..12].copy_from_slice(&from);
+                    }
+                    header[12..].copy_from_slice(&packet.ethertype.to_be_bytes());
                     true
                 })
-            });
-        if fits {
-            return Some(frame);
+        };
+        if !fits {
+            self.stats.rx_oversize += 1;
+            self.pool.put(frame);
+            return None;
         }
-        self.pool.put(frame);
-        None
+        self.flaws.cut += u64::from(record.is_cut());
+        Some(frame)
     }
 }
 
@@ -90,15 +112,12 @@ impl Port for PcapPort {
     fn rx(&mut self, out: &mut Burst) -> Result<(), PortError> {
         while out.room() > 0 && self.next_at().is_some_and(|at| at <= self.now_nanos) {
             let Some(record) = self.next.take() else { break };
-            match self.frame(&record) {
-                Some(frame) => {
-                    self.stats.rx_frames += 1;
-                    self.stats.rx_bytes += frame.len() as u64;
-                    if let Err(frame) = out.push(frame) {
-                        self.pool.put(frame);
-                    }
+            if let Some(frame) = self.frame(&record) {
+                self.stats.rx_frames += 1;
+                self.stats.rx_bytes += frame.len() as u64;
+                if let Err(frame) = out.push(frame) {
+                    self.pool.put(frame);
                 }
-                None => self.stats.rx_oversize += 1,
             }
             self.next = self.reader.next().transpose()?;
         }

@@ -1,5 +1,6 @@
 //! Reading pcap and pcapng.
 
+use super::LinkType;
 use crate::io::PortError;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
@@ -18,31 +19,12 @@ const OLD_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const ENHANCED_PACKET: u32 = 6;
 
-/// What a record's bytes begin with (<https://www.tcpdump.org/linktypes.html>).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LinkType {
-    /// 1: an Ethernet header.
-    Ethernet,
-    /// 101, 228, 229: an IPv4 or IPv6 header.
-    RawIp,
-}
-
-impl LinkType {
-    fn from_number(number: u16) -> Option<Self> {
-        match number {
-            1 => Some(Self::Ethernet),
-            101 | 228 | 229 => Some(Self::RawIp),
-            _ => None,
-        }
-    }
-}
-
 /// One packet of a capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// When, in nanoseconds since 1970.
     pub at_nanos: u64,
-    /// Bytes on the wire. `data` is never shorter.
+    /// Bytes on the wire, as the file says. More than `data` has where the capture cut the packet.
     pub original_len: u32,
     /// What `data` begins with.
     pub link: LinkType,
@@ -50,6 +32,13 @@ pub struct Record {
     pub data: Vec<u8>,
     /// The number of the interface in its pcapng section; 0 in a pcap file.
     pub interface: u32,
+}
+
+impl Record {
+    /// Whether the capture holds only the packet's beginning (`tcpdump -s`).
+    pub fn is_cut(&self) -> bool {
+        (self.data.len() as u64) < u64::from(self.original_len)
+    }
 }
 
 /// A capture file being read: an iterator that ends after the first error.
@@ -164,7 +153,7 @@ impl Reader {
         let Some(head) = self.head::<16>()? else { return Ok(None) };
         let (seconds, ticks) = (u64::from(self.u32(&head, 0)), u64::from(self.u32(&head, 4)));
         let (len, original_len) = (self.u32(&head, 8), self.u32(&head, 12));
-        self.check_len(len, original_len)?;
+        self.check_len(len)?;
         let data = self.vec(len as usize)?;
         // Both factors are below 2^32, so this cannot overflow.
         let at_nanos = seconds * 1_000_000_000 + ticks * nanos_per_tick;
@@ -247,7 +236,7 @@ impl Reader {
             (interface.nanos(ticks), self.u32(fixed, 12), self.u32(fixed, 16))
         };
         let link = interface.link;
-        self.check_len(len, original_len)?;
+        self.check_len(len)?;
         let link = self.link(link)?;
         let Some(data) = rest.get(..len as usize) else {
             return Err(self.malformed("a packet longer than its block"));
@@ -258,15 +247,9 @@ impl Reader {
         Ok(Record { at_nanos, original_len, link, data: data.to_vec(), interface: number })
     }
 
-    fn check_len(&self, len: u32, original_len: u32) -> Result<(), PortError> {
+    fn check_len(&self, len: u32) -> Result<(), PortError> {
         if len as usize > MAX_RECORD {
             return Err(self.malformed("a record of more than 256 KiB"));
-        }
-        if len < original_len {
-            return Err(self.error(
-                &format!("a packet of {original_len} bytes was cut to {len}"),
-                "capture whole packets (tcpdump -s 0, tshark without -s)",
-            ));
         }
         Ok(())
     }
@@ -275,7 +258,7 @@ impl Reader {
         LinkType::from_number(number).ok_or_else(|| {
             self.error(
                 &format!("link type {number} is not supported"),
-                "capture on an Ethernet interface, or convert it to link type 1 or 101",
+                "capture on an Ethernet interface; known are 0, 1, 101, 108, 113, 228, 229 and 276",
             )
         })
     }

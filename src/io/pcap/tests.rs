@@ -77,6 +77,10 @@ fn byte_orders_resolutions_and_link_types_of_pcap() {
                 (101, LinkType::RawIp),
                 (228, LinkType::RawIp),
                 (229, LinkType::RawIp),
+                (0, LinkType::Loopback),
+                (108, LinkType::Loopback),
+                (113, LinkType::LinuxCooked),
+                (276, LinkType::LinuxCooked2),
                 (0x1400_0001, LinkType::Ethernet),
             ] {
                 let got = read(&pcap(magic, number, 3, 3, b"abc", big)).unwrap();
@@ -122,17 +126,108 @@ fn big_endian_pcapng_with_its_own_clock() {
     assert!(got.iter().all(|r| r.link == LinkType::RawIp));
 }
 
+/// A block of a little-endian pcapng file.
+fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+    let len = (body.len() as u32 + 12).to_le_bytes();
+    [&kind.to_le_bytes()[..], &len, body, &len].concat()
+}
+
+/// An interface of this link type and resolution, and a packet of interface `n` at `ticks`.
+fn described(link: u16, resolution: u8) -> Vec<u8> {
+    let head = [&link.to_le_bytes()[..], &[0; 6]].concat();
+    block(1, &[&head[..], &[9, 0, 1, 0, resolution, 0, 0, 0], &[0; 4]].concat())
+}
+
+fn packet(n: u32, ticks: u64, original: u32, data: &[u8; 4]) -> Vec<u8> {
+    let words = [n, (ticks >> 32) as u32, ticks as u32, 4, original];
+    block(6, &[&words.map(u32::to_le_bytes).concat()[..], data].concat())
+}
+
+fn section() -> Vec<u8> {
+    block(0x0a0d_0d0a, &[&[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0][..], &[0xff; 8]].concat())
+}
+
+#[test]
+fn interfaces_of_a_section_differ_in_link_type_and_clock() {
+    let file = [
+        section(),
+        described(1, 6),
+        described(113, 9),
+        described(276, 3),
+        described(108, 0x80 | 1),
+        packet(3, 5, 4, &[1; 4]),
+        packet(0, 7, 4, &[2; 4]),
+        packet(2, 9, 4, &[3; 4]),
+        packet(1, 11, 9, &[4; 4]),
+        // A section begins anew: interface 0 is another one.
+        section(),
+        described(101, 9),
+        packet(0, u64::MAX, 4, &[5; 4]),
+    ]
+    .concat();
+    let got = read(&file).unwrap();
+    let seen: Vec<_> = got.iter().map(|r| (r.link, r.at_nanos, r.data[0], r.is_cut())).collect();
+    assert_eq!(
+        seen,
+        [
+            (LinkType::Loopback, 2_500_000_000, 1, false),
+            (LinkType::Ethernet, 7_000, 2, false),
+            (LinkType::LinuxCooked2, 9_000_000, 3, false),
+            (LinkType::LinuxCooked, 11, 4, true),
+            (LinkType::RawIp, u64::MAX, 5, false),
+        ]
+    );
+    let unknown =
+        [section(), described(1, 6), described(189, 6), packet(0, 0, 4, &[0; 4]), packet(1, 0, 4, &[0; 4])];
+    let mut reader = Reader::new("x", Box::new(Cursor::new(unknown.concat()))).unwrap();
+    assert!(reader.next().unwrap().is_ok());
+    let error = reader.next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("link type 189 is not supported"), "{error}");
+    assert!(reader.next().is_none(), "nothing behind an error");
+}
+
+#[test]
+fn cut_packets_are_kept_and_marked() {
+    let got = read(&pcap(0xa1b2_c3d4, 1, 3, 9, b"abc", true)).unwrap();
+    assert_eq!((got[0].data.as_slice(), got[0].original_len, got[0].is_cut()), (&b"abc"[..], 9, true));
+    // Less on the wire than was captured: padding, or a lie; nothing is missing.
+    let got = read(&pcap(0xa1b2_c3d4, 1, 3, 2, b"abc", false)).unwrap();
+    assert_eq!((got[0].data.len(), got[0].is_cut()), (3, false));
+}
+
+/// A reader that ends nowhere: what is allocated must be bounded by us.
+#[test]
+fn lying_lengths_take_no_memory() {
+    for len in [256 * 1024 + 1, 1 << 30, u32::MAX] {
+        let error = read(&pcap(0xa1b2_c3d4, 1, len, 60, b"", false)).unwrap_err();
+        assert!(error.contains("a record of more than 256 KiB"), "{error}");
+    }
+    // A whole record is promised and not there.
+    let error = read(&pcap(0xa1b2_c3d4, 1, 256 * 1024, 60, b"abc", false)).unwrap_err();
+    assert!(error.contains("ends in the middle of a record"), "{error}");
+    for kind in [1, 2, 3, 6] {
+        let head = [&section()[..], &u32::to_le_bytes(kind), &(u32::MAX - 3).to_le_bytes()].concat();
+        let error = read(&head).unwrap_err();
+        assert!(error.contains("a record of more than 256 KiB"), "{error}");
+    }
+    // A block that is not for us is skipped, however long, in pieces.
+    let head = [&section()[..], &99u32.to_le_bytes(), &(u32::MAX - 3).to_le_bytes(), &[0; 100]].concat();
+    assert!(read(&head).unwrap_err().contains("ends in the middle of a record"));
+    let short =
+        [section(), described(1, 6), block(6, &[&[0; 12][..], &400u32.to_le_bytes(), &[0; 8]].concat())];
+    assert!(read(&short.concat()).unwrap_err().contains("a packet longer than its block"));
+}
+
 #[test]
 fn errors_name_file_place_and_remedy() {
     let whole = pcap(0xa1b2_c3d4, 1, 3, 3, b"abc", false);
-    let cases: [(&[u8], &str); 7] = [
+    let cases: [(&[u8], &str); 6] = [
         (b"", "x.pcap: at byte 0: the file ends in the middle of a record; "),
         (b"\x1f\x8b\x08\x00", "x.pcap: at byte 0: neither pcap nor pcapng; unpack it"),
         (&whole[..42], "x.pcap: at byte 24: the file ends in the middle of a record; "),
-        (&pcap(0xa1b2_c3d4, 113, 3, 3, b"abc", false), "x.pcap: at byte 0: link type 113 is not supported; "),
         (
-            &pcap(0xa1b2_c3d4, 1, 3, 9, b"abc", true),
-            "x.pcap: at byte 24: a packet of 9 bytes was cut to 3; capture",
+            &pcap(0xa1b2_c3d4, 127, 3, 3, b"abc", false),
+            "x.pcap: at byte 0: link type 127 is not supported; capture on an Ethernet interface; known are",
         ),
         (
             &pcap(0xa1b2_c3d4, 1, u32::MAX, u32::MAX, b"abc", true),
@@ -180,6 +275,7 @@ fn a_capture_plays_by_its_clock_and_raw_ip_gets_a_header() {
     assert_eq!(burst.drain().next().unwrap().bytes()[12..15], [0x86, 0xdd, 0x60]);
     port.tx(Frame::from_bytes(&[1; 60]).unwrap());
     port.flush().unwrap();
+    assert_eq!(port.flaws(), Flaws { cut: 0, headless: 0 });
     let sent: Vec<_> = Reader::open(&output).unwrap().map(Result::unwrap).collect();
     assert_eq!(
         sent.iter().map(|r| (r.at_nanos, r.data.len())).collect::<Vec<_>>(),
@@ -187,9 +283,34 @@ fn a_capture_plays_by_its_clock_and_raw_ip_gets_a_header() {
     );
 }
 
+#[test]
+fn other_link_types_play_as_ethernet_and_flaws_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let input = dir.path().join("in.pcap");
+    let head = [0, 4, 0, 1, 0, 6, 2, 0, 0, 0, 0, 7, 0, 0, 8, 0];
+    let mut bytes = pcap(0xa1b2_3c4d, 113, 36, 90, &[&head[..], &[0x45; 20]].concat(), false);
+    for len in [3u32, 16] {
+        bytes.extend([4, 0, len, len].iter().flat_map(|w| w.to_le_bytes()));
+        bytes.extend(&head[..len as usize]);
+    }
+    std::fs::write(&input, bytes).unwrap();
+    let mut port = PcapPort::open(&input, None, [2; 6]).unwrap();
+    port.set_now(u64::MAX);
+    let mut burst = Burst::new();
+    port.rx(&mut burst).unwrap();
+    let frames: Vec<_> = burst.drain().collect();
+    assert_eq!(frames[0].bytes()[6..14], [2, 0, 0, 0, 0, 7, 8, 0]);
+    assert_eq!((frames.len(), frames[0].len(), frames[1].len()), (2, 34, 14));
+    assert_eq!(port.flaws(), Flaws { cut: 1, headless: 1 });
+}
+
 fn seed_file(which: u8) -> Vec<u8> {
     let records: [(u64, u32, &[u8]); 2] = [(5, 0, &[1; 61]), (6, 1, &[2; 99])];
-    match which % 3 {
+    match which % 7 {
+        3 => pcap(0xa1b2_3c4d, 113, 40, 90, &[1; 40], false),
+        4 => pcap(0xa1b2_c3d4, 276, 40, 40, &[1; 40], true),
+        5 => pcap(0xa1b2_c3d4, 0, 40, 40, &[2, 0, 0, 0].repeat(10), false),
+        6 => [section(), described(1, 6), described(113, 0xff), packet(1, u64::MAX, 9, &[7; 4])].concat(),
         0 => written(Format::Pcap, &records),
         1 => written(Format::PcapNg, &records),
         _ => pcap(0xa1b2_c3d4, 101, 40, 40, &[0x60; 40], true),
@@ -217,6 +338,9 @@ proptest! {
         bytes.truncate(cut.index(bytes.len() + 1));
         // Whatever comes out was in the file.
         if let Ok(records) = read(&bytes) {
+            for record in &records {
+                let _ = record.link.packet(&record.data);
+            }
             prop_assert!(records.iter().map(|r| r.data.len()).sum::<usize>() <= bytes.len());
         }
     }
