@@ -3,15 +3,23 @@
 //! Not /sys/class/net, which shows the network namespace that mounted it rather than the one we are in.
 
 use super::PortError;
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, sendto, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink, recv, sendto, socket_with,
 };
+use std::net::IpAddr;
+use std::time::Duration;
 
 const NLMSG_DONE: u16 = 3;
 const NLMSG_ERROR: u16 = 2;
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const NLM_F_REQUEST_DUMP: u16 = 0x1 | 0x300;
+/// Groups of rtnetlink(7): IPv4 and IPv6 addresses.
+const RTMGRP_IFADDR: u32 = 0x10 | 0x100;
 const IFF_UP: u32 = 1;
 
 const IFLA_ADDRESS: u16 = 1;
@@ -48,6 +56,69 @@ pub struct Link {
     pub parent: Option<u32>,
 }
 
+/// An address of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostAddress {
+    /// The interface that carries it.
+    pub interface: String,
+    /// The address.
+    pub address: IpAddr,
+}
+
+/// All IPv4 and IPv6 addresses of this network namespace. `about` is as for [`all`].
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn addresses(about: &str) -> Result<Vec<HostAddress>, PortError> {
+    let entries = getifaddrs().map_err(|e| no_netlink(about, "addresses", &e))?;
+    let address = |a: &SockaddrStorage| {
+        let v4 = a.as_sockaddr_in().map(|a| IpAddr::from(a.ip()));
+        v4.or_else(|| a.as_sockaddr_in6().map(|a| IpAddr::from(a.ip())))
+    };
+    let host = entries.filter_map(|e| {
+        Some(HostAddress { address: address(e.address.as_ref()?)?, interface: e.interface_name })
+    });
+    Ok(host.collect())
+}
+
+/// Tells when the host's addresses change.
+#[derive(Debug)]
+pub struct AddressChanges {
+    socket: OwnedFd,
+}
+
+impl AddressChanges {
+    /// Listens from now on, in this network namespace. `about` is as for [`all`].
+    ///
+    /// # Errors
+    /// The kernel does not let us.
+    pub fn subscribe(about: &str) -> Result<Self, PortError> {
+        let open = || {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+            bind(&socket, &netlink::SocketAddrNetlink::new(0, RTMGRP_IFADDR))?;
+            Ok(socket)
+        };
+        Ok(Self { socket: open().map_err(|e: Errno| no_netlink(about, "changes", &e))? })
+    }
+
+    /// Waits until something changed, or for `timeout`; true in the first case. What has changed is to be
+    /// looked up by [`addresses`], so it does not matter if the kernel could not tell it all.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        if !super::wait([self.socket.as_fd()], timeout) {
+            return false;
+        }
+        let mut waste = [0u8; 4096];
+        // Bounded: a host that changes faster than we read is seen again at the next call.
+        for _ in 0..64 {
+            if recv(&self.socket, &mut waste[..], RecvFlags::empty()) == Err(Errno::AGAIN) {
+                break;
+            }
+        }
+        true
+    }
+}
+
 /// The interface of this name.
 ///
 /// # Errors
@@ -81,11 +152,15 @@ pub fn find_up(name: &str) -> Result<Link, PortError> {
 /// # Errors
 /// The kernel cannot be asked.
 pub fn all(about: &str) -> Result<Vec<Link>, PortError> {
-    dump().map_err(|e| PortError {
+    dump().map_err(|e| no_netlink(about, "interfaces", &e))
+}
+
+fn no_netlink(about: &str, what: &str, error: &dyn std::fmt::Display) -> PortError {
+    PortError {
         interface: about.into(),
-        what: format!("the kernel does not list its interfaces over netlink: {e}"),
+        what: format!("the kernel does not list its {what} over netlink: {error}"),
         remedy: "allow AF_NETLINK sockets (a sandbox or seccomp profile may forbid them)".into(),
-    })
+    }
 }
 
 fn dump() -> rustix::io::Result<Vec<Link>> {

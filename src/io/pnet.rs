@@ -6,11 +6,10 @@
 //! AF_XDP. VLAN interfaces on top are refused; tags on an interface without such cannot be seen.
 //! How many frames the kernel dropped is not known either: `rx_lost` stays 0.
 
-use super::link::{self, Link};
+use super::link::{self, HostAddress, Link};
 use super::pool::Pool;
 use super::port::{Port, PortError, PortInfo, PortStats};
 use crate::buf::{Burst, Frame, MAX_FRAME};
-use nix::ifaddrs::getifaddrs;
 use pnet::datalink::{self, Channel, DataLinkReceiver, DataLinkSender, MacAddr, NetworkInterface};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
@@ -119,11 +118,9 @@ pub fn check(interface: &str, ours: &[IpAddr]) -> Result<(), PortError> {
             format!("use driver = \"af_xdp\", or `ip link del {}`", vlan.name),
         ));
     }
-    let addresses = getifaddrs().map_err(|e| {
-        fault(interface, format!("its addresses cannot be listed: {e}"), "allow AF_NETLINK sockets")
-    })?;
-    for entry in addresses.filter(|a| a.interface_name == interface) {
-        let Some(address) = entry.address.as_ref().and_then(ip_of) else { continue };
+    for HostAddress { address, .. } in
+        link::addresses(interface)?.into_iter().filter(|a| a.interface == interface)
+    {
         if ours.contains(&address) {
             return Err(fault(
                 interface,
@@ -144,11 +141,6 @@ pub fn check(interface: &str, ours: &[IpAddr]) -> Result<(), PortError> {
         }
     }
     Ok(())
-}
-
-fn ip_of(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
-    let v4 = address.as_sockaddr_in().map(|a| IpAddr::from(a.ip()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::from(a.ip())))
 }
 
 /// pnet's two ends over `fd`, neither of which ever waits.

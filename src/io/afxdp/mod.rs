@@ -13,20 +13,23 @@
 mod program;
 mod ring;
 mod socket;
+mod steer;
 mod sys;
 mod umem;
 
+pub use steer::{Addresses, Steering};
 pub use umem::{ChunkCount, send_home};
 
 use super::link::{self, Link};
 use super::port::{Port, PortError, PortInfo, PortStats};
 use crate::buf::{BURST, Burst, CHUNK, Chunk, Frame, HEADROOM};
 use program::{Oversize, Program};
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::net::xdp::{XdpDesc, XdpDescOptions};
 use socket::Socket;
+use std::net::IpAddr;
 use std::sync::Arc;
 use umem::Umem;
 
@@ -40,6 +43,9 @@ const MIN_FRAME: usize = 14;
 pub const MAX_MTU: u32 = (CHUNK - XDP_HEADROOM - LINK_HEADER) as u32;
 /// Empty turns between two looks at whether the interface is still there.
 const LOOK_EVERY: u32 = 256;
+
+/// A remedy for what cannot be.
+const REPORT: &str = "report this";
 
 const _: () = assert!(XDP_HEADROOM >= HEADROOM && MAX_MTU >= 1500);
 
@@ -56,12 +62,15 @@ pub struct Options {
     pub tx_ring: u32,
     /// Chunks of 2,048 bytes: 256 to 1,048,576. At most half of them lie ready for receiving.
     pub chunks: u32,
+    /// Which frames are for us.
+    pub steering: Steering,
 }
 
 impl Options {
-    /// Queue 0 of `interface`, rings of 2,048 entries, 16 MiB of chunks.
+    /// Queue 0 of `interface`, rings of 2,048 entries, 16 MiB of chunks; all frames.
     pub fn new(interface: &str) -> Self {
-        Self { interface: interface.into(), queue: 0, rx_ring: 2048, tx_ring: 2048, chunks: 8192 }
+        let steering = Steering::default();
+        Self { interface: interface.into(), queue: 0, rx_ring: 2048, tx_ring: 2048, chunks: 8192, steering }
     }
 
     fn check(&self) -> Result<(), PortError> {
@@ -95,6 +104,10 @@ pub struct AfXdpPort {
     empty_turns: u32,
     /// The program counts for the interface: the port of its first queue tells it.
     oversize: Option<Oversize>,
+    /// Likewise.
+    addresses: Option<Addresses>,
+    /// Keeps the groups joined that neighbours ask for our addresses by.
+    _groups: Option<OwnedFd>,
     _program: Arc<Program>,
 }
 
@@ -107,7 +120,7 @@ pub struct AfXdpPort {
 pub fn open(options: &Options) -> Result<AfXdpPort, PortError> {
     let link = usable_link(options)?;
     let mut ports = open_queues(&link, options, options.queue..options.queue + 1)?;
-    ports.pop().ok_or_else(|| fault(&options.interface, "no queue was opened", "report this"))
+    ports.pop().ok_or_else(|| fault(&options.interface, "no queue was opened", REPORT))
 }
 
 /// Opens every receive queue that the interface uses, each as a port with rings and chunks of its own.
@@ -152,8 +165,21 @@ fn open_queues(
     }
     let frame_limit = link.mtu as usize + LINK_HEADER;
     let sockets: Vec<_> = opened.iter().map(|(queue, socket, _)| (*queue, socket.fd.as_fd())).collect();
-    let (program, oversize) = program::attach(link, frame_limit as u32, &sockets)?;
+    let steering = &options.steering;
+    let host: Vec<IpAddr> = if steering.shared {
+        link::addresses(&link.name)?.into_iter().map(|a| a.address).collect()
+    } else {
+        Vec::new()
+    };
+    // A NIC takes in only the groups that somebody on the host has joined.
+    let groups: Vec<_> = steering.own.iter().filter_map(|a| solicited_group(*a)).collect();
+    let mut groups = sys::join(link.index, &groups).map_err(|e| {
+        fault(&link.name, format!("joining IPv6 neighbour discovery's groups failed: {e}"), REPORT)
+    })?;
+    let (program, oversize, addresses) =
+        program::attach(link, frame_limit as u32, steering, &host, &sockets)?;
     let (program, mut oversize) = (Arc::new(program), Some(oversize));
+    let mut addresses = Some(addresses);
     let port = |(_, socket, umem)| AfXdpPort {
         info: PortInfo {
             name: link.name.clone(),
@@ -170,12 +196,19 @@ fn open_queues(
         frame_limit,
         empty_turns: 0,
         oversize: oversize.take(),
+        addresses: addresses.take(),
+        _groups: groups.take(),
         _program: Arc::clone(&program),
     };
     Ok(opened.into_iter().map(port).collect())
 }
 
 impl AfXdpPort {
+    /// The XDP program's list of addresses, to be kept current; once, from the interface's first port.
+    pub fn take_addresses(&mut self) -> Option<Addresses> {
+        self.addresses.take()
+    }
+
     /// Where this port's chunks are.
     pub fn chunks(&self) -> ChunkCount {
         self.umem.count()
@@ -368,6 +401,17 @@ fn patiently<T>(mut attempt: impl FnMut() -> T, good: impl Fn(&T) -> bool) -> T 
         crate::io::wait([], std::time::Duration::from_millis(20));
     }
     attempt()
+}
+
+/// The multicast MAC address of an address's solicited-node group (RFC 4291 section 2.7.1, RFC 2464 section 7).
+fn solicited_group(address: IpAddr) -> Option<[u8; 6]> {
+    match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(a) => {
+            let [.., x, y, z] = a.octets();
+            Some([0x33, 0x33, 0xff, x, y, z])
+        }
+    }
 }
 
 fn gone(interface: &str) -> PortError {

@@ -3,16 +3,18 @@
 //! The link ends when its file descriptor is closed, so however the process dies the interface goes
 //! back to the kernel.
 
+use super::steer::{self, Addresses, Steering};
 use super::{denied, fault, patiently};
 use crate::io::link::{self, Link};
 use crate::io::{Attach, PortError};
-use aya::maps::{Array, MapData, MapError, XskMap};
+use aya::maps::{Array, HashMap, MapData, MapError, XskMap};
 use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, Xdp, XdpError, XdpMode};
 use aya::{EbpfError, EbpfLoader};
 use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 use std::error::Error;
+use std::net::IpAddr;
 
 /// `EOPNOTSUPP`, `EINVAL`, `ERANGE` and others on a native attach only mean: try the generic way.
 /// These do not.
@@ -48,16 +50,18 @@ impl std::fmt::Debug for Oversize {
     }
 }
 
-/// Loads the program, names it `sockets` as (queue, socket), and attaches it to `link`: in the driver if
-/// that can be, in the generic path otherwise.
+/// Loads the program, tells it what to steer, names it `sockets` as (queue, socket), and attaches it to
+/// `link`: in the driver if that can be, in the generic path otherwise. `host` are the host's addresses.
 ///
 /// # Errors
 /// Another program is attached, a capability is missing, or the kernel refuses for another reason.
 pub(super) fn attach(
     link: &Link,
     frame_limit: u32,
+    steering: &Steering,
+    host: &[IpAddr],
     sockets: &[(u32, BorrowedFd<'_>)],
-) -> Result<(Program, Oversize), PortError> {
+) -> Result<(Program, Oversize, Addresses), PortError> {
     // The kernel ends a link some time after its process did: a restart must live with that.
     let other = patiently(
         || link::find(&link.name),
@@ -71,8 +75,13 @@ pub(super) fn attach(
         .map_max_entries("sockets", queues)
         .load(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tidegate_xdp.o")))
         .map_err(|e| refused(link, "loading the XDP program", &e, ebpf_errno(&e)))?;
-    fill_maps(&mut object, frame_limit, sockets)
-        .map_err(|e| refused(link, "filling the XDP program's maps", &e, source_errno(&e)))?;
+    let filled = fill_maps(&mut object, steering.settings(frame_limit, link.mac), sockets);
+    let addresses = filled
+        .and_then(|()| object.take_map("addresses").ok_or(MapError::ElementNotFound))
+        .and_then(|map| Addresses::new(&link.name, HashMap::try_from(map)?, &steering.own));
+    let mut addresses =
+        addresses.map_err(|e| refused(link, "filling the XDP program's maps", &e, source_errno(&e)))?;
+    addresses.set_host(host.iter().copied())?;
     let oversize = object
         .take_map("oversize")
         .ok_or(MapError::ElementNotFound)
@@ -97,17 +106,15 @@ pub(super) fn attach(
             Err(e) => return Err(not_attached(link, &e)),
         },
     };
-    Ok((Program { attach, _link: fd_link }, Oversize(oversize)))
+    Ok((Program { attach, _link: fd_link }, Oversize(oversize), addresses))
 }
 
 fn fill_maps(
     object: &mut aya::Ebpf,
-    frame_limit: u32,
+    settings: [u32; 8],
     sockets: &[(u32, BorrowedFd<'_>)],
 ) -> Result<(), MapError> {
-    let mut limit =
-        Array::<_, u32>::try_from(object.map_mut("frame_limit").ok_or(MapError::ElementNotFound)?)?;
-    limit.set(0, frame_limit, 0)?;
+    steer::set(object.map_mut("settings").ok_or(MapError::ElementNotFound)?, settings)?;
     let mut map = XskMap::try_from(object.map_mut("sockets").ok_or(MapError::ElementNotFound)?)?;
     for (queue, socket) in sockets {
         map.set(*queue, socket.as_raw_fd(), 0)?;

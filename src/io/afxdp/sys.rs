@@ -1,6 +1,7 @@
 //! The system calls of AF_XDP that are not plain safe functions elsewhere.
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use nix::libc;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
@@ -75,6 +76,40 @@ impl Drop for Mapping {
 /// A new AF_XDP socket.
 pub(super) fn xdp_socket() -> rustix::io::Result<OwnedFd> {
     socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)
+}
+
+/// Has the interface take in frames to these multicast addresses, until the descriptor is closed. `None`
+/// if there are none.
+pub(super) fn join(interface: u32, groups: &[[u8; 6]]) -> rustix::io::Result<Option<OwnedFd>> {
+    if groups.is_empty() {
+        return Ok(None);
+    }
+    // Without a protocol the socket itself receives nothing.
+    let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    for group in groups {
+        let mut address = [0; 8];
+        address[..6].copy_from_slice(group);
+        let request = libc::packet_mreq {
+            mr_ifindex: interface as i32,
+            mr_type: libc::PACKET_MR_MULTICAST as u16,
+            mr_alen: 6,
+            mr_address: address,
+        };
+        // SAFETY: the option takes a packet_mreq, which is read during the call; the length is its own.
+        let done = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_ADD_MEMBERSHIP,
+                (&raw const request).cast(),
+                size_of::<libc::packet_mreq>() as libc::socklen_t,
+            )
+        };
+        if done != 0 {
+            return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL));
+        }
+    }
+    Ok(Some(socket))
 }
 
 /// Has the kernel look at the transmit ring.
