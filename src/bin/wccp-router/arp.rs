@@ -1,8 +1,8 @@
-//! ARP (RFC 826) for one leg: who has which MAC address, and the packets that wait for an answer.
+//! ARP (RFC 826), and for one leg who of either family has which MAC address, and the packets that wait for an answer.
 
 use crate::packet::{ETHERTYPE_ARP, addr_at, be16};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use tidegate::time::{Duration, Instant};
 
 const MAX_NEIGHBOURS: usize = 1024;
@@ -33,7 +33,7 @@ pub enum Lookup {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Due {
     /// Addresses to ask for.
-    pub ask: Vec<Ipv4Addr>,
+    pub ask: Vec<IpAddr>,
     /// Packets whose neighbour does not answer.
     pub failed: Vec<Vec<u8>>,
 }
@@ -50,14 +50,14 @@ struct Neighbour {
 /// The neighbours of one leg.
 #[derive(Debug, Default)]
 pub struct Neighbours {
-    known: BTreeMap<Ipv4Addr, Neighbour>,
+    known: BTreeMap<IpAddr, Neighbour>,
     /// Packets dropped because too many waited for one neighbour.
     pub overflow: u64,
 }
 
 impl Neighbours {
     /// Where `addr` is.
-    pub fn lookup(&mut self, addr: Ipv4Addr, now: Instant) -> Lookup {
+    pub fn lookup(&mut self, addr: IpAddr, now: Instant) -> Lookup {
         if let Some(n) = self.known.get_mut(&addr) {
             let due = n.next_try <= now;
             return match n.mac {
@@ -79,8 +79,13 @@ impl Neighbours {
         Lookup::Unknown { ask: true }
     }
 
+    /// The MAC address of `addr`, if it is known, however old the knowledge is.
+    pub fn mac_of(&self, addr: IpAddr) -> Option<Mac> {
+        self.known.get(&addr)?.mac
+    }
+
     /// Keeps `packet` until `addr` answers.
-    pub fn hold(&mut self, addr: Ipv4Addr, packet: Vec<u8>) {
+    pub fn hold(&mut self, addr: IpAddr, packet: Vec<u8>) {
         match self.known.get_mut(&addr) {
             Some(n) if n.waiting.len() < MAX_WAITING => n.waiting.push(packet),
             _ => self.overflow += 1,
@@ -88,7 +93,7 @@ impl Neighbours {
     }
 
     /// Notes that `addr` is at `mac` and gives back what waited for it. Strangers are noted only if `create`.
-    pub fn learn(&mut self, addr: Ipv4Addr, mac: Mac, create: bool, now: Instant) -> Vec<Vec<u8>> {
+    pub fn learn(&mut self, addr: IpAddr, mac: Mac, create: bool, now: Instant) -> Vec<Vec<u8>> {
         let room = self.known.len() < MAX_NEIGHBOURS;
         let fresh = Neighbour { mac: None, fresh_until: now, next_try: now, tries: 0, waiting: vec![] };
         let entry = match self.known.get_mut(&addr) {
@@ -165,7 +170,8 @@ impl Message {
 mod tests {
     use super::*;
 
-    const ADDR: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+    const V4: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+    const ADDR: IpAddr = IpAddr::V4(V4);
     const MAC: Mac = [2, 0, 0, 0, 0, 9];
 
     #[test]
@@ -210,7 +216,7 @@ mod tests {
     fn strangers_are_bounded() {
         let mut n = Neighbours::default();
         for i in 0..MAX_NEIGHBOURS as u32 {
-            n.learn(Ipv4Addr::from_bits(i), MAC, true, Instant::ZERO);
+            n.learn(Ipv4Addr::from_bits(i).into(), MAC, true, Instant::ZERO);
         }
         assert_eq!(n.lookup(ADDR, Instant::ZERO), Lookup::Full);
         assert!(n.learn(ADDR, MAC, true, Instant::ZERO).is_empty());
@@ -219,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_message_survives_its_frame() {
-        let m = Message { request: true, sender: (MAC, ADDR), target: ([0; 6], Ipv4Addr::new(10, 9, 0, 1)) };
+        let m = Message { request: true, sender: (MAC, V4), target: ([0; 6], Ipv4Addr::new(10, 9, 0, 1)) };
         assert_eq!(Message::parse(&m.frame(BROADCAST)[14..]), Some(m));
         assert_eq!(Message::parse(&m.frame(BROADCAST)[15..]), None);
     }

@@ -1,11 +1,12 @@
 //! The router's configuration file.
 
 use crate::impair::Impairment;
-use crate::router::Oversize;
+use crate::policy::Rule;
+use crate::router::{LegConf, Oversize};
 use crate::wccp::assign::{Network, RedirectList};
 use crate::wccp::codec::{Capabilities, GRE, HASH, L2, ServiceKey};
 use serde::Deserialize;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use tidegate::time::Duration;
 
@@ -15,6 +16,9 @@ use tidegate::time::Duration;
 pub struct Config {
     /// The interfaces.
     pub leg: Vec<Leg>,
+    /// The rules of policy routing, in order.
+    #[serde(default)]
+    pub policy: Vec<PolicySection>,
     /// The service groups.
     #[serde(default)]
     pub wccp: WccpSection,
@@ -24,13 +28,18 @@ pub struct Config {
 }
 
 /// One interface.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Leg {
     /// Interface name.
     pub name: String,
     /// Address and prefix length, `10.0.0.1/24`.
     pub address: String,
+    /// IPv6 address and prefix length, `fd00::1/64`.
+    pub address6: Option<String>,
+    /// IDs of the VLAN tags on this leg, the outer one first: 802.1Q with one, 802.1ad around 802.1Q with two.
+    #[serde(default)]
+    pub vlan: Vec<u16>,
     /// MTU in bytes; the interface's own if it is not given.
     pub mtu: Option<usize>,
     /// Never redirect what enters here.
@@ -38,6 +47,29 @@ pub struct Leg {
     pub exclude_in: bool,
     /// How bad the line into this leg is.
     pub impair: Option<Impairment>,
+}
+
+/// One rule of policy routing, for TCP.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicySection {
+    /// Names of legs on which packets enter; none: any.
+    #[serde(default, rename = "in")]
+    pub in_legs: Vec<String>,
+    /// Where they come from, `10.0.0.0/24`.
+    pub from: Option<String>,
+    /// Where they go.
+    pub to: Option<String>,
+    /// Destination ports; none: any.
+    #[serde(default)]
+    pub ports: Vec<u16>,
+    /// Source ports; none: any.
+    #[serde(default)]
+    pub source_ports: Vec<u16>,
+    /// Whom they are given to, on the network of a leg.
+    pub next_hop: String,
+    /// How long the next hop may be silent before packets go straight on; `1500ms` if it is not given.
+    pub dead_after: Option<String>,
 }
 
 /// What holds for all groups.
@@ -137,6 +169,34 @@ pub fn load(path: &Path) -> Result<Config, String> {
 }
 
 impl Leg {
+    /// The IPv6 address and its prefix length, if there is one.
+    ///
+    /// # Errors
+    /// A line for people.
+    pub fn network6(&self) -> Result<Option<(Ipv6Addr, u8)>, String> {
+        let Some(text) = &self.address6 else { return Ok(None) };
+        let parsed = text.split_once('/').and_then(|(a, p)| Some((a.parse().ok()?, p.parse().ok()?)));
+        parsed
+            .filter(|(_, prefix)| *prefix <= 128)
+            .map(Some)
+            .ok_or_else(|| format!("leg {}: address6 \"{text}\" is not like fd00::1/64", self.name))
+    }
+
+    /// The bytes of the tags, as they stand between the MAC addresses and the EtherType.
+    ///
+    /// # Errors
+    /// A line for people.
+    pub fn tags(&self) -> Result<Vec<u8>, String> {
+        if self.vlan.len() > 2 || self.vlan.iter().any(|id| !(1..=4094).contains(id)) {
+            return Err(format!(
+                "leg {}: vlan is one or two IDs from 1 to 4094, the outer one first",
+                self.name
+            ));
+        }
+        let types: &[u16] = if self.vlan.len() == 2 { &[0x88a8, 0x8100] } else { &[0x8100] };
+        Ok(types.iter().zip(&self.vlan).flat_map(|(t, id)| [*t, *id]).flat_map(u16::to_be_bytes).collect())
+    }
+
     /// Address and prefix length.
     ///
     /// # Errors
@@ -153,23 +213,64 @@ fn network(text: &str) -> Option<Network> {
     Some((address.parse().ok()?, prefix.parse().ok()?)).filter(|(_, prefix)| *prefix <= 32)
 }
 
+impl PolicySection {
+    /// The rule, with legs by number.
+    ///
+    /// # Errors
+    /// A line for people.
+    pub fn rule(&self, legs: &[LegConf]) -> Result<Rule, String> {
+        let network = |text: &Option<String>| match text {
+            None => Ok(None),
+            Some(text) => {
+                text.parse().map(Some).map_err(|()| format!("policy: \"{text}\" is not like 10.0.0.0/24"))
+            }
+        };
+        let next_hop = self.next_hop.parse();
+        Ok(Rule {
+            in_legs: leg_indexes(&self.in_legs, legs).map_err(|e| format!("policy: {e}"))?,
+            from: network(&self.from)?,
+            to: network(&self.to)?,
+            ports: self.ports.clone(),
+            source_ports: self.source_ports.clone(),
+            next_hop: next_hop
+                .map_err(|_| format!("policy: next_hop \"{}\" is no address", self.next_hop))?,
+            dead_after: duration(self.dead_after.as_deref().unwrap_or("1500ms"))
+                .map_err(|e| format!("policy: dead_after {e}"))?,
+        })
+    }
+}
+
 impl WccpSection {
     /// T.
     ///
     /// # Errors
     /// A line for people.
     pub fn interval(&self) -> Result<Duration, String> {
-        let Some(text) = &self.here_i_am else { return Ok(Duration::from_secs(10)) };
-        let seconds = match text.strip_suffix("ms") {
-            Some(ms) => ms.parse::<f64>().map(|ms| ms / 1000.0),
-            None => text.trim_end_matches('s').parse::<f64>(),
-        };
-        seconds
-            .ok()
-            .filter(|s| (0.01..=3600.0).contains(s))
-            .map(Duration::from_secs_f64)
-            .ok_or_else(|| format!("wccp: here_i_am \"{text}\" is not a time from 10ms to 3600s"))
+        duration(self.here_i_am.as_deref().unwrap_or("10s")).map_err(|e| format!("wccp: here_i_am {e}"))
     }
+}
+
+/// The numbers of the legs with these names.
+///
+/// # Errors
+/// A line for people: there is no such leg.
+pub fn leg_indexes(names: &[String], legs: &[LegConf]) -> Result<Vec<usize>, String> {
+    let index = |name: &String| {
+        legs.iter().position(|l| l.name == *name).ok_or_else(|| format!("there is no leg \"{name}\""))
+    };
+    names.iter().map(index).collect()
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let seconds = match text.strip_suffix("ms") {
+        Some(ms) => ms.parse::<f64>().map(|ms| ms / 1000.0),
+        None => text.trim_end_matches('s').parse::<f64>(),
+    };
+    seconds
+        .ok()
+        .filter(|s| (0.01..=3600.0).contains(s))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| format!("\"{text}\" is not a time from 10ms to 3600s"))
 }
 
 impl GroupSection {
@@ -240,13 +341,16 @@ mod tests {
     #[test]
     fn a_whole_file_is_understood() {
         let c = section(
-            "oversize = 'icmp'\n[[leg]]\nname='a'\naddress='10.0.0.1/24'\n[[leg]]\nname='g'\n\
-             address='10.9.0.1/24'\nexclude_in=true\n[wccp]\nhere_i_am='500ms'\n[[wccp.group]]\nid=61\n\
+            "oversize = 'icmp'\n[[leg]]\nname='a'\naddress='10.0.0.1/24'\naddress6='fd00::1/64'\n[[leg]]\nname='g'\n\
+             address='10.9.0.1/24'\nexclude_in=true\nvlan=[7,100]\n[wccp]\nhere_i_am='500ms'\n[[wccp.group]]\nid=61\n\
              redirect_in=['a']\nforward=['gre']\ndeny_ports=[2021]\npermit_to=['10.0.0.0/24']\n",
         )
         .unwrap();
         assert_eq!(c.wccp.interval(), Ok(Duration::from_millis(500)));
         assert_eq!(c.leg[0].network(), Ok((Ipv4Addr::new(10, 0, 0, 1), 24)));
+        assert_eq!(c.leg[0].network6(), Ok(Some(("fd00::1".parse().unwrap(), 64))));
+        assert_eq!(c.leg[0].tags(), Ok(vec![]));
+        assert_eq!(c.leg[1].tags(), Ok(vec![0x88, 0xa8, 0, 7, 0x81, 0, 0, 100]));
         let offer = c.wccp.group[0].offer();
         assert_eq!((offer.forward, offer.assignment, offer.packet_return), (GRE, HASH, GRE | L2));
         assert_eq!(c.wccp.group[0].key(), ServiceKey { kind: 1, id: 61 });
@@ -259,10 +363,23 @@ mod tests {
     fn mistakes_are_errors() {
         assert!(section("[[leg]]\nname='a'\naddress='1.2.3.4/8'\nspeed=1\n").is_err());
         for bad in ["10.0.0.1", "10.0.0.1/33", "10.0.0/24", "x/y"] {
-            let leg =
-                Leg { name: "a".into(), address: bad.into(), mtu: None, exclude_in: false, impair: None };
+            let leg = Leg { name: "a".into(), address: bad.into(), ..Leg::default() };
             assert!(leg.network().is_err(), "{bad}");
         }
+        for bad in [vec![0], vec![4095], vec![1, 2, 3]] {
+            let leg = Leg { vlan: bad.clone(), ..Leg::default() };
+            assert!(leg.tags().is_err(), "{bad:?}");
+        }
+        for bad in ["fd00::1", "fd00::1/129", "10.0.0.1/24"] {
+            let leg = Leg { address6: Some(bad.into()), ..Leg::default() };
+            assert!(leg.network6().is_err(), "{bad}");
+        }
+        let good = PolicySection { next_hop: "10.9.0.2".into(), ..PolicySection::default() };
+        assert!(good.rule(&[]).is_ok());
+        let wrong = PolicySection { next_hop: "gateway".into(), ..PolicySection::default() };
+        assert!(wrong.rule(&[]).unwrap_err().contains("gateway"));
+        let wrong = PolicySection { from: Some("10.0.0.1".into()), ..good };
+        assert!(wrong.rule(&[]).unwrap_err().contains("10.0.0.1"));
         for bad in ["", "0s", "fast", "-1s", "1h"] {
             let s = WccpSection { here_i_am: Some(bad.into()), ..WccpSection::default() };
             assert!(s.interval().is_err(), "{bad}");

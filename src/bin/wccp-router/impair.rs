@@ -2,7 +2,8 @@
 //!
 //! All by a seed: the same frames in the same order meet the same fate.
 
-use crate::packet::{ETH_LEN, ETHERTYPE_IPV4, Ipv4, PROTO_TCP, be16, checksum};
+use crate::ipv6::{IPV6_LEN, Ipv6};
+use crate::packet::{ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, PROTO_TCP, be16, checksum};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tidegate::rng::{Keyed, Purpose};
@@ -126,26 +127,39 @@ impl Line {
     }
 }
 
-/// Cuts the TCP segment in a frame (not in GRE) into pieces of at most `size` payload bytes.
+/// Cuts the TCP segment in a frame (not in GRE, not behind IPv6 extensions) into pieces of at most `size`
+/// payload bytes.
 fn cut(frame: &[u8], size: usize) -> Option<Vec<Vec<u8>>> {
     let packet = frame.get(ETH_LEN..)?;
-    let ip = Ipv4::parse(packet)?;
-    if be16(frame, 12) != ETHERTYPE_IPV4 || ip.proto != PROTO_TCP || ip.is_fragment() {
-        return None;
-    }
-    let tcp = packet.get(ip.header..ip.total)?;
+    // Length of the IP header, of the packet, and where the addresses are.
+    let (header, total, addresses) = match be16(frame, 12) {
+        ETHERTYPE_IPV4 => {
+            let ip = Ipv4::parse(packet).filter(|ip| ip.proto == PROTO_TCP && !ip.is_fragment())?;
+            (ip.header, ip.total, 12..20)
+        }
+        ETHERTYPE_IPV6 => {
+            let ip = Ipv6::parse(packet).filter(|ip| packet[6] == PROTO_TCP && ip.header == IPV6_LEN)?;
+            (ip.header, ip.total, 8..40)
+        }
+        _ => return None,
+    };
+    let tcp = packet.get(header..total)?;
     let head = usize::from(*tcp.get(12)? >> 4) * 4;
     let payload = tcp.get(head..).filter(|p| head >= 20 && p.len() > size)?;
     let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
     let last = payload.len().div_ceil(size) - 1;
     let pieces = payload.chunks(size).enumerate().map(|(n, chunk)| {
-        let mut f = frame[..ETH_LEN + ip.header + head].to_vec();
+        let mut f = frame[..ETH_LEN + header + head].to_vec();
         f.extend_from_slice(chunk);
-        let (ip_head, segment) = f[ETH_LEN..].split_at_mut(ip.header);
-        ip_head[2..4].copy_from_slice(&((ip.header + segment.len()) as u16).to_be_bytes());
-        ip_head[10..12].fill(0);
-        let sum = checksum(&[&ip_head[..]]);
-        ip_head[10..12].copy_from_slice(&sum.to_be_bytes());
+        let (ip_head, segment) = f[ETH_LEN..].split_at_mut(header);
+        if header == IPV6_LEN && ip_head[0] >> 4 == 6 {
+            ip_head[4..6].copy_from_slice(&(segment.len() as u16).to_be_bytes());
+        } else {
+            ip_head[2..4].copy_from_slice(&((header + segment.len()) as u16).to_be_bytes());
+            ip_head[10..12].fill(0);
+            let sum = checksum(&[&ip_head[..]]);
+            ip_head[10..12].copy_from_slice(&sum.to_be_bytes());
+        }
         segment[4..8].copy_from_slice(&sequence.wrapping_add((n * size) as u32).to_be_bytes());
         if n != last {
             // FIN and PSH belong to the last byte.
@@ -153,7 +167,7 @@ fn cut(frame: &[u8], size: usize) -> Option<Vec<Vec<u8>>> {
         }
         segment[16..18].fill(0);
         let len = (segment.len() as u16).to_be_bytes();
-        let sum = checksum(&[&ip_head[12..20], &[0, PROTO_TCP, len[0], len[1]], segment]);
+        let sum = checksum(&[&ip_head[addresses.clone()], &[0, PROTO_TCP, len[0], len[1]], segment]);
         segment[16..18].copy_from_slice(&sum.to_be_bytes());
         f
     });
@@ -163,8 +177,9 @@ fn cut(frame: &[u8], size: usize) -> Option<Vec<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ipv6::{ipv6_header, pseudo_checksum};
     use crate::packet::ipv4_header;
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     const NOW: Instant = Instant::from_millis(1000);
 
@@ -248,5 +263,26 @@ mod tests {
         assert_eq!(whole, payload);
         line.push(&frame[..40], NOW);
         assert_eq!(all(&mut line, NOW), [frame[..40].to_vec()], "what is no whole segment stays as it is");
+    }
+
+    #[test]
+    fn segments_of_ipv6_are_cut_as_well() {
+        let (a, b) = (Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1), Ipv6Addr::new(0xfd00, 0, 0, 1, 0, 0, 0, 1));
+        let mut tcp = vec![0, 20, 0x12, 0x34, 0, 0, 0, 9, 0, 0, 0, 9, 0x50, 0x18, 1, 0, 0, 0, 0, 0];
+        tcp.extend(0..100);
+        let packet = [&ipv6_header(a, b, PROTO_TCP, tcp.len(), 64)[..], &tcp].concat();
+        let frame = [&[0; 12][..], &[0x86, 0xdd], &packet].concat();
+        let mut line = Line::new(Impairment { segment: 64, ..Impairment::default() });
+        line.push(&frame, NOW);
+        let pieces = all(&mut line, NOW);
+        let mut whole = vec![];
+        for piece in &pieces {
+            let packet = &piece[ETH_LEN..];
+            let ip = Ipv6::parse(packet).unwrap();
+            assert_eq!((ip.total, pseudo_checksum(a, b, PROTO_TCP, &packet[40..])), (packet.len(), 0));
+            assert_eq!(packet[47], 9 + whole.len() as u8);
+            whole.extend_from_slice(&packet[60..]);
+        }
+        assert_eq!((pieces.len(), &whole[..]), (2, &tcp[20..]));
     }
 }

@@ -1,11 +1,14 @@
-//! A router for the lab: forwards IPv4 between AF_PACKET legs and redirects by WCCP version 2.
+//! A router for the lab: forwards IPv4 and IPv6 between AF_PACKET legs, redirects by WCCP version 2, and routes
+//! by policy.
 //!
-//! The kernel that it runs on has no address on these legs; the router answers ARP and ping itself.
+//! The kernel that it runs on has no address on these legs; the router answers ARP, neighbour discovery and ping
+//! itself.
 //!
 //! ```text
 //!  leg → impair → router ─┬─ forward ── arp ── outbox → leg
+//!                         ├─ policy: another next hop, while that one answers
 //!                         ├─ wccp redirect ── gre ── frag
-//!                         └─ for itself: ARP, ping, WCCP messages, returned GRE
+//!                         └─ for itself: ARP, neighbour discovery, ping, WCCP messages, returned GRE
 //! ```
 #![deny(unsafe_code)]
 #![allow(unreachable_pub, reason = "nothing is reachable from outside a program")]
@@ -15,9 +18,11 @@ mod config;
 mod frag;
 mod gre;
 mod impair;
+mod ipv6;
 mod leg;
 mod outbox;
 mod packet;
+mod policy;
 mod router;
 mod status;
 mod wccp;
@@ -27,6 +32,7 @@ use impair::Line;
 use leg::Leg;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use outbox::Batch;
+use policy::{Policies, Policy};
 use router::{LegConf, Router};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use std::path::{Path, PathBuf};
@@ -36,7 +42,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tidegate::time::{Duration, Instant};
 use wccp::{Faults, GroupConf, Wccp};
 
-/// Routes IPv4 between interfaces in userspace and redirects by WCCP version 2.
+/// Routes between interfaces in userspace and redirects by WCCP version 2 or by policy.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -89,14 +95,17 @@ fn run(args: &Args) -> Result<(), String> {
     let mut confs = vec![];
     for leg in &config.leg {
         let (address, prefix) = leg.network()?;
-        let open = Leg::open(&leg.name).map_err(|e| e.to_string())?;
+        let v6 = leg.network6()?;
+        let open = Leg::open(&leg.name, leg.tags()?).map_err(|e| e.to_string())?;
         let mtu = leg.mtu.or_else(|| leg::interface_mtu(&leg.name)).unwrap_or(1500).clamp(576, 1800);
         let (name, mac) = (leg.name.clone(), open.mac());
-        confs.push(LegConf { name, mac, address, prefix, mtu, exclude_in: leg.exclude_in });
+        confs.push(LegConf { name, mac, address, prefix, v6, mtu, exclude_in: leg.exclude_in });
         legs.push(open);
     }
     let wccp = Wccp::new(groups(&config, &confs)?);
-    let router = Router::new(confs, wccp, config.oversize.into());
+    let policies = config.policy.iter().map(|p| p.rule(&confs).map(Policy::new)).collect::<Result<_, _>>()?;
+    let mut router = Router::new(confs, wccp, config.oversize.into());
+    router.policies = Policies(policies);
     let lines = config.leg.iter().map(|l| l.impair.map(Line::new)).collect();
     turn_until_told(router, legs, lines, args)
 }
@@ -105,12 +114,7 @@ fn groups(config: &config::Config, legs: &[LegConf]) -> Result<Vec<GroupConf>, S
     let interval = config.wccp.interval()?;
     let highest = legs.iter().map(|l| l.address).max();
     let router_id = config.wccp.router_id.or(highest).ok_or("there is no leg")?;
-    let index = |name: &String| {
-        legs.iter()
-            .position(|l| l.name == *name)
-            .ok_or_else(|| format!("wccp.group: there is no leg \"{name}\""))
-    };
-    let indexes = |names: &[String]| names.iter().map(index).collect::<Result<Vec<_>, _>>();
+    let indexes = |names: &[String]| config::leg_indexes(names, legs).map_err(|e| format!("wccp.group: {e}"));
     config
         .wccp
         .group
@@ -142,7 +146,7 @@ fn turn_until_told(
     for (signal, flag) in [(SIGTERM, &stop), (SIGINT, &stop), (SIGUSR1, &report)] {
         signal_hook::flag::register(signal, Arc::clone(flag)).map_err(|e| e.to_string())?;
     }
-    let mut out: Vec<Batch> = legs.iter().map(|_| Batch::new()).collect();
+    let mut out: Vec<Batch> = legs.iter().map(Leg::batch).collect();
     let clock = Clock::start();
     let mut next_report = Instant::ZERO;
     loop {
@@ -202,8 +206,7 @@ fn send_all(legs: &mut [Leg], out: &mut [Batch]) -> Result<(), String> {
 
 /// Sleeps until a frame comes, at most until `due` or 50 ms: a signal may have come just before.
 fn wait(legs: &[Leg], due: Duration) {
-    let mut fds: Vec<_> =
-        legs.iter().flat_map(Leg::poll_fds).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    let mut fds: Vec<_> = legs.iter().map(|leg| PollFd::new(leg.poll_fd(), PollFlags::POLLIN)).collect();
     let limit = due.as_millis().min(50) as u16;
     let _ = poll(&mut fds, PollTimeout::from(limit));
 }

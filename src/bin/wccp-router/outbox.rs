@@ -2,6 +2,8 @@
 
 /// Room for one frame in bytes: MTU 1500, the Ethernet header, and some.
 pub const FRAME_ROOM: usize = 2048;
+/// Length of the two MAC addresses, behind which VLAN tags stand.
+pub const MACS: usize = 12;
 /// Frames that a leg's batch holds; a batch is sent after at most 64 received frames.
 pub const BATCH: usize = 256;
 
@@ -10,6 +12,7 @@ pub struct Batch {
     bytes: Box<[u8]>,
     lengths: [u16; BATCH],
     count: usize,
+    tags: Vec<u8>,
     /// Frames that found no room.
     pub overflow: u64,
 }
@@ -17,20 +20,36 @@ pub struct Batch {
 impl Batch {
     /// An empty batch with its memory.
     pub fn new() -> Self {
-        Self { bytes: vec![0; FRAME_ROOM * BATCH].into(), lengths: [0; BATCH], count: 0, overflow: 0 }
+        Self {
+            bytes: vec![0; FRAME_ROOM * BATCH].into(),
+            lengths: [0; BATCH],
+            count: 0,
+            tags: vec![],
+            overflow: 0,
+        }
+    }
+
+    /// An empty batch that puts these VLAN tags behind the MAC addresses of every frame.
+    pub fn tagged(tags: Vec<u8>) -> Self {
+        Self { tags, ..Self::new() }
     }
 
     /// Adds a frame made of `parts` laid end to end.
     pub fn push(&mut self, parts: &[&[u8]]) {
-        let total: usize = parts.iter().map(|p| p.len()).sum();
+        let total: usize = parts.iter().map(|p| p.len()).sum::<usize>() + self.tags.len();
         if self.count == BATCH || total > FRAME_ROOM {
             self.overflow += 1;
             return;
         }
-        let mut at = self.count * FRAME_ROOM;
+        let room = &mut self.bytes[self.count * FRAME_ROOM..][..total];
+        let mut at = 0;
         for part in parts {
-            self.bytes[at..at + part.len()].copy_from_slice(part);
+            room[at..at + part.len()].copy_from_slice(part);
             at += part.len();
+        }
+        if !self.tags.is_empty() && at >= MACS {
+            room.copy_within(MACS..at, MACS + self.tags.len());
+            room[MACS..MACS + self.tags.len()].copy_from_slice(&self.tags);
         }
         self.lengths[self.count] = total as u16;
         self.count += 1;
@@ -70,5 +89,14 @@ mod tests {
         batch.clear();
         batch.push(&[&[0; FRAME_ROOM], &[0]]);
         assert_eq!((batch.len(), batch.overflow), (0, 2));
+    }
+
+    #[test]
+    fn tags_stand_behind_the_addresses() {
+        let mut batch = Batch::tagged(vec![0x81, 0, 0, 7]);
+        batch.push(&[b"addresses.", b"..", b"\x08\0packet"]);
+        assert_eq!(batch.frame(0), b"addresses...\x81\0\0\x07\x08\0packet");
+        batch.push(&[&[0; FRAME_ROOM - 3]]);
+        assert_eq!((batch.len(), batch.overflow), (1, 1));
     }
 }

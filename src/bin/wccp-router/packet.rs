@@ -6,6 +6,8 @@ use std::net::Ipv4Addr;
 pub const ETH_LEN: usize = 14;
 /// EtherType of IPv4.
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// EtherType of IPv6.
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// EtherType of ARP.
 pub const ETHERTYPE_ARP: u16 = 0x0806;
 /// IP protocol numbers that are looked at.
@@ -25,6 +27,14 @@ pub fn be16(bytes: &[u8], at: usize) -> u16 {
 /// Big-endian IPv4 address at `at`; 0.0.0.0 beyond the end.
 pub fn addr_at(bytes: &[u8], at: usize) -> Ipv4Addr {
     bytes.get(at..at + 4).map_or(Ipv4Addr::UNSPECIFIED, |b| Ipv4Addr::new(b[0], b[1], b[2], b[3]))
+}
+
+/// The EtherType of an IP packet, as on the wire, by its first byte.
+pub fn ethertype(packet: &[u8]) -> [u8; 2] {
+    match packet.first() {
+        Some(first) if first >> 4 == 6 => ETHERTYPE_IPV6.to_be_bytes(),
+        _ => ETHERTYPE_IPV4.to_be_bytes(),
+    }
 }
 
 /// The Internet checksum (RFC 1071) over `parts` laid end to end; all but the last must have even length.

@@ -5,14 +5,15 @@ use crate::frag::{Reassembly, fragment};
 use crate::gre::{self, encapsulation};
 use crate::outbox::Batch;
 use crate::packet::{
-    ETH_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, Ipv4, PROTO_GRE, PROTO_ICMP, PROTO_UDP, be16, checksum,
-    decrement_ttl, icmp, ipv4_header, udp_header,
+    ETH_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, PROTO_GRE, PROTO_ICMP, PROTO_UDP, be16,
+    checksum, decrement_ttl, ethertype, icmp, ipv4_header, udp_header,
 };
+use crate::policy::{Policies, Prefix, Seen};
 use crate::wccp::assign::{PacketKey, contains};
 use crate::wccp::codec::PORT;
 use crate::wccp::{Datagram, Redirection, Wccp};
 use serde::Serialize;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tidegate::time::{Duration, Instant};
 
 /// ICMP errors that may be sent in a second.
@@ -29,6 +30,8 @@ pub struct LegConf {
     pub address: Ipv4Addr,
     /// Length of the network's prefix in bits.
     pub prefix: u8,
+    /// The router's IPv6 address there and the length of its prefix in bits.
+    pub v6: Option<(Ipv6Addr, u8)>,
     /// MTU in bytes.
     pub mtu: usize,
     /// Never redirect what enters here.
@@ -36,8 +39,11 @@ pub struct LegConf {
 }
 
 impl LegConf {
-    fn network_has(&self, addr: Ipv4Addr) -> bool {
-        contains((self.address, self.prefix), addr)
+    fn network_has(&self, addr: IpAddr) -> bool {
+        match addr {
+            IpAddr::V4(addr) => contains((self.address, self.prefix), addr),
+            IpAddr::V6(_) => self.v6.is_some_and(|(own, len)| Prefix { addr: own.into(), len }.has(addr)),
+        }
     }
 }
 
@@ -57,23 +63,25 @@ pub struct Counters {
     pub forwarded: u64,
     /// Packets redirected to a cache.
     pub redirected: u64,
+    /// Packets given to the next hop of a policy.
+    pub policy_routed: u64,
     /// Packets that a cache gave back, forwarded.
     pub returned: u64,
     /// Packets that entered on a leg that is excluded from redirection and were forwarded.
     pub excluded: u64,
     /// Outer packets that had to be cut.
     pub fragmented: u64,
-    /// Frames that are no whole IPv4 or ARP, or for another MAC address.
+    /// Frames that are no whole IP or ARP, or for another MAC address.
     pub drop_not_ours: u64,
-    /// IPv4 headers that are wrong.
+    /// IP headers that are wrong.
     pub drop_malformed: u64,
     /// No leg leads there.
     pub drop_no_route: u64,
-    /// Time to live used up.
+    /// Time to live or hop limit used up.
     pub drop_ttl: u64,
     /// Longer than the MTU and not to be cut.
     pub drop_too_big: u64,
-    /// The neighbour does not answer ARP.
+    /// The neighbour does not answer ARP or neighbour discovery.
     pub drop_no_neighbour: u64,
     /// For the router itself, and nothing that it does.
     pub drop_local: u64,
@@ -87,6 +95,8 @@ pub struct Router {
     neighbours: Vec<Neighbours>,
     /// The service groups.
     pub wccp: Wccp,
+    /// The policy rules.
+    pub policies: Policies,
     /// Counters.
     pub counters: Counters,
     oversize: Oversize,
@@ -104,6 +114,7 @@ impl Router {
             legs,
             neighbours,
             wccp,
+            policies: Policies::default(),
             counters: Counters::default(),
             oversize,
             reassembly: Reassembly::default(),
@@ -128,6 +139,7 @@ impl Router {
         match be16(head, 12) {
             ETHERTYPE_ARP if ours || head[..6] == BROADCAST => self.handle_arp(leg, body, now, out),
             ETHERTYPE_IPV4 if ours => self.handle_ipv4(leg, body, now, out),
+            ETHERTYPE_IPV6 if ours || head[..2] == [0x33, 0x33] => self.handle_ipv6(leg, body, now, out),
             _ => self.counters.drop_not_ours += 1,
         }
     }
@@ -146,6 +158,12 @@ impl Router {
             for packet in due.failed {
                 self.counters.drop_no_neighbour += 1;
                 self.send_error(&packet, (3, 1, 0), now, out);
+                self.send_error6(&packet, (1, 3, 0), now, out);
+            }
+        }
+        for hop in self.policies.due(now) {
+            if let Some(leg) = self.route(hop) {
+                self.ask(leg, hop, out);
             }
         }
         for datagram in self.wccp.handle_timeout(now) {
@@ -160,15 +178,21 @@ impl Router {
         };
         let conf = &self.legs[leg];
         let for_us = m.target.1 == conf.address;
-        if !conf.network_has(m.sender.1) || m.sender.1 == conf.address {
+        if !conf.network_has(m.sender.1.into()) || m.sender.1 == conf.address {
             return;
         }
         if for_us && m.request {
             let reply = Message { request: false, sender: (conf.mac, conf.address), target: m.sender };
             out[leg].push(&[&reply.frame(m.sender.0)]);
         }
-        for packet in self.neighbours[leg].learn(m.sender.1, m.sender.0, for_us, now) {
-            self.emit(leg, m.sender.0, &[&packet], out);
+        self.learn(leg, m.sender.1.into(), m.sender.0, for_us, now, out);
+    }
+
+    /// Notes where a neighbour is, and sends what waited for it. Strangers are noted only if `create`.
+    fn learn(&mut self, leg: usize, addr: IpAddr, mac: Mac, create: bool, now: Instant, out: &mut [Batch]) {
+        self.policies.heard(addr, now);
+        for packet in self.neighbours[leg].learn(addr, mac, create, now) {
+            self.emit(leg, mac, &[&packet], out);
         }
     }
 
@@ -224,8 +248,8 @@ impl Router {
         }
         self.counters.returned += 1;
         // The time to live was lowered when the packet was redirected.
-        match self.route(ip.dst) {
-            Some(leg) => self.send(leg, ip.dst, &[inner], now, out),
+        match self.route(ip.dst.into()) {
+            Some(leg) => self.send(leg, ip.dst.into(), &[inner], now, out),
             None => self.counters.drop_no_route += 1,
         }
     }
@@ -235,7 +259,7 @@ impl Router {
             self.counters.drop_ttl += 1;
             return self.send_error(packet, (11, 0, 0), now, out);
         }
-        let Some(out_leg) = self.route(ip.dst) else {
+        let Some(out_leg) = self.route(ip.dst.into()) else {
             self.counters.drop_no_route += 1;
             return self.send_error(packet, (3, 0, 0), now, out);
         };
@@ -246,19 +270,43 @@ impl Router {
                 return self.redirect(&to, packet, ip, now, out);
             }
         }
+        let hop = self.policy(in_leg, ip.proto, (ip.src.into(), ip.dst.into()), ip.ports(packet), now);
+        let (out_leg, next) = hop.unwrap_or((out_leg, ip.dst.into()));
         let mtu = self.legs[out_leg].mtu;
         if packet.len() > mtu && ip.dont_fragment() {
             self.counters.drop_too_big += 1;
             return self.send_error(packet, (3, 4, mtu as u32), now, out);
         }
         decrement_ttl(packet);
-        self.counters.forwarded += 1;
+        self.count_forwarded(hop.is_some(), excluded);
+        self.send(out_leg, next, &[packet], now, out);
+    }
+
+    /// The leg and next hop that a policy has for a packet. What entered on an excluded leg has none.
+    fn policy(
+        &mut self,
+        in_leg: usize,
+        proto: u8,
+        (src, dst): (IpAddr, IpAddr),
+        ports: Option<(u16, u16)>,
+        now: Instant,
+    ) -> Option<(usize, IpAddr)> {
+        if self.legs[in_leg].exclude_in {
+            return None;
+        }
+        let hop = self.policies.next_hop(&Seen { proto, src, dst, ports }, in_leg, now)?;
+        Some((self.route(hop)?, hop))
+    }
+
+    fn count_forwarded(&mut self, by_policy: bool, excluded: bool) {
+        self.counters.policy_routed += u64::from(by_policy);
+        self.counters.forwarded += u64::from(!by_policy);
         self.counters.excluded += u64::from(excluded);
-        self.send(out_leg, ip.dst, &[packet], now, out);
     }
 
     fn redirect(&mut self, to: &Redirection, packet: &mut [u8], ip: &Ipv4, now: Instant, out: &mut [Batch]) {
-        let Some(leg) = self.route(to.cache) else {
+        let cache = IpAddr::from(to.cache);
+        let Some(leg) = self.route(cache) else {
             self.counters.drop_no_route += 1;
             return;
         };
@@ -271,21 +319,21 @@ impl Router {
         decrement_ttl(packet);
         self.counters.redirected += 1;
         if to.l2 {
-            return self.send(leg, to.cache, &[packet], now, out);
+            return self.send(leg, cache, &[packet], now, out);
         }
         let id = self.next_ident();
         let source = self.legs[leg].address;
         let head = encapsulation(source, to.cache, packet.len(), id, packet[1], to.header);
-        self.send(leg, to.cache, &[&head, packet], now, out);
+        self.send(leg, cache, &[&head, packet], now, out);
     }
 
     /// The leg on whose network `addr` is.
-    fn route(&self, addr: Ipv4Addr) -> Option<usize> {
+    fn route(&self, addr: IpAddr) -> Option<usize> {
         self.legs.iter().position(|l| l.network_has(addr))
     }
 
     /// Sends a packet, laid out in `parts`, to a neighbour; cuts it if it is too long and may be cut.
-    fn send(&mut self, leg: usize, next: Ipv4Addr, parts: &[&[u8]], now: Instant, out: &mut [Batch]) {
+    fn send(&mut self, leg: usize, next: IpAddr, parts: &[&[u8]], now: Instant, out: &mut [Batch]) {
         let mac = match self.neighbours[leg].lookup(next, now) {
             Lookup::Known(mac) => mac,
             Lookup::Stale(mac) => {
@@ -312,7 +360,7 @@ impl Router {
         let mut head = [0u8; ETH_LEN];
         head[..6].copy_from_slice(&mac);
         head[6..12].copy_from_slice(&conf.mac);
-        head[12..].copy_from_slice(&ETHERTYPE_IPV4.to_be_bytes());
+        head[12..].copy_from_slice(&ethertype(parts.first().copied().unwrap_or_default()));
         let total: usize = parts.iter().map(|p| p.len()).sum();
         if total > conf.mtu {
             self.counters.fragmented += 1;
@@ -329,7 +377,11 @@ impl Router {
         }
     }
 
-    fn ask(&mut self, leg: usize, addr: Ipv4Addr, out: &mut [Batch]) {
+    fn ask(&mut self, leg: usize, addr: IpAddr, out: &mut [Batch]) {
+        let addr = match addr {
+            IpAddr::V4(addr) => addr,
+            IpAddr::V6(addr) => return self.solicit(leg, addr, out),
+        };
         let conf = &self.legs[leg];
         let m = Message { request: true, sender: (conf.mac, conf.address), target: ([0; 6], addr) };
         out[leg].push(&[&m.frame(BROADCAST)]);
@@ -344,11 +396,11 @@ impl Router {
         now: Instant,
         out: &mut [Batch],
     ) {
-        let Some(leg) = self.route(dst) else { return };
+        let Some(leg) = self.route(dst.into()) else { return };
         let payload = parts.concat();
         let id = self.next_ident();
         let head = ipv4_header(src, dst, proto, payload.len(), id, 64, 0);
-        self.send(leg, dst, &[&head, &payload], now, out);
+        self.send(leg, dst.into(), &[&head, &payload], now, out);
     }
 
     fn send_datagram(&mut self, d: &Datagram, now: Instant, out: &mut [Batch]) {
@@ -367,7 +419,7 @@ impl Router {
         if silent || self.icmp_left == 0 {
             return;
         }
-        let Some(leg) = self.route(ip.src) else { return };
+        let Some(leg) = self.route(ip.src.into()) else { return };
         self.icmp_left -= 1;
         let quote = &packet[..ip.total.min(ip.header + 8)];
         let message = icmp(what.0, what.1, what.2, quote);
@@ -381,7 +433,10 @@ impl Router {
     }
 }
 
-// The path is written out because tests/mem takes this file in by path, too.
+// The paths are written out because tests/mem takes this file in by path, too.
+#[path = "router/v6.rs"]
+mod v6;
+
 #[cfg(test)]
 #[path = "router/tests.rs"]
 mod tests;

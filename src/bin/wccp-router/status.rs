@@ -2,6 +2,7 @@
 
 use crate::impair::ImpairStats;
 use crate::leg::LegStats;
+use crate::policy::Policy;
 use crate::router::Router;
 use crate::wccp::Group;
 use serde_json::{Value, json};
@@ -26,6 +27,7 @@ pub fn render(
         .map(|((conf, s), line)| {
             json!({
                 "name": conf.name, "address": conf.address.to_string(), "mtu": conf.mtu,
+                "address6": conf.v6.map(|(addr, _)| addr.to_string()),
                 "rx_frames": s.rx_frames, "rx_bytes": s.rx_bytes, "rx_oversize": s.rx_oversize,
                 "tx_frames": s.tx_frames, "tx_bytes": s.tx_bytes, "tx_lost": s.tx_lost,
                 "impaired": line,
@@ -39,6 +41,7 @@ pub fn render(
         "wccp_malformed": router.wccp.malformed,
         "wccp_unknown_service": router.wccp.unknown_service,
         "legs": legs,
+        "policies": router.policies.0.iter().map(|p| policy(p, now)).collect::<Vec<_>>(),
         "groups": router.wccp.groups().iter().map(group).collect::<Vec<_>>(),
     })
 }
@@ -52,6 +55,10 @@ pub fn write(path: &Path, value: &Value) -> io::Result<()> {
     fresh.push(".new");
     fs::write(&fresh, format!("{value:#}\n"))?;
     fs::rename(&fresh, path)
+}
+
+fn policy(p: &Policy, now: Instant) -> Value {
+    json!({ "next_hop": p.rule.next_hop.to_string(), "alive": p.alive(now), "counters": p.stats })
 }
 
 fn group(g: &Group) -> Value {

@@ -4,12 +4,13 @@ use super::check;
 use super::host::Host;
 use super::server::{FtpServer, ServerConf};
 use crate::outbox::Batch;
+use crate::packet::ethertype;
 use crate::router::{LegConf, Oversize, Router};
 use crate::wccp::assign::RedirectList;
 use crate::wccp::codec::{Capabilities, GRE, HASH, ServiceKey};
 use crate::wccp::{Faults, GroupConf, Wccp};
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::sync::Arc;
 use tidegate::buf::{Burst, Frame};
 use tidegate::engine::{self, Control, Engine, Item, Turn, Tx};
@@ -175,6 +176,7 @@ impl World {
             mac: [2, 0, 0, 0, 0, n],
             address: Ipv4Addr::new(net[0], net[1], net[2], 1),
             prefix: 24,
+            v6: Some((Ipv6Addr::new(0xfd00, 0, 0, net[1].into(), 0, 0, 0, 1), 64)),
             mtu: 1500,
             exclude_in,
         };
@@ -330,7 +332,8 @@ impl World {
             return;
         }
         let mut frame =
-            [&self.router.legs()[leg].mac[..], &[2, 1, 0, 0, 0, leg as u8], &[8, 0], packet].concat();
+            [&self.router.legs()[leg].mac[..], &[2, 1, 0, 0, 0, leg as u8], &ethertype(packet), packet]
+                .concat();
         self.router.handle_frame(leg, &mut frame, self.now, &mut self.batches);
         self.deliver();
     }

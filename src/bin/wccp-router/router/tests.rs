@@ -3,6 +3,9 @@ use crate::packet::{PROTO_TCP, addr_at};
 use crate::wccp::codec::{Capabilities, GRE, HASH, ServiceKey};
 use crate::wccp::group::tests::settled_wccp;
 
+#[path = "tests/v6.rs"]
+mod v6;
+
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 10);
 const CACHE: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
@@ -24,13 +27,14 @@ impl Net {
             mac: mac(n),
             address: Ipv4Addr::new(third[0], third[1], third[2], 1),
             prefix: 24,
+            v6: Some((Ipv6Addr::new(0xfd00, 0, 0, third[1].into(), 0, 0, 0, 1), 64)),
             mtu: 1500,
             exclude_in,
         };
         let legs = vec![leg(0, [10, 0, 0], false), leg(1, [10, 1, 0], false), leg(2, [10, 99, 0], true)];
         let mut router = Router::new(legs, wccp, oversize);
         for (leg, addr) in [(0, CLIENT), (1, SERVER), (2, CACHE)] {
-            router.neighbours[leg].learn(addr, mac(0x10 + leg as u8), true, NOW);
+            router.neighbours[leg].learn(addr.into(), mac(0x10 + leg as u8), true, NOW);
         }
         Self { router, out: (0..3).map(|_| Batch::new()).collect() }
     }
@@ -41,7 +45,7 @@ impl Net {
 
     /// Gives `packet` to leg `leg` and returns what leaves, as (leg, destination MAC, packet).
     fn pass(&mut self, leg: usize, packet: &[u8]) -> Vec<(usize, Mac, Vec<u8>)> {
-        let mut frame = [&mac(leg as u8)[..], &mac(0x10 + leg as u8), &[8, 0], packet].concat();
+        let mut frame = [&mac(leg as u8)[..], &mac(0x10 + leg as u8), &ethertype(packet), packet].concat();
         self.router.handle_frame(leg, &mut frame, NOW, &mut self.out);
         self.taken()
     }
