@@ -89,7 +89,12 @@ impl Out<'_> {
         if self.tx.slots == 0 {
             return None;
         }
-        self.tx.spare.pop()
+        // A burst of SYNs asks for more than one frame each; those that they came in are free by then.
+        self.tx.spare.pop().or_else(|| {
+            let mut frame = self.tx.done.pop()?;
+            frame.reset();
+            Some(frame)
+        })
     }
 
     /// Sends an ARP packet.

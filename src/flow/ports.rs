@@ -5,6 +5,10 @@
 //! never given (to this remote, as far as it is remembered), beginning at a place that a keyed hash of the
 //! remote chooses (as RFC 6056 section 3.3.3 does), then those released, oldest first. Control and data
 //! connections share one allocator. A remote is forgotten when all its ports have rested.
+//!
+//! A port whose connection was never established owes no rest: neither end is in TIME-WAIT. Such ports are
+//! used again in the order of their release, after [`SPARE`] others, so that a flood of connections that come
+//! to nothing neither uses the range up nor grows what is remembered of it.
 
 use super::key::Salted;
 use crate::rng::{Keyed, Purpose};
@@ -16,6 +20,9 @@ use std::net::{IpAddr, SocketAddr};
 
 /// How many forgotten-remote candidates an allocation looks at in passing.
 const TIDY: usize = 4;
+
+/// Ports of connections that came to nothing are left alone until there are so many toward their remote.
+pub const SPARE: usize = 1024;
 
 /// Counts since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,6 +60,8 @@ struct Remote {
     start: u32,
     used: HashSet<u32, Salted>,
     released: VecDeque<(Instant, u32)>,
+    /// Released without a connection, oldest first.
+    spare: VecDeque<u32>,
     queued: bool,
 }
 
@@ -98,26 +107,14 @@ impl PortAllocator {
             }
             let start = (self.start_of(remote) % u64::from(total)) as u32;
             let used = HashSet::with_hasher(self.salt);
-            let fresh = Remote { fresh: total, start, used, released: VecDeque::new(), queued: false };
+            let (released, spare) = (VecDeque::new(), VecDeque::new());
+            let fresh = Remote { fresh: total, start, used, released, spare, queued: false };
             self.remotes.insert(remote, fresh);
         }
         let entry = self.remotes.get_mut(&remote)?;
-        let number = if entry.fresh > 0 {
-            let given = total - entry.fresh;
-            entry.fresh -= 1;
-            (entry.start + given) % total
-        } else {
-            match entry.released.front() {
-                Some((at, number)) if now >= *at + self.hold => {
-                    let number = *number;
-                    entry.released.pop_front();
-                    number
-                }
-                _ => {
-                    self.stats.exhausted += 1;
-                    return None;
-                }
-            }
+        let Some(number) = entry.next(total, now, self.hold) else {
+            self.stats.exhausted += 1;
+            return None;
         };
         entry.used.insert(number);
         self.stats.given += 1;
@@ -132,9 +129,23 @@ impl PortAllocator {
             return false;
         }
         entry.released.push_back((now, number));
-        if entry.used.is_empty() && !entry.queued {
-            entry.queued = true;
-            self.idle.push_back((now + self.hold, remote));
+        self.note_idle(remote, now);
+        true
+    }
+
+    /// As [`Self::release`], for a port whose connection was never established: it need not rest.
+    pub fn release_unused(&mut self, remote: SocketAddr, own: SocketAddr, now: Instant) -> bool {
+        let Some(number) = self.number_of(remote, own) else { return false };
+        let Some(entry) = self.remotes.get_mut(&remote) else { return false };
+        if !entry.used.remove(&number) {
+            return false;
+        }
+        if entry.used.is_empty() && entry.released.is_empty() {
+            // Or connections to ever other remotes would fill the table.
+            self.remotes.remove(&remote);
+        } else {
+            entry.spare.push_back(number);
+            self.note_idle(remote, now);
         }
         true
     }
@@ -162,6 +173,17 @@ impl PortAllocator {
     /// Counts since the start.
     pub const fn stats(&self) -> PortStats {
         self.stats
+    }
+
+    /// A remote toward which nothing is in use is looked at when its ports may have rested.
+    fn note_idle(&mut self, remote: SocketAddr, now: Instant) {
+        if let Some(entry) = self.remotes.get_mut(&remote)
+            && entry.used.is_empty()
+            && !entry.queued
+        {
+            entry.queued = true;
+            self.idle.push_back((now + self.hold, remote));
+        }
     }
 
     fn tidy(&mut self, now: Instant, at_most: usize) {
@@ -208,6 +230,22 @@ impl PortAllocator {
             IpAddr::V4(a) => self.keyed.value(Purpose::Port, &[&a.octets()[..], &port].concat(), 0),
             IpAddr::V6(a) => self.keyed.value(Purpose::Port, &[&a.octets()[..], &port].concat(), 0),
         }
+    }
+}
+
+impl Remote {
+    /// The number that has been unused longest, as far as it may be used.
+    fn next(&mut self, total: u32, now: Instant, hold: Duration) -> Option<u32> {
+        if self.spare.len() >= SPARE {
+            return self.spare.pop_front();
+        }
+        if self.fresh > 0 {
+            let given = total - self.fresh;
+            self.fresh -= 1;
+            return Some((self.start + given) % total);
+        }
+        let rested = self.released.pop_front_if(|(at, _)| now >= *at + hold).map(|(_, number)| number);
+        rested.or_else(|| self.spare.pop_front())
     }
 }
 
@@ -280,10 +318,54 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_came_to_nothing_owes_no_rest_and_is_not_remembered_without_end() {
+        let mut ports = allocator(1, 4000, 2);
+        let kept = ports.allocate(remote(1), secs(0)).expect("free");
+        let mut given = vec![];
+        for _ in 0..20_000 {
+            let own = ports.allocate(remote(1), secs(1)).expect("free");
+            given.push(own);
+            assert!(ports.release_unused(remote(1), own, secs(1)));
+            assert!(!ports.release_unused(remote(1), own, secs(1)));
+        }
+        for (at, own) in given.iter().enumerate() {
+            assert!(*own != kept, "given twice");
+            let again = given[at + 1..].iter().position(|o| o == own);
+            assert!(again.is_none_or(|n| n + 1 >= SPARE), "used again after {again:?} others");
+        }
+        // Beside it a port that had a connection rests.
+        assert!(ports.release(remote(1), kept, secs(2)));
+        assert!((0..4000).all(|_| ports.allocate(remote(1), secs(3)) != Some(kept)));
+        assert_eq!(ports.allocate(remote(1), secs(62)), Some(kept));
+        // A remote to which nothing came about is forgotten.
+        for n in 3..100 {
+            let own = ports.allocate(remote(n), secs(62)).expect("there is place for one more remote");
+            assert!(ports.release_unused(remote(n), own, secs(62)));
+        }
+        assert_eq!(ports.remotes(), 1);
+    }
+
+    #[test]
+    fn a_small_range_is_used_up_by_connections_only() {
+        let mut ports = allocator(1, 3, 2);
+        let kept = ports.allocate(remote(1), secs(0)).expect("free");
+        for _ in 0..10 {
+            let two = [1, 2].map(|_| ports.allocate(remote(1), secs(1)).expect("free"));
+            assert_eq!(ports.allocate(remote(1), secs(1)), None);
+            assert!(two.iter().all(|own| ports.release_unused(remote(1), *own, secs(1))));
+        }
+        let last = ports.allocate(remote(1), secs(1)).expect("free");
+        assert!(ports.release(remote(1), kept, secs(1)) && ports.release_unused(remote(1), last, secs(2)));
+        ports.expire(secs(61));
+        ports.expire(secs(62));
+        assert_eq!(ports.remotes(), 0);
+    }
+
     proptest! {
         #[test]
         fn no_port_is_given_twice_or_before_it_has_rested(
-            steps in prop::collection::vec((any::<bool>(), 1u8..4, 0u64..20, any::<prop::sample::Index>()), 1..200)
+            steps in prop::collection::vec((0u8..5, 1u8..4, 0u64..20, any::<prop::sample::Index>()), 1..200)
         ) {
             let mut ports = allocator(2, 4, 2);
             let mut used: Vec<(SocketAddr, SocketAddr)> = Vec::new();
@@ -291,7 +373,7 @@ mod tests {
             let mut now = Instant::ZERO;
             for (take, n, ahead, which) in steps {
                 now += Duration::from_secs(ahead);
-                if take {
+                if take < 3 {
                     if let Some(own) = ports.allocate(remote(n), now) {
                         prop_assert!(!used.contains(&(remote(n), own)));
                         if let Some(at) = rested.get(&(remote(n), own)) {
@@ -301,8 +383,12 @@ mod tests {
                     }
                 } else if !used.is_empty() {
                     let (to, own) = used.swap_remove(which.index(used.len()));
-                    prop_assert!(ports.release(to, own, now));
-                    rested.insert((to, own), now);
+                    if take == 3 {
+                        prop_assert!(ports.release(to, own, now));
+                        rested.insert((to, own), now);
+                    } else {
+                        prop_assert!(ports.release_unused(to, own, now));
+                    }
                 }
                 prop_assert!(ports.remotes() <= 2);
             }

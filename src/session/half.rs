@@ -7,6 +7,9 @@
 //!   ACK ───────▶ session ─── ACK ──▶            only now, so a flood is no connection at the server
 //! ```
 //! Server RST: RST as the server. ICMP: the same ICMP about the client's SYN. Silence: silence.
+//!
+//! A record that goes without having become a session tells its server, if that has answered: else the
+//! server would keep its own half of a flood, and a port of ours could not be used again at once.
 
 use super::shared::{Shared, Slab, Timer, direct, redirected, send};
 use crate::flow::{Salted, SlotRef, TimerId};
@@ -94,7 +97,8 @@ pub(super) struct Opened {
 /// All of a worker's half-open connections.
 pub(super) struct Halves {
     items: Slab<Half>,
-    /// Oldest first; records that have gone on are skipped.
+    /// Oldest first, each with our number toward its server, which tells a record from the next of its place;
+    /// records that have gone on are skipped.
     order: VecDeque<(u32, u32)>,
     by_prefix: HashMap<u32, VecDeque<(u32, u32)>, Salted>,
 }
@@ -113,7 +117,7 @@ impl Halves {
     }
 
     fn is(&self, (id, isn): (u32, u32)) -> bool {
-        self.items.get(id).is_some_and(|h| h.client_isn == isn)
+        self.items.get(id).is_some_and(|h| h.own_isn_server == isn)
     }
 }
 
@@ -128,19 +132,20 @@ impl Shared {
         out: &mut dyn Outlet,
     ) -> bool {
         let (SocketAddr::V4(client), SocketAddr::V4(server)) = (seg.src, seg.dst) else { return false };
-        self.make_room(halves, prefix(client));
+        self.make_room(halves, prefix(client), out);
         let Some(own) = self.ports.allocate(seg.dst, self.now) else { return false };
         let keys = (redirected(seg.src, seg.dst), direct(seg.dst, own));
         let (Some(ck), Some(sk)) = keys else { return false };
         let Some(client_slot) = self.claim(&ck, &self.session_entry(&ck, LEG_HALF_CLIENT, 0)) else {
-            self.ports.release(seg.dst, own, self.now);
+            self.ports.release_unused(seg.dst, own, self.now);
             return false;
         };
         let Some(server_slot) = self.claim(&sk, &self.session_entry(&sk, LEG_HALF_SERVER, 0)) else {
             self.table.remove(client_slot);
-            self.ports.release(seg.dst, own, self.now);
+            self.ports.release_unused(seg.dst, own, self.now);
             return false;
         };
+        let own_isn_server = self.isn(own, seg.dst);
         let half = Half {
             client,
             server,
@@ -149,7 +154,7 @@ impl Shared {
             timer: None,
             client_isn: seg.seq,
             own_isn_client: self.isn(seg.dst, seg.src),
-            own_isn_server: self.isn(own, seg.dst),
+            own_isn_server,
             answer: None,
             client_options: Packed::of(options),
             client_window: seg.window,
@@ -161,8 +166,8 @@ impl Shared {
         self.table.update(server_slot, &self.session_entry(&sk, LEG_HALF_SERVER, id));
         let at = self.now + self.settings.timers.connect;
         let timer = self.wheel.insert(at, Timer::Half(id));
-        halves.order.push_back((id, seg.seq));
-        halves.by_prefix.entry(prefix(client)).or_default().push_back((id, seg.seq));
+        halves.order.push_back((id, own_isn_server));
+        halves.by_prefix.entry(prefix(client)).or_default().push_back((id, own_isn_server));
         if let Some(h) = halves.items.get_mut(id) {
             h.timer = timer;
             send(out, &h.syn(self));
@@ -176,26 +181,39 @@ impl Shared {
         halves: &mut Halves,
         id: u32,
         seg: &Segment,
+        options: SynOptions,
         out: &mut dyn Outlet,
     ) -> Option<Opened> {
-        let h = halves.items.get(id)?;
+        let h = halves.items.get_mut(id)?;
         if (SocketAddr::V4(h.client), SocketAddr::V4(h.server)) != (seg.src, seg.dst) {
             return None;
         }
         if seg.has(RST) {
-            if seg.seq == h.client_isn.wrapping_add(1) || h.answer.is_none() {
-                if h.answer.is_some() {
-                    send(out, &h.toward_server(self, RST, h.own_isn_server.wrapping_add(1), 0));
-                }
-                self.half_end(halves, id);
+            let next = h.client_isn.wrapping_add(1);
+            if seg.seq == next || (h.answer.is_none() && seg.seq == h.client_isn) {
+                self.half_end(halves, id, out);
             }
             return None;
         }
+        if seg.has(SYN | ACK) {
+            return None;
+        }
         if seg.has(SYN) {
-            if seg.seq == h.client_isn && !seg.has(ACK) {
-                match h.answer {
-                    None => send(out, &h.syn(self)),
-                    Some(_) => send(out, &h.syn_ack(self)),
+            match (h.answer, seg.seq == h.client_isn) {
+                (Some(_), true) => send(out, &h.syn_ack(self)),
+                // Whoever began anew does not know our numbers and resets them, which ends this record; a
+                // forger's SYN moves nothing (RFC 5961 4.2).
+                (Some(_), false) => send(out, &h.challenge(self)),
+                (None, same) => {
+                    if !same {
+                        // Nothing was said to the client yet, so its newest SYN is the one that counts.
+                        h.client_isn = seg.seq;
+                        h.client_options = Packed::of(options);
+                        h.client_window = seg.window;
+                        h.own_isn_client = self.isn(seg.dst, seg.src);
+                    }
+                    let h = &*h;
+                    send(out, &h.syn(self));
                 }
             }
             return None;
@@ -263,7 +281,7 @@ impl Shared {
                     ..h.syn_ack(self)
                 };
                 send(out, &refused);
-                self.half_end(halves, id);
+                self.half_end(halves, id, out);
             } else if h.answer.is_some_and(|a| seg.seq == a.isn.wrapping_add(1)) {
                 let reset = Tcp {
                     seq: h.own_isn_client.wrapping_add(1),
@@ -274,8 +292,16 @@ impl Shared {
                     ..h.syn_ack(self)
                 };
                 send(out, &reset);
-                self.half_end(halves, id);
+                h.answer = None;
+                self.half_end(halves, id, out);
             }
+            return;
+        }
+        if seg.has(ACK) && !acks_us && h.answer.is_none() {
+            // The server still has an older connection here: its answer is reset, and the next SYN finds it
+            // gone (RFC 9293 3.10.7.3).
+            let h = &*h;
+            send(out, &h.toward_server(self, RST, seg.ack, 0));
             return;
         }
         if seg.has(SYN | ACK) && acks_us && h.answer.is_none_or(|a| a.isn == seg.seq) {
@@ -318,7 +344,7 @@ impl Shared {
         });
         // Host and network unreachable may pass (RFC 1122 4.2.3.9); others mean no.
         if kind.0 == 3 && matches!(kind.1, 2 | 3 | 9 | 10 | 13) {
-            self.half_end(halves, id);
+            self.half_end(halves, id, out);
         }
     }
 
@@ -331,22 +357,26 @@ impl Shared {
         }
         self.table.remove(o.client_slot);
         self.table.remove(o.server_slot);
-        self.ports.release(o.server, o.own, self.now);
+        self.ports.release_unused(o.server, o.own, self.now);
     }
 
-    /// The record's time is up, or it is not wanted any more. Both ends are left in silence.
-    pub(super) fn half_end(&mut self, halves: &mut Halves, id: u32) {
+    /// The record's time is up, or it is not wanted any more. A server that has answered is reset; the client
+    /// is left in silence, for it may never have asked.
+    pub(super) fn half_end(&mut self, halves: &mut Halves, id: u32, out: &mut dyn Outlet) {
         let Some(h) = halves.items.remove(id) else { return };
+        if h.answer.is_some() {
+            send(out, &h.toward_server(self, RST, h.own_isn_server.wrapping_add(1), 0));
+        }
         if let Some(t) = h.timer {
             self.wheel.cancel(t);
         }
         self.table.remove(h.client_slot);
         self.table.remove(h.server_slot);
         let own = h.own(self.settings.own_address);
-        self.ports.release(h.server.into(), own.into(), self.now);
+        self.ports.release_unused(h.server.into(), own.into(), self.now);
     }
 
-    fn make_room(&mut self, halves: &mut Halves, of: u32) {
+    fn make_room(&mut self, halves: &mut Halves, of: u32, out: &mut dyn Outlet) {
         let limits = (self.settings.limits.half_open, self.settings.limits.half_open_per_source);
         while let Some(&first) = halves.order.front() {
             if halves.is(first) {
@@ -354,14 +384,14 @@ impl Shared {
                     break;
                 }
                 self.counters.half_open_evicted += 1;
-                self.half_end(halves, first.0);
+                self.half_end(halves, first.0, out);
             }
             halves.order.pop_front();
         }
         // An old record at the front must not keep the records of a flood that have gone on.
         if halves.order.len() > 2 * limits.0.max(halves.items.len()) + 64 {
             let items = &halves.items;
-            halves.order.retain(|&(id, isn)| items.get(id).is_some_and(|h| h.client_isn == isn));
+            halves.order.retain(|&(id, isn)| items.get(id).is_some_and(|h| h.own_isn_server == isn));
         }
         let mut evict = Vec::new();
         if let Some(mut queue) = halves.by_prefix.remove(&of) {
@@ -375,14 +405,14 @@ impl Shared {
         }
         for (id, _) in evict {
             self.counters.half_open_evicted += 1;
-            self.half_end(halves, id);
+            self.half_end(halves, id, out);
         }
         // Prefixes whose records have all gone on are forgotten when there are many.
         if halves.by_prefix.len() > limits.0 {
             halves.by_prefix.clear();
             for i in 0..halves.order.len() {
                 let e = halves.order[i];
-                if let Some(h) = halves.items.get(e.0).filter(|h| h.client_isn == e.1) {
+                if let Some(h) = halves.items.get(e.0).filter(|h| h.own_isn_server == e.1) {
                     let p = prefix(h.client);
                     halves.by_prefix.entry(p).or_default().push_back(e);
                 }
@@ -426,6 +456,16 @@ impl Half {
             options: SynOptions::default(),
             ttl: TTL,
             ip_id: shared.ip_id(IpAddr::V4(*self.server.ip()), seq),
+        }
+    }
+
+    /// Our acknowledgement of what we know of the client, as the server.
+    fn challenge(&self, shared: &Shared) -> Tcp {
+        Tcp {
+            seq: self.own_isn_client.wrapping_add(1),
+            flags: ACK,
+            options: SynOptions::default(),
+            ..self.syn_ack(shared)
         }
     }
 

@@ -187,7 +187,9 @@ impl Registry {
         self.shared.now = now;
         match leg {
             LEG_HALF_CLIENT => {
-                if let Some(opened) = self.shared.half_from_client(&mut self.halves, id, seg, out) {
+                let options = seg.syn_options(packet);
+                let halves = &mut self.halves;
+                if let Some(opened) = self.shared.half_from_client(halves, id, seg, options, out) {
                     // Others may have come first while this one was half open.
                     match self.at_limit(opened.client.ip()) {
                         Some(why) => {
@@ -274,7 +276,7 @@ impl Registry {
         self.shared.wheel.expire(now, |t| fired.push(t));
         for timer in fired.drain(..) {
             match timer {
-                Timer::Half(id) => self.shared.half_end(&mut self.halves, id),
+                Timer::Half(id) => self.shared.half_end(&mut self.halves, id, out),
                 Timer::Session(id) => {
                     if let Some(s) = self.sessions.get_mut(id) {
                         s.ctl.timer = None;
@@ -376,9 +378,7 @@ impl Registry {
         let id = SessionId(self.ordinal * u64::from(settings.workers.max(1)) + u64::from(settings.worker));
         let index = self.sessions.next_index();
         let Some(session) = Session::new(shared, id, index, opened) else {
-            shared.table.remove(opened.client_slot);
-            shared.table.remove(opened.server_slot);
-            shared.ports.release(opened.server, opened.own, shared.now);
+            shared.half_refuse(opened, out);
             return;
         };
         let index = self.sessions.insert(Box::new(session));

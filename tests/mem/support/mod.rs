@@ -1,11 +1,13 @@
 //! The simulated world.
 
+mod bystander;
 mod check;
 mod client;
 mod host;
 mod server;
 mod world;
 
+pub(crate) use bystander::Bystander;
 pub(crate) use check::{sum, tcp_of};
 pub(crate) use client::Ctl;
 pub(crate) use world::{

@@ -18,6 +18,8 @@ pub(crate) struct ServerConf {
     pub(crate) answers: Vec<(&'static str, Vec<u8>)>,
     /// Resets a download's data connection after so many bytes, then says 426.
     pub(crate) reset_after: Option<usize>,
+    /// Control connections that may be in the making at a time.
+    pub(crate) backlog: usize,
     /// Says the final reply of a download in this way.
     pub(crate) done: &'static [u8],
 }
@@ -31,6 +33,7 @@ impl Default for ServerConf {
             epsv: true,
             answers: Vec::new(),
             reset_after: None,
+            backlog: 8,
             done: b"226 Transfer complete.\r\n",
         }
     }
@@ -92,7 +95,7 @@ impl FtpServer {
     /// Does what can be done; true if something was.
     pub(crate) fn step(&mut self, host: &mut Host) -> bool {
         let mut moved = false;
-        while self.listeners.len() < 8 {
+        while self.listeners.len() < self.conf.backlog {
             // Every other one at the second port.
             let even = (self.accepted + self.listeners.len()).is_multiple_of(2);
             let port = self.conf.second_port.filter(|_| even).unwrap_or(21);
