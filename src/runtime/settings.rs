@@ -54,12 +54,14 @@ fn wccp(config: &Config) -> wccp::Settings {
     let w = &config.wccp;
     wccp::Settings {
         own_address: config.interface.address.address,
+        prefix: config.interface.address.prefix,
         routers: vec![w.router],
         // Its length was checked when it was read.
         password: w.password.as_ref().and_then(|p| wccp::Password::new(p.as_bytes()).ok()),
         forward: vec![wccp::Method::Gre],
         return_method: vec![wccp::Method::Gre],
         assignment: vec![wccp::Assignment::Hash],
+        mask: wccp::DEFAULT_MASK,
         here_i_am: w.here_i_am,
         groups: w
             .groups

@@ -96,13 +96,8 @@ impl HashTable {
                 }
             })
             .collect();
-        let mut room = shares(&farm, &holder);
-        let mut dealt: Vec<Option<usize>> =
-            holder.into_iter().map(|h| h.filter(|&index| take(&mut room, index))).collect();
-        let mut turn = 0;
-        for place in dealt.iter_mut().filter(|place| place.is_none()) {
-            *place = next_with_room(&mut room, &mut turn);
-        }
+        let weights: Vec<u16> = farm.iter().map(|member| member.1).collect();
+        let dealt = redeal(holder, &weights);
         let mut table = Self { caches, buckets: Box::new([Bucket::Unassigned; 256]) };
         for (bucket, index) in table.buckets.iter_mut().zip(dealt) {
             if let Some(index) = index.and_then(|index| u8::try_from(index).ok()) {
@@ -155,18 +150,33 @@ fn hash(flags: u32, fields: &Fields) -> u8 {
     bucket
 }
 
-/// How many of the 256 buckets each gets. Where the division leaves a rest, those that hold most keep it, so
+/// Deals places, each held by a cache (by position) or by none, in proportion to the caches' weights (all 0:
+/// equally). Only those places change hands that must.
+pub(super) fn redeal(holder: Vec<Option<usize>>, weights: &[u16]) -> Vec<Option<usize>> {
+    let mut room = shares(weights, &holder);
+    let mut dealt: Vec<Option<usize>> =
+        holder.into_iter().map(|h| h.filter(|&index| take(&mut room, index))).collect();
+    let mut turn = 0;
+    for place in dealt.iter_mut().filter(|place| place.is_none()) {
+        *place = next_with_room(&mut room, &mut turn);
+    }
+    dealt
+}
+
+/// How many of the places each gets. Where the division leaves a rest, those that hold most keep it, so
 /// that nothing moves for the rest's sake.
-fn shares(farm: &[(Ipv4Addr, u16)], holder: &[Option<usize>]) -> Vec<u32> {
-    let all_zero = farm.iter().all(|member| member.1 == 0);
-    let weights: Vec<u32> = farm.iter().map(|m| if all_zero { 1 } else { u32::from(m.1) }).collect();
+fn shares(weights: &[u16], holder: &[Option<usize>]) -> Vec<u32> {
+    let all_zero = weights.iter().all(|weight| *weight == 0);
+    let weights: Vec<u32> = weights.iter().map(|&w| if all_zero { 1 } else { u32::from(w) }).collect();
+    let places = u32::try_from(holder.len()).unwrap_or(0);
     let total: u32 = weights.iter().sum::<u32>().max(1);
-    let mut shares: Vec<u32> = weights.iter().map(|weight| weight * 256 / total).collect();
-    let mut order: Vec<usize> = (0..farm.len()).filter(|&i| weights.get(i).is_some_and(|&w| w > 0)).collect();
-    let rest = |i: usize| weights.get(i).map_or(0, |weight| weight * 256 % total);
+    let mut shares: Vec<u32> = weights.iter().map(|weight| weight * places / total).collect();
+    let mut order: Vec<usize> =
+        (0..weights.len()).filter(|&i| weights.get(i).is_some_and(|&w| w > 0)).collect();
+    let rest = |i: usize| weights.get(i).map_or(0, |weight| weight * places % total);
     let held = |i: usize| holder.iter().filter(|h| **h == Some(i)).count();
     order.sort_by_key(|&i| std::cmp::Reverse((rest(i), held(i), std::cmp::Reverse(i))));
-    let left = 256 - shares.iter().sum::<u32>().min(256);
+    let left = places - shares.iter().sum::<u32>().min(places);
     for index in order.into_iter().take(usize::try_from(left).unwrap_or(0)) {
         if let Some(share) = shares.get_mut(index) {
             *share += 1;

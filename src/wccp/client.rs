@@ -5,13 +5,13 @@
 //! [`Client::new`]); after either, take everything from [`Client::poll_transmit`], then ask for the next
 //! time. Datagrams must leave with DF clear and an IP identification other than 0: some routers drop others.
 
-use super::component::HashTable;
 use super::error::{Ignored, ParseError};
 use super::group::{Group, Outcome};
 use super::message::{Envelope, Message};
 use super::negotiate::Methods;
 use super::peer::{PeerCounters, State};
 use super::settings::{Settings, SettingsError};
+use super::table::Table;
 use crate::event::{Event, What};
 use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
@@ -55,8 +55,10 @@ pub struct Status<'a> {
     pub methods: Option<Methods>,
     /// Usable caches that the router lists.
     pub caches: usize,
-    /// Hash buckets that it redirects to us, as far as we can tell; 0 to 256.
-    pub buckets: u32,
+    /// Hash buckets, or values under the mask, that it redirects to us, as far as we can tell.
+    pub assigned: u32,
+    /// How many there are in all: 256 buckets, or as many values as the mask has.
+    pub of: u32,
     /// The last Receive ID.
     pub receive_id: u32,
     /// Whether we are the one who assigns in this group.
@@ -215,7 +217,7 @@ impl Client {
     }
 
     /// The tables in force, so that groups with the same caches share one.
-    fn tables(&self) -> Vec<HashTable> {
+    fn tables(&self) -> Vec<Table> {
         self.groups.iter().filter_map(|group| group.table().cloned()).collect()
     }
 }

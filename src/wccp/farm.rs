@@ -1,12 +1,17 @@
 //! Who is in the group, who assigns, and what: the part of a group that looks at all routers together.
 
-use super::component::{AssignmentInfo, CacheView, Command, HashTable};
-use super::element::{AssignmentKey, Bitmap, CacheData, CacheIdentity, RouterAssignment, RouterIdElement};
+use super::MAX_MEMBERS;
+use super::component::{CacheView, Capability, Command, HashTable, Service};
+use super::element::{
+    AssignmentKey, CacheData, CacheIdentity, MaskValueSet, RouterAssignment, RouterIdElement,
+};
 use super::group::{Group, Outcome};
-use super::message::{HereIAm, Message, Redirect, RedirectAssign};
+use super::mask::{MaskTable, Side, holder};
+use super::message::{HereIAm, Message, RedirectAssign};
+use super::negotiate::Methods;
 use super::peer::{Peer, Redirected, State};
-use super::settings::Settings;
-use super::{MAX_MEMBERS, component::Capability};
+use super::settings::{Assignment, Settings};
+use super::table::{Share, Table};
 use crate::time::Instant;
 use std::net::Ipv4Addr;
 
@@ -31,9 +36,9 @@ pub(super) struct Farm {
     /// When the basis will have been the same for 1.5 T.
     assign_at: Option<Instant>,
     /// The assignment that we made last: its number and table.
-    made: Option<(u32, HashTable)>,
-    /// Our buckets under the assignment before, which routers show for a moment longer.
-    before: Option<(u32, Bitmap)>,
+    made: Option<(u32, Table)>,
+    /// Our part of the assignment before, which routers show for a moment longer.
+    before: Option<(u32, Share)>,
     /// The number to go on from.
     key_change: u32,
     flaps: u32,
@@ -58,7 +63,7 @@ impl Farm {
     }
 
     /// The table that we made, while it is ours to make one.
-    pub(super) fn table(&self) -> Option<&HashTable> {
+    pub(super) fn table(&self) -> Option<&Table> {
         self.made.as_ref().filter(|_| self.designated).map(|made| &made.1)
     }
 
@@ -68,29 +73,43 @@ impl Farm {
         self.assign_at = None;
     }
 
-    /// Our buckets under this key, if the assignment is our own.
-    pub(super) fn buckets_under(&self, key: AssignmentKey, own: Ipv4Addr) -> Option<Bitmap> {
+    /// Our part of the assignment with this key, if it is our own making.
+    pub(super) fn share_under(&self, key: AssignmentKey, own: Ipv4Addr) -> Option<Share> {
         if key.address != own {
             return None;
         }
         match (&self.made, &self.before) {
-            (Some((change, table)), _) if *change == key.change => Some(table.buckets_of(own)),
-            (_, Some((change, buckets))) if *change == key.change => Some(*buckets),
+            (Some((change, table)), _) if *change == key.change => Some(table.share_of(own)),
+            (_, Some((change, share))) if *change == key.change => Some(*share),
             _ => None,
         }
     }
 
     /// Compares the key that a router shows with ours.
-    pub(super) fn note_key(&mut self, peer: &mut Peer, group: u8, out: &mut Outcome<'_>) {
-        let own = out.settings.own_address;
-        let Some((change, _)) = self.made else {
+    pub(super) fn note_key(&mut self, peer: &mut Peer, service: &Service, out: &mut Outcome<'_>) {
+        let (own, group) = (out.settings.own_address, service.id);
+        let Some((change, table)) = &self.made else {
             // An assignment that we made in an earlier life: ours must not get the same number.
             if peer.key.address == own {
                 self.key_change = peer.key.change;
             }
             return;
         };
-        if peer.key == (AssignmentKey { address: own, change }) {
+        if peer.key == (AssignmentKey { address: own, change: *change }) {
+            if is_mapped_otherwise(table, peer, Side::of(service)) {
+                peer.redirected = match peer.redirected {
+                    Redirected::Sent { at, .. } => Redirected::Sent { at, answered: true },
+                    Redirected::Shown => Redirected::Sent { at: out.now, answered: true },
+                    still => still,
+                };
+                let address = peer.address;
+                return out.warn("assignment_differs", address, || {
+                    format!(
+                        "group {group}: router {address} shows our assignment's number with other values than \
+                         we sent; sending it again"
+                    )
+                });
+            }
             if matches!(peer.redirected, Redirected::Sent { .. } | Redirected::Shown) {
                 peer.redirected = Redirected::Shown;
             }
@@ -124,8 +143,8 @@ impl Farm {
         }
     }
 
-    fn next_key(&mut self, own: Ipv4Addr, table: HashTable) {
-        self.before = self.made.take().map(|(change, table)| (change, table.buckets_of(own)));
+    fn next_key(&mut self, own: Ipv4Addr, table: Table) {
+        self.before = self.made.take().map(|(change, table)| (change, table.share_of(own)));
         self.key_change = next(self.key_change);
         self.made = Some((self.key_change, table));
     }
@@ -162,17 +181,21 @@ impl Group {
 
     /// Makes an assignment when its time has come. `tables` are those of all groups: groups with the same
     /// caches must have the same table, or the two directions of a connection would part.
-    pub(super) fn assign_if_due(&mut self, tables: &[HashTable], out: &mut Outcome<'_>) {
+    pub(super) fn assign_if_due(&mut self, tables: &[Table], out: &mut Outcome<'_>) {
         if self.farm.assign_at.is_none_or(|at| at > out.now) {
             return;
         }
         self.farm.assign_at = None;
-        let caches = &self.farm.basis.caches;
-        let alike = |table: &&HashTable| table.caches == *caches;
+        self.tell_left_out(out);
+        let (caches, method) = (&self.farm.basis.caches, self.method(out.settings));
+        let alike = |table: &&Table| table.caches() == *caches && table.method() == method;
         let made = self.farm.made.as_ref().map(|made| &made.1);
         let table = match made.filter(alike).or_else(|| tables.iter().find(alike)) {
             Some(table) => table.clone(),
-            None => self.deal(made),
+            None => match method {
+                Assignment::Hash => Table::Hash(self.deal_buckets(made)),
+                Assignment::Mask => Table::Mask(self.deal_values(made, out.settings.mask)),
+            },
         };
         self.farm.next_key(out.settings.own_address, table);
         for router in 0..self.peers.len() {
@@ -214,7 +237,15 @@ impl Group {
             address: settings.own_address,
             hash_revision: 0,
             historical: peer.state != State::Assigned,
-            data: CacheData::Hash { buckets: peer.buckets, weight: WEIGHT, status: 0 },
+            data: match peer.methods {
+                Some(Methods { assignment: Assignment::Mask, .. }) => {
+                    let mask = Side::of(&self.service).mask(settings.mask);
+                    // The mask that we would assign: some routers take only caches that agree about it.
+                    let sets = vec![MaskValueSet { mask, values: Vec::new() }];
+                    CacheData::Mask { sets, weight: 0, status: 0 }
+                }
+                _ => CacheData::Hash { buckets: peer.share.bitmap(), weight: WEIGHT, status: 0 },
+            },
         };
         let view = CacheView {
             change: self.farm.change,
@@ -231,12 +262,8 @@ impl Group {
         let usable = self.peers.iter().filter(|peer| peer.state.is_usable());
         let routers = usable
             .filter_map(|peer| Some(RouterAssignment { router: element(peer)?, change: peer.member_change }));
-        let info = AssignmentInfo {
-            key: AssignmentKey { address: settings.own_address, change: *change },
-            routers: routers.collect(),
-            table: table.clone(),
-        };
-        let assignment = Redirect::Info(info);
+        let key = AssignmentKey { address: settings.own_address, change: *change };
+        let assignment = table.redirect(key, routers.collect(), Side::of(&self.service));
         let message = Message::RedirectAssign(RedirectAssign { service: self.service, assignment });
         message.emit(settings.password.as_ref()).ok()
     }
@@ -255,21 +282,73 @@ impl Group {
         Basis { routers: usable().map(|(index, peer)| (index, peer.member_change)).collect(), caches }
     }
 
+    /// How packets are shared out, which is one way with all routers.
+    fn method(&self, settings: &Settings) -> Assignment {
+        let agreed = self.peers.iter().filter(|peer| peer.state.is_heard()).find_map(|peer| peer.methods);
+        let preferred = settings.assignment.first().copied();
+        agreed.map(|methods| methods.assignment).or(preferred).unwrap_or(Assignment::Hash)
+    }
+
+    /// The router whose view a new assignment starts from.
+    fn first_router(&self) -> Option<&Peer> {
+        self.farm.basis.routers.first().and_then(|&(index, _)| self.peers.get(index))
+    }
+
+    /// Says which caches get nothing because not every router lists them.
+    fn tell_left_out(&self, out: &mut Outcome<'_>) {
+        let group = self.service.id;
+        for peer in self.peers.iter().filter(|peer| peer.state.is_usable()) {
+            let missing: Vec<String> = self
+                .farm
+                .caches
+                .iter()
+                .filter(|cache| peer.members.iter().all(|member| member.address != **cache))
+                .map(Ipv4Addr::to_string)
+                .collect();
+            if !missing.is_empty() {
+                let (address, list) = (peer.address, missing.join(", "));
+                out.warn("cache_left_out", address, || {
+                    format!(
+                        "group {group}: router {address} does not list {list}, which other routers do: such a \
+                         cache gets nothing until all routers list it; check that it knows this router"
+                    )
+                });
+            }
+        }
+    }
+
+    /// New values for the caches of the basis, as near as possible to what the routers use now.
+    fn deal_values(&self, made: Option<&Table>, mask: u32) -> MaskTable {
+        let side = Side::of(&self.service);
+        let made = match made {
+            Some(Table::Mask(table)) => table.sets(side),
+            _ => Vec::new(),
+        };
+        let shown = self.first_router().and_then(|peer| peer.map.as_deref()).unwrap_or(&made);
+        MaskTable::deal(mask, &self.farm.basis.caches, |value| holder(shown, side, value))
+    }
+
     /// A new table for the caches of the basis, as near as possible to what the routers use now.
-    fn deal(&self, made: Option<&HashTable>) -> HashTable {
-        let router = self.farm.basis.routers.first().and_then(|&(index, _)| self.peers.get(index));
-        let members = router.map(|peer| peer.members.as_slice()).unwrap_or_default();
+    fn deal_buckets(&self, made: Option<&Table>) -> HashTable {
+        let members = self.first_router().map(|peer| peer.members.as_slice()).unwrap_or_default();
         let caches = &self.farm.basis.caches;
         let farm: Vec<(Ipv4Addr, u16)> =
             members.iter().filter(|m| caches.contains(&m.address)).map(|m| (m.address, m.weight)).collect();
-        let assigned = members.iter().any(|member| member.buckets.count() > 0);
+        let bitmaps: Vec<_> = members.iter().map(|m| (m.address, m.share.bitmap())).collect();
+        let assigned = bitmaps.iter().any(|(_, bitmap)| bitmap.count() > 0);
         match made {
-            _ if assigned => {
-                HashTable::from_bitmaps(members.iter().map(|m| (m.address, &m.buckets))).deal(&farm)
-            }
-            Some(made) => made.deal(&farm),
-            None => HashTable::empty().deal(&farm),
+            _ if assigned => HashTable::from_bitmaps(bitmaps.iter().map(|(c, b)| (*c, b))).deal(&farm),
+            Some(Table::Hash(made)) => made.deal(&farm),
+            _ => HashTable::empty().deal(&farm),
         }
+    }
+}
+
+/// Whether a router that tells its masks and values tells others than were sent.
+fn is_mapped_otherwise(table: &Table, peer: &Peer, side: Side) -> bool {
+    match (table, &peer.map) {
+        (Table::Mask(table), Some(map)) => !table.agrees_with(map, side),
+        _ => false,
     }
 }
 

@@ -5,14 +5,15 @@
 //! sends an assignment when nothing has changed for 1.5 T, and again after T while a router does not show it.
 
 use super::client::{Common, Status};
-use super::component::{Command, HashTable, Service};
+use super::component::{Command, Service};
 use super::element::{AssignmentKey, CacheData, CacheIdentity};
 use super::error::Ignored;
 use super::farm::Farm;
 use super::message::{ISeeYou, RemovalQuery};
-use super::negotiate::choose;
+use super::negotiate::{Methods, choose, second_choices};
 use super::peer::{Burst, Leaving, Member, Peer, Redirected, State};
-use super::settings::Settings;
+use super::settings::{Assignment, Settings};
+use super::table::{Share, Table};
 use crate::event::{Event, What};
 use crate::time::{Duration, Instant};
 use std::net::Ipv4Addr;
@@ -57,7 +58,7 @@ impl Group {
         self.peers.iter().position(|peer| peer.router_id == Some(id))
     }
 
-    pub(super) fn table(&self) -> Option<&HashTable> {
+    pub(super) fn table(&self) -> Option<&Table> {
         self.farm.table()
     }
 
@@ -80,7 +81,8 @@ impl Group {
             reason: &peer.reason,
             methods: peer.methods,
             caches: peer.members.len(),
-            buckets: peer.buckets.count(),
+            assigned: peer.share.count(),
+            of: peer.share.of(),
             receive_id: peer.receive_id,
             designated: self.farm.is_designated(),
             messages: peer.counters,
@@ -92,6 +94,7 @@ impl Group {
             return out.common.ignore(cause);
         }
         let id = message.identity.router;
+        let agreed = self.agreed_with_others(router);
         let Some(peer) = self.peers.get_mut(router) else { return };
         peer.counters.i_see_you += 1;
         peer.unanswered = 0;
@@ -118,19 +121,22 @@ impl Group {
         if fresh {
             peer.forget();
             peer.router_id = Some(id.router_id);
-            match choose(out.settings, &message.capabilities) {
+            match choose(out.settings, peer.address, &message.capabilities, agreed) {
                 Ok(methods) => peer.methods = Some(methods),
                 Err(why) => return self.reject(router, &why, out),
             }
+            self.tell_methods(router, out);
         } else if peer.methods.is_some_and(|methods| !methods.are_in(&message.capabilities)) {
             return self.reject(router, "the router no longer offers what was agreed", out);
         }
+        let Some(peer) = self.peers.get_mut(router) else { return };
         peer.negotiates = !message.capabilities.is_empty();
         peer.receive_id = id.receive_id;
         peer.member_change = message.view.change;
         peer.key = message.view.key;
         peer.members = message.view.caches.iter().map(member).collect();
-        self.farm.note_key(peer, self.service.id, out);
+        peer.map = message.map.clone().filter(|sets| !sets.is_empty());
+        self.farm.note_key(peer, &self.service, out);
         let lost = self.progress(router, fresh, message, out);
         self.review(out);
         if fresh || lost {
@@ -172,7 +178,7 @@ impl Group {
         }
     }
 
-    pub(super) fn handle_timeout(&mut self, tables: &[HashTable], out: &mut Outcome<'_>) {
+    pub(super) fn handle_timeout(&mut self, tables: &[Table], out: &mut Outcome<'_>) {
         for router in 0..self.peers.len() {
             let Some(peer) = self.peers.get(router) else { return };
             if peer.leaving.is_some() {
@@ -273,34 +279,67 @@ impl Group {
         let Some(peer) = self.peers.get_mut(router) else { return false };
         let was_usable = peer.state.is_usable() && !fresh;
         let Some(listed) = peer.members.iter().find(|member| member.address == own) else {
-            let reason = if was_usable { "the router no longer lists us" } else { "the router answered" };
-            peer.buckets = Default::default();
+            let reason = match peer.methods {
+                _ if was_usable => "the router no longer lists us".to_owned(),
+                Some(methods) if methods != Methods::PLAIN => format!("the router answered: {methods}"),
+                _ => "the router answered".to_owned(),
+            };
+            peer.share = Share::NONE;
             if peer.state != State::Seen || fresh {
-                self.change(router, State::Seen, reason, out);
+                self.change(router, State::Seen, &reason, out);
             }
             return was_usable;
         };
-        let reported = message.assignment.as_ref().map(|info| info.table.buckets_of(own));
-        peer.buckets = match self.farm.buckets_under(peer.key, own) {
-            _ if peer.key == AssignmentKey::NONE => Default::default(),
-            Some(buckets) => buckets,
-            None => reported.unwrap_or(listed.buckets),
+        let reported = message.assignment.as_ref().map(|info| Share::Buckets(info.table.buckets_of(own)));
+        peer.share = match (&peer.map, self.farm.share_under(peer.key, own)) {
+            _ if peer.key == AssignmentKey::NONE => Share::NONE,
+            // A router that tells what it does is believed before what we asked of it.
+            (Some(map), _) => Share::of_map(map, own),
+            (None, Some(share)) => share,
+            (None, None) => reported.unwrap_or(listed.share),
         };
         if !was_usable {
             peer.usable_since = out.now;
         }
-        let buckets = peer.buckets.count();
-        if buckets > 0 && peer.state != State::Assigned {
-            self.change(router, State::Assigned, &format!("{buckets} of 256 buckets are ours"), out);
-        } else if buckets == 0 && peer.state != State::Usable {
+        let share = peer.share;
+        if share.count() > 0 && peer.state != State::Assigned {
+            self.change(router, State::Assigned, &share.to_string(), out);
+        } else if share.count() == 0 && peer.state != State::Usable {
             let withdrawn = peer.state == State::Assigned;
             if withdrawn {
                 peer.usable_since = out.now;
             }
-            let reason = if withdrawn { "no bucket is ours any more" } else { "the router lists us" };
+            let reason = match (withdrawn, peer.methods.map(|methods| methods.assignment)) {
+                (false, _) => "the router lists us",
+                (true, Some(Assignment::Mask)) => "no value is ours any more",
+                (true, _) => "no bucket is ours any more",
+            };
             self.change(router, State::Usable, reason, out);
         }
         false
+    }
+
+    /// How the group's packets are shared out at the other routers: all must do it one way, or an address
+    /// would come to different caches by different routers.
+    fn agreed_with_others(&self, router: usize) -> Option<Assignment> {
+        let others =
+            self.peers.iter().enumerate().filter(|(index, peer)| *index != router && peer.state.is_heard());
+        others.filter_map(|(_, peer)| peer.methods).map(|methods| methods.assignment).next()
+    }
+
+    /// Says so where the router does not offer what we would have liked best.
+    fn tell_methods(&self, router: usize, out: &mut Outcome<'_>) {
+        let group = self.service.id;
+        let Some(peer) = self.peers.get(router) else { return };
+        if let Some(told) = peer.methods.and_then(|methods| second_choices(out.settings, methods)) {
+            out.warn("second_choice", peer.address, || {
+                format!(
+                    "group {group}: router {} does not offer what is preferred: {told}; allow it there, or put \
+                     what is used first in wccp.forward, wccp.return and wccp.assignment",
+                    peer.address
+                )
+            });
+        }
     }
 
     /// Declares a router silent, or meets it anew after we slept ourselves.
@@ -312,7 +351,6 @@ impl Group {
             return;
         }
         peer.forget();
-        peer.buckets = Default::default();
         peer.unanswered = 0;
         if stale {
             // The router has dropped us by now, so it is met as if new.
@@ -334,7 +372,6 @@ impl Group {
         let Some(peer) = self.peers.get_mut(router) else { return };
         let address = peer.address;
         peer.forget();
-        peer.buckets = Default::default();
         // Methods change only by leaving, and a router takes 3 T to forget us.
         let until = out.now + t * 7 / 2;
         peer.quiet_until = Some(until);
@@ -364,13 +401,17 @@ impl Group {
             peer.next = out.now + t * 7 / 2;
         }
         let (address, state, usable_for) = (peer.address, peer.state, out.now.since(peer.usable_since));
+        let method = match peer.methods.map(|methods| methods.assignment) {
+            Some(Assignment::Mask) => "mask",
+            _ => "hash",
+        };
         match state {
             State::Silent => self.warn_silent(address, out),
             State::Usable if usable_for >= t * 5 => out.warn("no_assignment", address, || {
                 format!(
                     "router {address} lists us in group {group} but assigns nothing to us: check that the \
                      cache with the lowest address of the group works and gives us a share, and that the \
-                     router accepts hash assignment; trying on"
+                     router accepts {method} assignment; trying on"
                 )
             }),
             _ => {}
@@ -451,7 +492,7 @@ impl Group {
         if state == State::Left
             && let Some(peer) = self.peers.get_mut(router)
         {
-            peer.buckets = Default::default();
+            peer.share = Share::NONE;
         }
     }
 
@@ -477,10 +518,11 @@ const fn serial_less(a: u32, b: u32) -> bool {
 }
 
 fn member(identity: &CacheIdentity) -> Member {
-    let (weight, buckets) = match &identity.data {
-        CacheData::Hash { buckets, weight, .. } if !identity.historical => (*weight, *buckets),
-        CacheData::Hash { weight, .. } | CacheData::Mask { weight, .. } => (*weight, Default::default()),
-        CacheData::None | CacheData::Extended { .. } => (0, Default::default()),
+    let address = identity.address;
+    let (weight, share) = match &identity.data {
+        CacheData::Hash { buckets, weight, .. } => (*weight, Share::Buckets(*buckets)),
+        CacheData::Mask { sets, weight, .. } => (*weight, Share::of_map(sets, address)),
+        CacheData::None | CacheData::Extended { .. } => (0, Share::NONE),
     };
-    Member { address: identity.address, weight, buckets }
+    Member { address, weight, share: if identity.historical { Share::NONE } else { share } }
 }

@@ -5,7 +5,7 @@
 //!
 //! * [`message`] reads and writes datagrams; [`component`] and [`element`] are what they consist of;
 //! * [`security`] is the password and the digest;
-//! * [`assign`] chooses the cache for a packet and deals buckets to caches;
+//! * [`assign`] chooses the cache for a packet and deals buckets to caches, [`mask`] does so by masks;
 //! * [`Client`] is the state machine, of groups, each with its routers.
 
 pub mod assign;
@@ -16,6 +16,7 @@ pub mod element;
 mod error;
 mod farm;
 mod group;
+pub mod mask;
 pub mod message;
 mod negotiate;
 mod peer;
@@ -23,13 +24,14 @@ mod peer;
 mod properties;
 pub mod security;
 mod settings;
+mod table;
 
 pub use client::{Client, Status, Transmit};
 pub use error::{Ignored, ParseError};
 pub use negotiate::Methods;
 pub use peer::{PeerCounters, State};
 pub use security::Password;
-pub use settings::{Assignment, GroupSettings, Method, Role, Settings, SettingsError};
+pub use settings::{Assignment, DEFAULT_MASK, GroupSettings, Method, Role, Settings, SettingsError};
 
 /// The UDP port of both ends.
 pub const PORT: u16 = 2048;

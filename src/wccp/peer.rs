@@ -1,7 +1,8 @@
 //! One router in one group, as we see it.
 
-use super::element::{AssignmentKey, Bitmap};
+use super::element::{AssignmentKey, MaskValueSet};
 use super::negotiate::Methods;
+use super::table::Share;
 use crate::time::{Duration, Instant};
 use std::net::Ipv4Addr;
 
@@ -67,8 +68,8 @@ pub struct PeerCounters {
 pub(super) struct Member {
     pub address: Ipv4Addr,
     pub weight: u16,
-    /// Its buckets, if it has any now.
-    pub buckets: Bitmap,
+    /// What is assigned to it now, as far as the router tells.
+    pub share: Share,
 }
 
 /// Where our REDIRECT_ASSIGN is with one router.
@@ -135,8 +136,10 @@ pub(super) struct Peer {
     pub burst: Option<Burst>,
     pub leaving: Option<Leaving>,
     pub redirected: Redirected,
-    /// How many buckets it redirects to us, as far as we can tell.
-    pub buckets: Bitmap,
+    /// What it redirects to us, as far as we can tell.
+    pub share: Share,
+    /// The mask assignment in force, if it told one.
+    pub map: Option<Vec<MaskValueSet>>,
     pub counters: PeerCounters,
 }
 
@@ -163,13 +166,16 @@ impl Peer {
             burst: None,
             leaving: None,
             redirected: Redirected::Idle,
-            buckets: Bitmap::default(),
+            share: Share::NONE,
+            map: None,
             counters: PeerCounters::default(),
         }
     }
 
     /// Forgets what only holds while the router answers.
     pub(super) fn forget(&mut self) {
+        self.share = Share::NONE;
+        self.map = None;
         self.receive_id = 0;
         self.member_change = 0;
         self.key = AssignmentKey::NONE;

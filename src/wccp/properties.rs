@@ -167,11 +167,13 @@ fn password() -> impl Strategy<Value = Option<Password>> {
 fn settings() -> Settings {
     Settings {
         own_address: OWN,
+        prefix: 24,
         routers: vec![ROUTER],
         password: None,
         forward: vec![Method::Gre],
         return_method: vec![Method::Gre],
         assignment: vec![Assignment::Hash],
+        mask: DEFAULT_MASK,
         here_i_am: Duration::from_secs(10),
         groups: vec![group()],
     }

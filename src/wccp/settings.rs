@@ -1,9 +1,16 @@
 //! What the client is told: plain values, checked once.
 
 use super::component::{Service, ServiceFlags, ServiceKind};
+use super::mask::is_dealable;
 use super::{MAX_MEMBERS, Password};
 use crate::time::Duration;
 use std::net::Ipv4Addr;
+
+/// The mask that routers' makers use themselves: six bits, 64 values.
+pub const DEFAULT_MASK: u32 = 0x1741;
+
+/// Most bits of a mask: more than 128 values do not fit into many routers' tables.
+pub(super) const MASK_BITS: u32 = 7;
 
 /// How packets travel between router and appliance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +60,8 @@ pub struct GroupSettings {
 pub struct Settings {
     /// The address that routers know us by and send GRE to.
     pub own_address: Ipv4Addr,
+    /// Length in bits of our own network's prefix: only a router in it can use L2 methods.
+    pub prefix: u8,
     /// The routers' addresses, 1 to 32.
     pub routers: Vec<Ipv4Addr>,
     /// The password of all groups, if they have one.
@@ -63,6 +72,8 @@ pub struct Settings {
     pub return_method: Vec<Method>,
     /// Assignment methods in order of preference.
     pub assignment: Vec<Assignment>,
+    /// The bits of the client's address that a mask assignment looks at, 1 to 7 of them.
+    pub mask: u32,
     /// The protocol's T: 10 s with real routers. All other times are multiples of it.
     pub here_i_am: Duration,
     /// The groups, each number once.
@@ -98,9 +109,9 @@ pub enum SettingsError {
     /// A method list is empty.
     #[error("there is no {0} method")]
     NoMethod(&'static str),
-    /// Mask assignment was asked for.
-    #[error("mask assignment is not built yet: use hash")]
-    Mask,
+    /// The mask has no bit, or more than 7.
+    #[error("the mask {0:#x} has not 1 to 7 bits")]
+    Mask(u32),
     /// T is shorter than 10 ms.
     #[error("the HERE_I_AM interval is below 10 ms")]
     Interval,
@@ -135,6 +146,12 @@ impl GroupSettings {
 }
 
 impl Settings {
+    /// Whether this router is on our own network.
+    pub fn is_on_link(&self, router: Ipv4Addr) -> bool {
+        let shift = 32 - u32::from(self.prefix.min(32));
+        u64::from(router.to_bits()) >> shift == u64::from(self.own_address.to_bits()) >> shift
+    }
+
     /// The first thing that is wrong, if any.
     pub fn check(&self) -> Result<(), SettingsError> {
         if self.routers.is_empty() || self.routers.len() > MAX_MEMBERS {
@@ -166,8 +183,8 @@ impl Settings {
         if let Some((_, name)) = empty.iter().find(|(empty, _)| *empty) {
             return Err(SettingsError::NoMethod(name));
         }
-        if self.assignment.contains(&Assignment::Mask) {
-            return Err(SettingsError::Mask);
+        if !is_dealable(self.mask) {
+            return Err(SettingsError::Mask(self.mask));
         }
         if self.here_i_am < Duration::from_millis(10) {
             return Err(SettingsError::Interval);

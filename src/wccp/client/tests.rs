@@ -1,13 +1,14 @@
 //! The client against a small router with a clock that only the test moves.
 
 mod join;
+mod mask;
 mod refuse;
 mod several;
 
 use super::super::component::*;
 use super::super::element::*;
 use super::super::message::*;
-use super::super::settings::{Assignment, GroupSettings, Method, Role};
+use super::super::settings::{Assignment, DEFAULT_MASK, GroupSettings, Method, Role};
 use super::*;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
@@ -19,11 +20,13 @@ const T: u64 = 10_000;
 fn settings(routers: &[Ipv4Addr]) -> Settings {
     Settings {
         own_address: OWN,
+        prefix: 24,
         routers: routers.to_vec(),
         password: Some(Password::new(b"secret1").unwrap()),
         forward: vec![Method::Gre],
         return_method: vec![Method::Gre],
         assignment: vec![Assignment::Hash],
+        mask: DEFAULT_MASK,
         here_i_am: Duration::from_millis(T),
         groups: vec![GroupSettings {
             id: 61,
@@ -63,6 +66,9 @@ struct Router {
     change: u32,
     key: AssignmentKey,
     table: HashTable,
+    /// The mask assignment in force; a router that tells it does so by the Assignment Map.
+    map: Vec<MaskValueSet>,
+    tells_map: bool,
     caches: Vec<Known>,
     /// Takes everything and answers nothing.
     mute: bool,
@@ -86,6 +92,8 @@ impl Router {
             change: 1,
             key: AssignmentKey::NONE,
             table: HashTable::empty(),
+            map: Vec::new(),
+            tells_map: true,
             caches: Vec::new(),
             mute: false,
             confirms: Some(OWN),
@@ -118,13 +126,22 @@ impl Router {
         }
         match message {
             Message::HereIAm(message) => self.here_i_am(now, &message),
-            Message::RedirectAssign(RedirectAssign { assignment: Redirect::Info(info), .. }) => {
-                let sender = self.caches.iter().find(|cache| cache.address == info.key.address)?;
+            Message::RedirectAssign(RedirectAssign { assignment, .. }) => {
+                let (key, routers) = match &assignment {
+                    Redirect::Info(info) => (info.key, &info.routers),
+                    Redirect::Alternate(other) => (other.key, &other.routers),
+                };
+                let sender = self.caches.iter().find(|cache| cache.address == key.address)?;
                 let router = RouterIdElement { router_id: self.id, receive_id: sender.told };
-                let named = RouterAssignment { router, change: self.change };
-                if self.obeys && info.routers.contains(&named) {
-                    self.key = info.key;
-                    self.table = info.table;
+                if self.obeys && routers.contains(&RouterAssignment { router, change: self.change }) {
+                    self.key = key;
+                    match assignment {
+                        Redirect::Info(info) => self.table = info.table,
+                        Redirect::Alternate(other) => match other.body {
+                            AlternateBody::Hash(table) => self.table = table,
+                            AlternateBody::Mask(sets) => self.map = sets,
+                        },
+                    }
                 }
                 None
             }
@@ -191,7 +208,7 @@ impl Router {
                 caches: self.caches.iter().filter(|cache| cache.usable).map(identity).collect(),
             },
             assignment: None,
-            map: None,
+            map: Some(self.map.clone()).filter(|map| self.tells_map && !map.is_empty()),
             capabilities: self.offers.clone(),
             commands: vec![],
         }
@@ -206,6 +223,16 @@ impl Router {
         let redirects = self.log.iter().filter_map(move |entry| match &entry.1 {
             Message::RedirectAssign(RedirectAssign { assignment: Redirect::Info(assignment), .. }) => {
                 Some((info(entry), assignment))
+            }
+            _ => None,
+        });
+        redirects.collect()
+    }
+
+    fn mask_assignments(&self) -> Vec<(u64, &AlternateAssignment)> {
+        let redirects = self.log.iter().filter_map(|entry| match &entry.1 {
+            Message::RedirectAssign(RedirectAssign { assignment: Redirect::Alternate(other), .. }) => {
+                Some((entry.0, other))
             }
             _ => None,
         });

@@ -509,11 +509,13 @@ fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
             },
             wccp: library::Settings {
                 own_address: GATEWAY,
+                prefix: 24,
                 routers: vec![ROUTER],
                 password: library::Password::new(b"secret1").ok(),
                 forward: vec![library::Method::Gre],
                 return_method: vec![library::Method::Gre],
                 assignment: vec![library::Assignment::Hash],
+                mask: library::DEFAULT_MASK,
                 here_i_am: Duration::from_secs(1),
                 groups: vec![library::GroupSettings {
                     id: 61,

@@ -48,11 +48,13 @@ fn client(own_address: Ipv4Addr, password: Option<&[u8]>) -> Client {
 fn settings(own_address: Ipv4Addr, password: Option<&[u8]>) -> Settings {
     Settings {
         own_address,
+        prefix: 24,
         routers: vec![ROUTER],
         password: password.map(|p| Password::new(p).unwrap()),
         forward: vec![Method::Gre],
         return_method: vec![Method::Gre],
         assignment: vec![Assignment::Hash],
+        mask: tidegate::wccp::DEFAULT_MASK,
         here_i_am: T,
         groups: vec![GroupSettings {
             id: 61,
@@ -121,7 +123,7 @@ fn one_appliance_joins_gets_everything_and_keeps_it() {
         let mut both = Both::new(&[A], password);
         both.pass(&[A], T * 6);
         assert_eq!(both.state(0), State::Assigned);
-        assert_eq!(both.clients[0].status().next().unwrap().buckets, 256);
+        assert_eq!(both.clients[0].status().next().unwrap().assigned, 256);
         for last in 0..=255 {
             assert_eq!(both.cache_of([10, 0, 0, last]), Some(A));
         }

@@ -41,7 +41,7 @@ fn joins_is_assigned_and_leaves() {
     assert_eq!(last.view.caches, [OWN]);
     assert!(lab.warnings().is_empty());
     let status = lab.client.status().next().unwrap();
-    assert_eq!((status.buckets, status.caches, status.designated), (256, 1, true));
+    assert_eq!((status.assigned, status.caches, status.designated), (256, 1, true));
     assert_eq!(status.methods.unwrap().forward, Method::Gre);
     assert!(!lab.client.is_left());
 
@@ -226,7 +226,7 @@ fn a_lower_cache_that_is_listed_is_left_alone() {
     lab.run_until(120_000);
     assert_eq!(lab.routers[0].assignments().len(), 1);
     let status = lab.client.status().next().unwrap();
-    assert_eq!((status.state, status.buckets, status.designated), (State::Assigned, 128, false));
+    assert_eq!((status.state, status.assigned, status.designated), (State::Assigned, 128, false));
 }
 
 #[test]

@@ -276,7 +276,8 @@ fn settings_that_cannot_work() {
     assert_eq!(refuse(&nine), SettingsError::Ports { group: 61, ports: 9 });
     assert_eq!(refuse(&|s| s.groups[0].ports[1] = 0), SettingsError::PortZero(61));
     assert_eq!(refuse(&|s| s.forward.clear()), SettingsError::NoMethod("forward"));
-    assert_eq!(refuse(&|s| s.assignment.push(Assignment::Mask)), SettingsError::Mask);
+    assert_eq!(refuse(&|s| s.mask = 0), SettingsError::Mask(0));
+    assert_eq!(refuse(&|s| s.mask = 0xFF), SettingsError::Mask(0xFF));
     assert_eq!(refuse(&|s| s.here_i_am = Duration::ZERO), SettingsError::Interval);
     let reverse = GroupSettings { role: Role::Reverse, ..group.clone() }.service();
     assert_eq!(reverse.flags, ServiceFlags(0x0032));

@@ -138,6 +138,6 @@ fn both_directions_of_a_connection_reach_the_same_cache() {
     }
 }
 
-fn assign_fields(source: Ipv4Addr, destination: Ipv4Addr) -> crate::wccp::assign::Fields {
+pub(super) fn assign_fields(source: Ipv4Addr, destination: Ipv4Addr) -> crate::wccp::assign::Fields {
     crate::wccp::assign::Fields { source, destination, source_port: 40_000, destination_port: 21 }
 }
