@@ -4,7 +4,7 @@ use crate::impair::Impairment;
 use crate::policy::Rule;
 use crate::router::{LegConf, Oversize};
 use crate::wccp::assign::{Network, RedirectList};
-use crate::wccp::codec::{Capabilities, GRE, HASH, L2, ServiceKey};
+use crate::wccp::codec::{Capabilities, GRE, HASH, L2, MASK, ServiceKey};
 use serde::Deserialize;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -116,6 +116,8 @@ pub struct GroupSection {
     /// `gre`, `l2`.
     #[serde(rename = "return")]
     pub packet_return: Option<Vec<Method>>,
+    /// `hash`, `mask`; `hash` if it is not given.
+    pub assignment: Option<Vec<Assignment>>,
     /// On purpose: answer whoever asks, whatever the digest.
     #[serde(default)]
     pub fault_trust_all: bool,
@@ -132,6 +134,16 @@ pub enum Method {
     Gre,
     /// Same segment, MAC address rewritten.
     L2,
+}
+
+/// How packets are shared out.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Assignment {
+    /// By hash.
+    Hash,
+    /// By mask.
+    Mask,
 }
 
 /// See [`Oversize`].
@@ -292,7 +304,15 @@ impl GroupSection {
         };
         Capabilities {
             forward: mask(&self.forward),
-            assignment: HASH,
+            assignment: match &self.assignment {
+                None => HASH,
+                Some(list) => list.iter().fold(0, |m, method| {
+                    m | match method {
+                        Assignment::Hash => HASH,
+                        Assignment::Mask => MASK,
+                    }
+                }),
+            },
             packet_return: mask(&self.packet_return),
         }
     }
@@ -343,7 +363,7 @@ mod tests {
         let c = section(
             "oversize = 'icmp'\n[[leg]]\nname='a'\naddress='10.0.0.1/24'\naddress6='fd00::1/64'\n[[leg]]\nname='g'\n\
              address='10.9.0.1/24'\nexclude_in=true\nvlan=[7,100]\n[wccp]\nhere_i_am='500ms'\n[[wccp.group]]\nid=61\n\
-             redirect_in=['a']\nforward=['gre']\ndeny_ports=[2021]\npermit_to=['10.0.0.0/24']\n",
+             redirect_in=['a']\nforward=['gre']\nassignment=['mask']\ndeny_ports=[2021]\npermit_to=['10.0.0.0/24']\n",
         )
         .unwrap();
         assert_eq!(c.wccp.interval(), Ok(Duration::from_millis(500)));
@@ -352,7 +372,7 @@ mod tests {
         assert_eq!(c.leg[0].tags(), Ok(vec![]));
         assert_eq!(c.leg[1].tags(), Ok(vec![0x88, 0xa8, 0, 7, 0x81, 0, 0, 100]));
         let offer = c.wccp.group[0].offer();
-        assert_eq!((offer.forward, offer.assignment, offer.packet_return), (GRE, HASH, GRE | L2));
+        assert_eq!((offer.forward, offer.assignment, offer.packet_return), (GRE, MASK, GRE | L2));
         assert_eq!(c.wccp.group[0].key(), ServiceKey { kind: 1, id: 61 });
         let list = c.wccp.group[0].redirect_list().unwrap();
         assert_eq!((list.deny_ports, list.permit_from), (vec![2021], vec![]));

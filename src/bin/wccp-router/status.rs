@@ -5,6 +5,7 @@ use crate::leg::LegStats;
 use crate::policy::Policy;
 use crate::router::Router;
 use crate::wccp::Group;
+use crate::wccp::codec::MASK;
 use serde_json::{Value, json};
 use std::fs;
 use std::io;
@@ -66,9 +67,14 @@ fn group(g: &Group) -> Value {
         .caches()
         .iter()
         .map(|c| {
-            let bits = g.table().map_or(0, |t| t.bitmap(c.addr).iter().map(|b| b.count_ones()).sum::<u32>());
+            let (assigned, of) = g.table().map_or((0, 0), |t| t.share(c.addr));
+            let by_mask = c.methods.assignment == MASK;
+            // By hash all is 256 buckets; by mask as many values as were dealt.
             json!({
-                "address": c.addr.to_string(), "state": c.state, "buckets": bits,
+                "address": c.addr.to_string(), "state": c.state,
+                "buckets": if by_mask { 0 } else { assigned },
+                "assignment": if by_mask { "mask" } else { "hash" },
+                "assigned": assigned, "of": of,
                 "forward": if c.methods.forward == 2 { "l2" } else { "gre" },
                 "return": if c.methods.packet_return == 2 { "l2" } else { "gre" },
             })

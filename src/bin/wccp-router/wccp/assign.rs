@@ -1,6 +1,6 @@
 //! From a packet to a cache: does the service want it, and which bucket is it in.
 
-use super::codec::{BUCKETS, Service, UNASSIGNED};
+use super::codec::{Assignment, BUCKETS, Bits, MaskSet, Part, Service, UNASSIGNED};
 use std::net::Ipv4Addr;
 
 const PORTS_DEFINED: u32 = 0x0010;
@@ -84,61 +84,103 @@ pub fn bucket(flags: u32, packet: &PacketKey) -> u8 {
 pub struct Choice {
     /// The cache.
     pub cache: Ipv4Addr,
-    /// The bucket by the primary hash.
+    /// The bucket by the primary hash; 0 where a mask decided.
     pub primary: u8,
     /// The bucket by the alternate hash, if it was used.
     pub alternate: Option<u8>,
 }
 
-/// An assignment in force.
-#[derive(Debug, Clone)]
-pub struct Table {
-    caches: Vec<Ipv4Addr>,
-    buckets: Box<[u8; BUCKETS]>,
+/// The cache for a packet by masks: the first set with a value that equals the packet's bits decides.
+fn by_mask(sets: &[MaskSet], packet: &PacketKey) -> Option<Ipv4Addr> {
+    let (src_port, dst_port) = packet.ports.unwrap_or_default();
+    sets.iter().find_map(|set| {
+        let seen = Bits {
+            src: packet.src.to_bits() & set.mask.src,
+            dst: packet.dst.to_bits() & set.mask.dst,
+            ports: (src_port & set.mask.ports.0, dst_port & set.mask.ports.1),
+        };
+        set.values.iter().find(|(bits, _)| *bits == seen).map(|(_, cache)| *cache)
+    })
 }
 
-impl Table {
-    /// A table from an assignment whose indexes were checked.
-    pub fn new(caches: Vec<Ipv4Addr>, buckets: Box<[u8; BUCKETS]>) -> Self {
-        Self { caches, buckets }
-    }
+/// An assignment in force, whose indexes were checked.
+#[derive(Debug, Clone)]
+pub struct Table(pub Assignment);
 
-    /// The cache for a packet of `service`, if its bucket has one.
+impl Table {
+    /// The cache for a packet of `service`, if its bucket or value has one.
     pub fn choose(&self, service: &Service, packet: &PacketKey) -> Option<Choice> {
+        let (caches, buckets) = match &self.0 {
+            Assignment::Hash { caches, buckets } => (caches, buckets),
+            Assignment::Mask(sets) => {
+                let cache = by_mask(sets, packet)?;
+                return Some(Choice { cache, primary: 0, alternate: None });
+            }
+        };
         let flags = service.flags();
         let primary = bucket(flags, packet);
-        let entry = self.buckets[usize::from(primary)];
+        let entry = buckets[usize::from(primary)];
         if entry == UNASSIGNED {
             return None;
         }
         let alternate = (entry & 0x80 != 0).then(|| bucket(flags >> 8, packet));
-        let entry = alternate.map_or(entry, |b| self.buckets[usize::from(b)]);
+        let entry = alternate.map_or(entry, |b| buckets[usize::from(b)]);
         if entry == UNASSIGNED {
             return None;
         }
-        let cache = *self.caches.get(usize::from(entry & 0x7f))?;
+        let cache = *caches.get(usize::from(entry & 0x7f))?;
         Some(Choice { cache, primary, alternate })
     }
 
-    /// Takes all buckets away from `cache`.
+    /// Takes everything away from `cache`.
     pub fn purge(&mut self, cache: Ipv4Addr) {
-        for b in self.buckets.iter_mut() {
-            if *b != UNASSIGNED && self.caches.get(usize::from(*b & 0x7f)) == Some(&cache) {
-                *b = UNASSIGNED;
+        match &mut self.0 {
+            Assignment::Hash { caches, buckets } => {
+                for b in buckets.iter_mut().filter(|b| has(caches, **b, cache)) {
+                    *b = UNASSIGNED;
+                }
+            }
+            Assignment::Mask(sets) => sets.iter_mut().for_each(|s| s.values.retain(|v| v.1 != cache)),
+        }
+    }
+
+    /// What is `cache`'s: its buckets as a bitmap (bucket b is bit b % 8 of byte b / 8), or its values.
+    pub fn part(&self, cache: Ipv4Addr) -> Part {
+        match &self.0 {
+            Assignment::Hash { caches, buckets } => {
+                let mut map = [0u8; 32];
+                for (n, _) in buckets.iter().enumerate().filter(|(_, b)| has(caches, **b, cache)) {
+                    map[n / 8] |= 1 << (n % 8);
+                }
+                Part::Buckets(Some(map))
+            }
+            Assignment::Mask(sets) => {
+                let own = |s: &MaskSet| {
+                    let values = s.values.iter().copied().filter(|v| v.1 == cache).collect();
+                    MaskSet { mask: s.mask, values }
+                };
+                Part::Values(Some(sets.iter().map(own).collect()))
             }
         }
     }
 
-    /// The buckets of `cache` as a bitmap: bucket b is bit b % 8 of byte b / 8.
-    pub fn bitmap(&self, cache: Ipv4Addr) -> [u8; 32] {
-        let mut map = [0u8; 32];
-        for (n, b) in self.buckets.iter().enumerate() {
-            if *b != UNASSIGNED && self.caches.get(usize::from(*b & 0x7f)) == Some(&cache) {
-                map[n / 8] |= 1 << (n % 8);
+    /// How many buckets or values `cache` has, and how many there are.
+    pub fn share(&self, cache: Ipv4Addr) -> (usize, usize) {
+        match &self.0 {
+            Assignment::Hash { caches, buckets } => {
+                (buckets.iter().filter(|b| has(caches, **b, cache)).count(), BUCKETS)
+            }
+            Assignment::Mask(sets) => {
+                let all = || sets.iter().flat_map(|s| &s.values);
+                (all().filter(|v| v.1 == cache).count(), all().count())
             }
         }
-        map
     }
+}
+
+/// Whether a bucket's entry names this cache.
+fn has(caches: &[Ipv4Addr], entry: u8, cache: Ipv4Addr) -> bool {
+    entry != UNASSIGNED && caches.get(usize::from(entry & 0x7f)) == Some(&cache)
 }
 
 #[cfg(test)]
@@ -214,7 +256,7 @@ mod tests {
         buckets[11] = 0; // of source 10.0.0.1
         buckets[12] = 0x80 | 1; // of source 10.0.0.6: look again, by destination
         buckets[147] = 1; // of destination 198.51.100.2
-        let mut table = Table::new(vec![a, b], buckets);
+        let mut table = Table(Assignment::Hash { caches: vec![a, b], buckets });
         let s = service(0x0211, &[21]);
         let to = |src, dst| packet(src, dst, (1, 21));
         let direct = table.choose(&s, &to([10, 0, 0, 1], [192, 0, 2, 1]));
@@ -223,10 +265,32 @@ mod tests {
         assert_eq!(again, Some(Choice { cache: b, primary: 12, alternate: Some(147) }));
         assert_eq!(table.choose(&s, &to([10, 0, 0, 6], [192, 0, 2, 1])), None, "alternate bucket has none");
         assert_eq!(table.choose(&s, &to([10, 0, 0, 7], [192, 0, 2, 1])), None);
-        assert_eq!(table.bitmap(a)[1], 1 << 3);
+        let Part::Buckets(Some(bitmap)) = table.part(a) else { panic!() };
+        assert_eq!((bitmap[1], table.share(a), table.share(b)), (1 << 3, (1, 256), (2, 256)));
         table.purge(a);
         assert_eq!(table.choose(&s, &to([10, 0, 0, 1], [192, 0, 2, 1])), None);
-        assert_eq!(table.bitmap(a), [0; 32]);
-        assert_ne!(table.bitmap(b), [0; 32]);
+        assert_eq!((table.share(a), table.share(b)), ((0, 256), (2, 256)));
+    }
+
+    #[test]
+    fn masked_bits_lead_to_caches_in_the_order_of_the_sets() {
+        let (a, b) = (Ipv4Addr::new(10, 9, 0, 2), Ipv4Addr::new(10, 9, 0, 3));
+        let src = |src| Bits { src, ..Bits::default() };
+        let ports = |ports| Bits { ports, ..Bits::default() };
+        let sets = vec![
+            MaskSet { mask: src(0x0001), values: vec![(src(1), a), (src(1), b)] },
+            MaskSet { mask: ports((0, 0xffff)), values: vec![(ports((0, 21)), b)] },
+        ];
+        let mut table = Table(Assignment::Mask(sets));
+        let s = service(0x11, &[21]);
+        let to = |last, port| packet([10, 0, 0, last], [192, 0, 2, 1], (1, port));
+        let choice = |cache| Some(Choice { cache, primary: 0, alternate: None });
+        assert_eq!(table.choose(&s, &to(7, 21)), choice(a), "the first value, the first set");
+        assert_eq!(table.choose(&s, &to(6, 21)), choice(b), "the second set");
+        assert_eq!(table.choose(&s, &to(6, 20)), None);
+        assert_eq!((table.share(a), table.share(b)), ((1, 3), (2, 3)));
+        table.purge(a);
+        assert_eq!(table.choose(&s, &to(7, 20)), choice(b));
+        assert_eq!(table.share(a), (0, 2));
     }
 }

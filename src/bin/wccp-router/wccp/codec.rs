@@ -4,9 +4,12 @@
 //! that must understand each other find mistakes that one reading shared by both ends would hide.
 //! Layouts: draft-wilson-wrec-wccp-v2-03, sections 5.1 to 5.7.
 
+mod write;
+
 use crate::packet::{addr_at, be16};
 use md5::{Digest, Md5};
 use std::net::Ipv4Addr;
+pub use write::{ISeeYou, Listed, Part, i_see_you, removal_query};
 
 /// UDP port at both ends.
 pub const PORT: u16 = 2048;
@@ -29,6 +32,8 @@ pub const GRE: u32 = 1;
 pub const L2: u32 = 2;
 /// Assignment: hash.
 pub const HASH: u32 = 1;
+/// Assignment: mask.
+pub const MASK: u32 = 2;
 
 /// Which group: standard (0) or dynamic (1), and its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,13 +125,57 @@ pub struct HereIAm {
     pub change: u32,
     /// Routers it knows.
     pub routers: Vec<RouterElement>,
-    /// What it asks for.
-    pub capabilities: Capabilities,
+    /// What it asks for; `None` if it says nothing, which a first contact may do.
+    pub capabilities: Option<Capabilities>,
     /// It leaves: the address in its SHUTDOWN command.
     pub shutdown: Option<Ipv4Addr>,
 }
 
-/// REDIRECT_ASSIGN with a hash assignment.
+/// Bits of addresses and ports, of a mask or of a value under it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bits {
+    /// Of the source address.
+    pub src: u32,
+    /// Of the destination address.
+    pub dst: u32,
+    /// Of the source and destination port.
+    pub ports: (u16, u16),
+}
+
+/// A mask, and the caches for the values that packets may have under it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaskSet {
+    /// The mask.
+    pub mask: Bits,
+    /// The first value that equals decides.
+    pub values: Vec<(Bits, Ipv4Addr)>,
+}
+
+/// What is assigned, in one of two ways.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Assignment {
+    /// By hash.
+    Hash {
+        /// Caches by index.
+        caches: Vec<Ipv4Addr>,
+        /// Which cache each bucket goes to.
+        buckets: Box<[u8; BUCKETS]>,
+    },
+    /// By masks, tried in order.
+    Mask(Vec<MaskSet>),
+}
+
+impl Assignment {
+    /// The capability that it needs.
+    pub fn method(&self) -> u32 {
+        match self {
+            Self::Hash { .. } => HASH,
+            Self::Mask(_) => MASK,
+        }
+    }
+}
+
+/// REDIRECT_ASSIGN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedirectAssign {
     /// The group's description.
@@ -135,10 +184,8 @@ pub struct RedirectAssign {
     pub key: (Ipv4Addr, u32),
     /// Routers it is for: Receive ID and member change number as last heard from each.
     pub routers: Vec<(RouterElement, u32)>,
-    /// Caches by index.
-    pub caches: Vec<Ipv4Addr>,
-    /// Which cache each bucket goes to.
-    pub buckets: Box<[u8; BUCKETS]>,
+    /// The assignment.
+    pub assignment: Assignment,
 }
 
 /// What a cache sends.
@@ -200,11 +247,17 @@ pub fn parse(datagram: &[u8]) -> Result<(Security, Message), Malformed> {
     let message = if kind == HERE_I_AM {
         let (cache, weight) = parse_identity(found.take(3)?)?;
         let (change, routers) = parse_view(found.take(5)?)?;
-        let capabilities = found.optional(8).map_or(Ok(Capabilities::default()), parse_capabilities)?;
+        let capabilities = found.optional(8).map(parse_capabilities).transpose()?;
         let shutdown = found.optional(15).map_or(Ok(None), parse_command)?;
         Message::HereIAm(HereIAm { service, cache, weight, change, routers, capabilities, shutdown })
     } else {
-        Message::RedirectAssign(parse_assignment(service, found.take(6)?)?)
+        let assign = match (found.optional(6), found.optional(13)) {
+            (Some(body), None) => parse_assignment(service, body)?,
+            (None, Some(body)) => parse_alternate(service, body)?,
+            (Some(_), Some(_)) => return Err(Malformed::Twice),
+            (None, None) => return Err(Malformed::Missing),
+        };
+        Message::RedirectAssign(assign)
     };
     Ok((security, message))
 }
@@ -217,91 +270,6 @@ pub fn digest_holds(datagram: &[u8], digest: &[u8; 16], password: &[u8]) -> bool
     copy[at..at + 16].fill(0);
     let expected = md5_of(password, &copy);
     expected.iter().zip(digest).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
-}
-
-/// A usable cache in an I_SEE_YOU.
-#[derive(Debug, Clone, Copy)]
-pub struct Listed {
-    /// Which cache.
-    pub addr: Ipv4Addr,
-    /// Bitmap of its buckets, if there is an assignment.
-    pub buckets: Option<[u8; 32]>,
-    /// Weight and status as the cache gave them.
-    pub weight: (u16, u16),
-}
-
-/// What an I_SEE_YOU says.
-#[derive(Debug)]
-pub struct ISeeYou<'a> {
-    /// The group's description.
-    pub service: Service,
-    /// The router's own ID and the Receive ID of this message.
-    pub router: RouterElement,
-    /// The address that the cache had sent to.
-    pub sent_to: Ipv4Addr,
-    /// The cache it is for.
-    pub cache: Ipv4Addr,
-    /// Member change number.
-    pub member_change: u32,
-    /// Assignment key last accepted.
-    pub key: (Ipv4Addr, u32),
-    /// Routers named by the caches.
-    pub routers: &'a [Ipv4Addr],
-    /// Usable caches.
-    pub caches: &'a [Listed],
-    /// What the router offers, as bit masks.
-    pub offer: Capabilities,
-    /// The cache whose shutdown is acknowledged.
-    pub shutdown: Option<Ipv4Addr>,
-}
-
-/// Writes an I_SEE_YOU.
-pub fn i_see_you(m: &ISeeYou<'_>, password: Option<&[u8]>) -> Vec<u8> {
-    let mut w = Writer::new(I_SEE_YOU, password.is_some(), &m.service);
-    w.component(2, |w| {
-        w.addr(m.router.id).u32(m.router.receive_id).addr(m.sent_to).u32(1).addr(m.cache);
-    });
-    w.component(4, |w| {
-        w.u32(m.member_change).addr(m.key.0).u32(m.key.1);
-        w.u32(m.routers.len() as u32);
-        m.routers.iter().for_each(|r| {
-            w.addr(*r);
-        });
-        w.u32(m.caches.len() as u32);
-        for c in m.caches {
-            let historical = u16::from(c.buckets.is_none());
-            w.addr(c.addr).u16(0).u16(historical);
-            w.0.extend_from_slice(&c.buckets.unwrap_or([0; 32]));
-            w.u16(c.weight.0).u16(c.weight.1);
-        }
-    });
-    w.component(8, |w| {
-        let values = [m.offer.forward, m.offer.assignment, m.offer.packet_return];
-        for (kind, value) in (1u16..).zip(values) {
-            w.u16(kind).u16(4).u32(value);
-        }
-    });
-    if let Some(cache) = m.shutdown {
-        w.component(15, |w| {
-            w.u16(2).u16(4).addr(cache);
-        });
-    }
-    w.finish(password)
-}
-
-/// Writes a REMOVAL_QUERY: `router` is this router and the Receive ID that it expects next.
-pub fn removal_query(
-    service: Service,
-    router: RouterElement,
-    sent_to: Ipv4Addr,
-    target: Ipv4Addr,
-    password: Option<&[u8]>,
-) -> Vec<u8> {
-    let mut w = Writer::new(REMOVAL_QUERY, password.is_some(), &service);
-    w.component(7, |w| {
-        w.addr(router.id).u32(router.receive_id).addr(sent_to).addr(target);
-    });
-    w.finish(password)
 }
 
 #[derive(Default)]
@@ -351,12 +319,26 @@ fn parse_identity(b: &[u8]) -> Result<(Ipv4Addr, (u16, u16)), Malformed> {
         return Err(Malformed::Length);
     }
     let cache = addr_at(b, 0);
-    let weight = match be16(b, 6) & 6 {
-        0 if b.len() == 44 => (be16(b, 40), be16(b, 42)),
-        0 => return Err(Malformed::Length),
-        // Mask sets and others are not used here: their cache is admitted by its capabilities or not.
-        _ => (0, 0),
+    let mut r = Reader(&b[8..]);
+    // How much follows depends on its type; where that is not known, neither is where it ends.
+    let weight = match (be16(b, 6) & 6) >> 1 {
+        0 => {
+            r.skip(32)?;
+            (r.u16()?, r.u16()?)
+        }
+        1 => {
+            r.sets()?;
+            (r.u16()?, r.u16()?)
+        }
+        2 => (0, 0),
+        _ => {
+            r.skip(2)?;
+            let len = usize::from(r.u16()?);
+            r.skip(len)?;
+            (0, 0)
+        }
     };
+    r.end()?;
     if cache.is_unspecified() || cache.is_multicast() || cache.is_broadcast() {
         return Err(Malformed::Value);
     }
@@ -370,7 +352,8 @@ fn parse_view(b: &[u8]) -> Result<(u32, Vec<RouterElement>), Malformed> {
     let routers = (0..n).map(|_| r.router()).collect::<Result<_, _>>()?;
     let caches = r.count(4)?;
     r.skip(caches * 4)?;
-    if r.0.is_empty() { Ok((change, routers)) } else { Err(Malformed::Length) }
+    r.end()?;
+    Ok((change, routers))
 }
 
 fn parse_capabilities(b: &[u8]) -> Result<Capabilities, Malformed> {
@@ -411,9 +394,31 @@ fn parse_command(b: &[u8]) -> Result<Option<Ipv4Addr>, Malformed> {
 
 fn parse_assignment(service: Service, b: &[u8]) -> Result<RedirectAssign, Malformed> {
     let mut r = Reader(b);
-    let key = (r.addr()?, r.u32()?);
-    let n = r.count(12)?;
-    let routers = (0..n).map(|_| Ok((r.router()?, r.u32()?))).collect::<Result<_, _>>()?;
+    let (key, routers) = r.assignment_head()?;
+    let assignment = parse_hash(r)?;
+    Ok(RedirectAssign { service, key, routers, assignment })
+}
+
+fn parse_alternate(service: Service, b: &[u8]) -> Result<RedirectAssign, Malformed> {
+    let mut r = Reader(b);
+    let (kind, len) = (r.u16()?, usize::from(r.u16()?));
+    if len != r.0.len() {
+        return Err(Malformed::Length);
+    }
+    let (key, routers) = r.assignment_head()?;
+    let assignment = match kind {
+        0 => parse_hash(r)?,
+        1 => {
+            let sets = r.sets()?;
+            r.end()?;
+            Assignment::Mask(sets)
+        }
+        _ => return Err(Malformed::Value),
+    };
+    Ok(RedirectAssign { service, key, routers, assignment })
+}
+
+fn parse_hash(mut r: Reader<'_>) -> Result<Assignment, Malformed> {
     let n = r.count(4)?;
     if n > MAX_CACHES {
         return Err(Malformed::Value);
@@ -423,7 +428,7 @@ fn parse_assignment(service: Service, b: &[u8]) -> Result<RedirectAssign, Malfor
     if buckets.iter().any(|b| *b != UNASSIGNED && usize::from(b & 0x7f) >= caches.len()) {
         return Err(Malformed::Value);
     }
-    Ok(RedirectAssign { service, key, routers, caches, buckets: Box::new(buckets) })
+    Ok(Assignment::Hash { caches, buckets: Box::new(buckets) })
 }
 
 fn security_offset(datagram: &[u8]) -> Option<usize> {
@@ -471,58 +476,38 @@ impl Reader<'_> {
         Ok(RouterElement { id: self.addr()?, receive_id: self.u32()? })
     }
 
+    fn bits(&mut self) -> Result<Bits, Malformed> {
+        Ok(Bits { src: self.u32()?, dst: self.u32()?, ports: (self.u16()?, self.u16()?) })
+    }
+
+    fn sets(&mut self) -> Result<Vec<MaskSet>, Malformed> {
+        let n = self.count(16)?;
+        let set = |r: &mut Self| {
+            let mask = r.bits()?;
+            let n = r.count(16)?;
+            let values = (0..n).map(|_| Ok((r.bits()?, r.addr()?))).collect::<Result<_, _>>()?;
+            Ok(MaskSet { mask, values })
+        };
+        (0..n).map(|_| set(self)).collect()
+    }
+
+    /// Assignment key, and the routers that the assignment is for.
+    #[allow(clippy::type_complexity, reason = "two fields of one message")]
+    fn assignment_head(&mut self) -> Result<((Ipv4Addr, u32), Vec<(RouterElement, u32)>), Malformed> {
+        let key = (self.addr()?, self.u32()?);
+        let n = self.count(12)?;
+        let routers = (0..n).map(|_| Ok((self.router()?, self.u32()?))).collect::<Result<_, _>>()?;
+        Ok((key, routers))
+    }
+
+    fn end(&self) -> Result<(), Malformed> {
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed::Length) }
+    }
+
     /// A count of elements of `size` bytes, which must all be there.
     fn count(&mut self, size: usize) -> Result<usize, Malformed> {
         let n = self.u32()? as usize;
         if n > self.0.len() / size { Err(Malformed::Length) } else { Ok(n) }
-    }
-}
-
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn new(kind: u32, secured: bool, service: &Service) -> Self {
-        let mut w = Self(Vec::with_capacity(256));
-        w.u32(kind).u16(VERSION).u16(0);
-        w.component(0, |w| {
-            w.u32(u32::from(secured));
-            w.0.extend_from_slice(if secured { &[0; 16] } else { &[] });
-        });
-        w.component(1, |w| w.0.extend_from_slice(&service.0));
-        w
-    }
-
-    fn component(&mut self, kind: u16, body: impl FnOnce(&mut Self)) {
-        self.u16(kind).u16(0);
-        let start = self.0.len();
-        body(self);
-        let len = (self.0.len() - start) as u16;
-        self.0[start - 2..start].copy_from_slice(&len.to_be_bytes());
-    }
-
-    fn u16(&mut self, v: u16) -> &mut Self {
-        self.0.extend_from_slice(&v.to_be_bytes());
-        self
-    }
-
-    fn u32(&mut self, v: u32) -> &mut Self {
-        self.0.extend_from_slice(&v.to_be_bytes());
-        self
-    }
-
-    fn addr(&mut self, v: Ipv4Addr) -> &mut Self {
-        self.u32(v.to_bits())
-    }
-
-    fn finish(mut self, password: Option<&[u8]>) -> Vec<u8> {
-        let len = (self.0.len() - 8) as u16;
-        self.0[6..8].copy_from_slice(&len.to_be_bytes());
-        if let Some(password) = password {
-            // Header (8), component header (4), option (4): the digest lies at 16.
-            let digest = md5_of(password, &self.0);
-            self.0[16..32].copy_from_slice(&digest);
-        }
-        self.0
     }
 }
 

@@ -8,8 +8,8 @@
 
 use super::assign::{Choice, PacketKey, RedirectList, Table, matches};
 use super::codec::{
-    Capabilities, HereIAm, ISeeYou, Listed, MAX_CACHES, RedirectAssign, RouterElement, Service, ServiceKey,
-    i_see_you, removal_query,
+    Assignment, Capabilities, HereIAm, ISeeYou, Listed, MASK, MAX_CACHES, Part, RedirectAssign,
+    RouterElement, Service, ServiceKey, i_see_you, removal_query,
 };
 use serde::Serialize;
 use std::net::Ipv4Addr;
@@ -205,12 +205,18 @@ impl Group {
             self.stats.conflict += 1;
             return None;
         }
-        if !offered(m.capabilities, self.conf.offer) {
+        let asked = m.capabilities.unwrap_or_default();
+        let mine = [self.conf.router_id, sent_to];
+        let echo = m.routers.iter().find(|r| mine.contains(&r.id)).map_or(0, |r| r.receive_id);
+        // Who has not heard the offer yet may be silent about what he wants; who has asks for the defaults so.
+        let first = echo == 0 && m.capabilities.is_none();
+        let others = self.caches.iter().filter(|c| c.addr != m.cache && c.usable());
+        let one_way = others.map(|c| c.methods.assignment).all(|a| a == asked.assignment);
+        let acceptable = offered(asked, self.conf.offer) && one_way;
+        if !(first || acceptable) {
             self.stats.unsupported += 1;
             return None;
         }
-        let mine = [self.conf.router_id, sent_to];
-        let echo = m.routers.iter().find(|r| mine.contains(&r.id)).map_or(0, |r| r.receive_id);
         let known = self.caches.iter().position(|c| c.addr == m.cache);
         let expected = known.map(|at| self.caches[at].last_sent_id);
         if echo != 0 && expected != Some(echo) {
@@ -243,7 +249,7 @@ impl Group {
         cache.queried = false;
         cache.source = source;
         cache.sent_to = sent_to;
-        cache.methods = m.capabilities;
+        cache.methods = asked;
         cache.weight = m.weight;
         cache.routers = m.routers.iter().map(|r| r.id).take(MAX_CACHES).collect();
         cache.state = if valid { State::Usable } else { State::Pending };
@@ -276,7 +282,7 @@ impl Group {
             self.stats.stale += 1;
             return;
         }
-        if *change != self.member_change {
+        if *change != self.member_change || m.assignment.method() != sender.methods.assignment {
             self.stats.refused_assign += 1;
             return;
         }
@@ -287,7 +293,7 @@ impl Group {
         self.stats.assigned += 1;
         self.stats.assigned_ahead += u64::from(router.receive_id != last);
         self.key = m.key;
-        self.table = Some(Table::new(m.caches, m.buckets));
+        self.table = Some(Table(m.assignment));
         self.assign_by = None;
     }
 
@@ -390,7 +396,11 @@ impl Group {
             .filter(|c| c.usable())
             .map(|c| Listed {
                 addr: c.addr,
-                buckets: self.table.as_ref().map(|t| t.bitmap(c.addr)),
+                part: match &self.table {
+                    Some(table) => table.part(c.addr),
+                    None if c.methods.assignment == MASK => Part::Values(None),
+                    None => Part::Buckets(None),
+                },
                 weight: c.weight,
             })
             .collect();
@@ -403,6 +413,10 @@ impl Group {
             key: self.key,
             routers: &routers,
             caches: &usable,
+            map: match &self.table {
+                Some(Table(Assignment::Mask(sets))) => Some(sets),
+                _ => None,
+            },
             offer: self.conf.offer,
             shutdown,
         };
@@ -445,7 +459,7 @@ impl Cache {
         Self {
             addr: m.cache,
             state: State::Pending,
-            methods: m.capabilities,
+            methods: m.capabilities.unwrap_or_default(),
             weight: m.weight,
             routers: vec![],
             last_sent_id: 0,

@@ -59,7 +59,7 @@ fn squids_here_i_am_is_read_field_by_field() {
     assert_eq!(m.weight, (10_000, 0));
     assert_eq!(m.change, 1);
     assert_eq!(m.routers, [RouterElement { id: Ipv4Addr::new(10, 99, 0, 1), receive_id: 0 }]);
-    assert_eq!(m.capabilities, Capabilities { forward: 1, assignment: 1, packet_return: 1 });
+    assert_eq!(m.capabilities, Some(Capabilities { forward: 1, assignment: 1, packet_return: 1 }));
     assert_eq!(m.shutdown, None);
 }
 
@@ -88,6 +88,7 @@ fn an_i_see_you_has_the_bytes_that_traffic_server_accepted() {
             key: (Ipv4Addr::UNSPECIFIED, 0),
             routers: &[],
             caches: &[],
+            map: None,
             offer: Capabilities::default(),
             shutdown: None,
         },
@@ -178,7 +179,7 @@ fn unknown_components_and_capabilities_are_skipped() {
     let (security, m) = here_i_am(&d);
     let Security::Md5(digest) = security else { panic!("no digest") };
     assert!(digest_holds(&d, &digest, b"secret12"));
-    assert_eq!(m.capabilities, Capabilities::default());
+    assert_eq!(m.capabilities, Some(Capabilities::default()));
     let caps = unhex("0004000400000bb80001000400000002 004d0000");
     let read = parse_capabilities(&caps);
     assert_eq!(read.map(|c| (c.forward, c.assignment)), Ok((2, 1)));
@@ -194,7 +195,8 @@ fn an_assignment_must_fit_its_own_counts() {
     let m = parse_assignment(service, &body).unwrap();
     assert_eq!(m.key, (Ipv4Addr::new(10, 99, 0, 2), 7));
     let router = RouterElement { id: Ipv4Addr::new(10, 99, 0, 1), receive_id: 3 };
-    assert_eq!((m.routers, m.caches), (vec![(router, 2)], vec![Ipv4Addr::new(10, 99, 0, 2)]));
+    let Assignment::Hash { caches, .. } = m.assignment else { panic!() };
+    assert_eq!((m.routers, caches), (vec![(router, 2)], vec![Ipv4Addr::new(10, 99, 0, 2)]));
     for (bucket, fine) in [(0u8, true), (0x80, true), (0xff, true), (1, false), (0x81, false), (0xfe, false)]
     {
         let mut b = body.clone();

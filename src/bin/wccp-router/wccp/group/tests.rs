@@ -58,8 +58,10 @@ impl Peer {
             service: self.hello().service,
             key: (self.addr, key),
             routers: vec![(RouterElement { id: ROUTER, receive_id: self.receive_id }, self.member_change)],
-            caches: caches.to_vec(),
-            buckets: Box::new(std::array::from_fn(|b| (b % caches.len()) as u8)),
+            assignment: Assignment::Hash {
+                caches: caches.to_vec(),
+                buckets: Box::new(std::array::from_fn(|b| (b % caches.len()) as u8)),
+            },
         }
     }
 
@@ -232,11 +234,12 @@ fn another_description_and_unsupported_methods_are_ignored() {
     only_gre.offer.forward = GRE;
     let mut g = Group::new(only_gre);
     let mut m = Peer::new(OTHER).hello();
-    m.capabilities.forward = L2;
+    let asks = |forward| Some(Capabilities { forward, ..Capabilities::default() });
+    m.capabilities = asks(L2);
     assert!(g.handle_here_i_am(&m, OTHER, ROUTER, at(0)).is_none());
-    m.capabilities.forward = GRE | L2;
+    m.capabilities = asks(GRE | L2);
     assert!(g.handle_here_i_am(&m, OTHER, ROUTER, at(0)).is_none(), "one bit, no more");
-    m.capabilities = Capabilities { assignment: 2, ..Capabilities::default() };
+    m.capabilities = Some(Capabilities { assignment: 2, ..Capabilities::default() });
     assert!(g.handle_here_i_am(&m, OTHER, ROUTER, at(0)).is_none());
     assert_eq!((g.stats.unsupported, g.caches().len()), (3, 0));
     Peer::new(CACHE).speak(&mut g, at(0));
