@@ -1,7 +1,7 @@
 //! What a good configuration becomes: defaults, notes, and an effective form that means the same.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that cannot go on has failed")]
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 use tidegate::config::{
@@ -129,7 +129,8 @@ fn every_written_value_arrives() {
     let (dir, c) = full();
     assert_eq!(c.interface.driver, Driver::Pnet);
     assert_eq!(c.interface.nic_profile, NicProfileName::File(dir.path().join("cards/mine.toml")));
-    assert_eq!((c.interface.address.address, c.interface.address.prefix), (Ipv4Addr::new(10, 9, 0, 2), 24));
+    assert_eq!(c.interface.addresses(), [(Ipv4Addr::new(10, 9, 0, 2).into(), 24)]);
+    assert_eq!(c.interface.v6, None);
     assert_eq!(c.wccp.router, Ipv4Addr::new(10, 9, 0, 3));
     assert_eq!(c.wccp.password.as_ref().unwrap().as_bytes(), b"secret12");
     assert_eq!(c.wccp.here_i_am, Duration::from_millis(500));
@@ -203,6 +204,21 @@ fn own_data_source_and_active_clients_need_no_data_ports() {
         c.notes[0],
         "service ftp: data_ports is not used: client_mode = \"active\" refuses passive data"
     );
+}
+
+#[test]
+fn two_families_are_kept_apart_and_shown_again() {
+    let both = SMALL
+        .replace("[\"10.9.0.2/24\"]", "[\"2001:db8:9::2/64\", \"10.9.0.2/24\"]")
+        .replace("next_hop = \"10.9.0.1\"", "next_hop = [\"10.9.0.1\", \"fe80::1\"]");
+    let c = parse(&both, Path::new("t.toml")).unwrap();
+    let six = c.interface.v6.unwrap();
+    assert_eq!((six.address, six.prefix), ("2001:db8:9::2".parse().unwrap(), 64));
+    assert_eq!(six.next_hop, "fe80::1".parse::<Ipv6Addr>().unwrap());
+    assert_eq!(c.interface.v4.unwrap().next_hop, Ipv4Addr::new(10, 9, 0, 1));
+    let shown = c.effective_toml();
+    assert!(shown.contains("next_hop = [\"10.9.0.1\", \"fe80::1\"]"), "{shown}");
+    assert_eq!(parse(&shown, Path::new("t.toml")).unwrap().interface, c.interface);
 }
 
 #[test]

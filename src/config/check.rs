@@ -1,11 +1,13 @@
 //! What values mean together: everything that one key alone cannot tell.
 
-use super::checked::{Config, DataSource, Group, GroupRole, Interface, Password, Service, Wccp};
+use super::checked::{Config, DataSource, Group, GroupRole, Interface, Network, Password, Service, Wccp};
 use super::raw::{Raw, RawGroup, RawInterface, RawService, RawWccp, relative};
 use super::reader::{At, Source};
+use super::units::Cidr;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt as _;
 
 /// Room for ports in a service group (WCCP version 2, service information).
@@ -23,6 +25,12 @@ pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
     let services = services(source, &raw.services, redirected.as_ref(), &mut notes);
     let router = raw.wccp.as_ref().and_then(|w| w.router.clone());
     let interface = raw.interface.and_then(|i| interface(source, i, router.as_ref()));
+    if let (Some(i), Some(router)) = (&interface, &router)
+        && i.v4.is_none()
+    {
+        let remedy = "add an IPv4 address to interface.address and its router to next_hop";
+        source.error(&router.place, "WCCP and GRE speak IPv4, and we have no IPv4 address", remedy);
+    }
     let wccp = raw.wccp.and_then(|w| wccp(source, w, &services, &mut notes));
     Some(Config {
         file: source.file().to_owned(),
@@ -37,30 +45,58 @@ pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
     })
 }
 
-fn interface(
-    source: &Source<'_>,
-    raw: RawInterface,
-    router: Option<&At<std::net::Ipv4Addr>>,
-) -> Option<Interface> {
-    let (address, next_hop) = (raw.address?.value, raw.next_hop?);
-    if let Some(router) = router.filter(|r| r.value == address.address) {
+fn interface(source: &Source<'_>, raw: RawInterface, router: Option<&At<Ipv4Addr>>) -> Option<Interface> {
+    if let Some(router) = router
+        && raw.addresses.iter().any(|a| a.value.address == router.value)
+    {
         let what = format!("{} is our own address", router.value);
         source.error(&router.place, what, "write the router's address, or another interface.address");
     }
-    if next_hop.value == address.address {
-        let what = format!("{} is our own address", next_hop.value);
-        source.error(&next_hop.place, what, "write the router's address on this network");
-    } else if !address.contains(next_hop.value) || address.is_edge(next_hop.value) {
-        let what = format!("{} is no host on the network of {address}", next_hop.value);
-        source.error(&next_hop.place, what, "write the router's address on this network");
+    let (mut v4, mut v6) = (None, None);
+    for At { value: cidr, place } in &raw.addresses {
+        let of_family = |a: &&At<IpAddr>| a.value.is_ipv4() == cidr.address.is_ipv4();
+        let Some(next_hop) = raw.next_hops.iter().find(of_family) else {
+            if let Some(other) = raw.next_hops.first().filter(|_| raw.sound) {
+                let family = if cidr.address.is_ipv4() { "IPv4" } else { "IPv6" };
+                let what = format!("no {family} router for {cidr}");
+                let remedy = "list one of each family, as next_hop = [\"10.9.0.1\", \"2001:db8:9::1\"]";
+                source.error(&other.place, what, remedy);
+            }
+            continue;
+        };
+        next_hop_fits(source, *cidr, next_hop);
+        match (cidr.address, next_hop.value) {
+            (IpAddr::V4(address), IpAddr::V4(next_hop)) => {
+                v4 = Some(Network { address, prefix: cidr.prefix, next_hop });
+            }
+            (IpAddr::V6(address), IpAddr::V6(next_hop)) => {
+                v6 = Some(Network { address, prefix: cidr.prefix, next_hop });
+            }
+            _ => source.error(place, "the families differ", "write addresses of one family"),
+        }
     }
-    Some(Interface {
-        name: raw.name?,
-        driver: raw.driver,
-        address,
-        next_hop: next_hop.value,
-        nic_profile: raw.nic_profile,
-    })
+    for lone in &raw.next_hops {
+        if raw.sound && !raw.addresses.iter().any(|a| a.value.address.is_ipv4() == lone.value.is_ipv4()) {
+            let what = format!("we have no address of the family of {}", lone.value);
+            source.error(&lone.place, what, "take it out, or add an own address to interface.address");
+        }
+    }
+    if !raw.sound {
+        return None;
+    }
+    Some(Interface { name: raw.name?, driver: raw.driver, v4, v6, nic_profile: raw.nic_profile })
+}
+
+/// A router is another host of our network; in IPv6 it may be known by its link-local address.
+fn next_hop_fits(source: &Source<'_>, cidr: Cidr, next_hop: &At<IpAddr>) {
+    let a = next_hop.value;
+    let link_local = matches!(a, IpAddr::V6(a) if a.is_unicast_link_local());
+    let remedy = "write the router's address on this network";
+    if a == cidr.address {
+        source.error(&next_hop.place, format!("{a} is our own address"), remedy);
+    } else if !link_local && (!cidr.contains(a) || cidr.is_edge(a)) {
+        source.error(&next_hop.place, format!("{a} is no host on the network of {cidr}"), remedy);
+    }
 }
 
 fn wccp(source: &Source<'_>, raw: RawWccp, services: &[Service], notes: &mut Vec<String>) -> Option<Wccp> {

@@ -1,9 +1,8 @@
 //! The configuration as the program uses it: every value has a type that cannot be wrong.
 
-use super::units::Ipv4Cidr;
 use crate::time::Duration;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 /// A whole configuration, all defaults filled in. Made by [`load`](super::load) and
@@ -44,12 +43,38 @@ pub struct Interface {
     pub name: String,
     /// What carries its frames.
     pub driver: Driver,
-    /// Our own address, never the kernel's, and its network.
-    pub address: Ipv4Cidr,
-    /// The router that all we send goes to; on our network, not our address.
-    pub next_hop: Ipv4Addr,
+    /// Our IPv4 network; there is one of at least one family.
+    pub v4: Option<Network<Ipv4Addr>>,
+    /// Our IPv6 network.
+    pub v6: Option<Network<Ipv6Addr>>,
     /// What is known about the card.
     pub nic_profile: NicProfileName,
+}
+
+/// What we are in one address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network<A> {
+    /// Our own address, never the kernel's.
+    pub address: A,
+    /// Length of its network's prefix in bits.
+    pub prefix: u8,
+    /// The router that all we send goes to; on our network (in IPv6 perhaps by its link-local address), not
+    /// our address.
+    pub next_hop: A,
+}
+
+impl Interface {
+    /// Our addresses with the lengths of their prefixes.
+    pub fn addresses(&self) -> Vec<(IpAddr, u8)> {
+        let v4 = self.v4.map(|n| (n.address.into(), n.prefix));
+        v4.into_iter().chain(self.v6.map(|n| (n.address.into(), n.prefix))).collect()
+    }
+
+    /// The routers' addresses, in the same order.
+    pub fn next_hops(&self) -> Vec<IpAddr> {
+        let v4 = self.v4.map(|n| n.next_hop.into());
+        v4.into_iter().chain(self.v6.map(|n| n.next_hop.into())).collect()
+    }
 }
 
 /// What carries frames between an interface and us.
@@ -82,7 +107,7 @@ pub enum NicProfileName {
     File(PathBuf),
 }
 
-/// WCCP: one router, GRE both ways, hash assignment.
+/// WCCP: one router, GRE both ways, hash assignment; it needs an IPv4 address of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wccp {
     /// The router that redirects to us.

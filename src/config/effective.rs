@@ -158,14 +158,20 @@ impl Config {
             NicProfileName::Veth => "veth".into(),
             NicProfileName::File(path) => path.to_string_lossy(),
         };
+        let addresses: Vec<String> =
+            i.addresses().iter().map(|(a, prefix)| format!("{a}/{prefix}")).collect();
+        let hops: Vec<String> = i.next_hops().iter().map(ToString::to_string).collect();
         many(
             "interface",
             vec![
                 plain("name", i.name.as_str()),
                 plain("driver", i.driver.name()),
                 noted("mode", "dedicated", "every frame of the interface is taken"),
-                noted("address", json!([i.address.to_string()]), "ours, never the kernel's"),
-                plain("next_hop", i.next_hop.to_string()),
+                noted("address", json!(addresses), "ours, never the kernel's"),
+                match hops.as_slice() {
+                    [one] => plain("next_hop", one.as_str()),
+                    all => plain("next_hop", json!(all)),
+                },
                 plain("nic_profile", profile.as_ref()),
             ],
         )

@@ -14,10 +14,10 @@ mod units;
 
 pub use checked::{
     ClientMode, Config, DataSource, Driver, EventTarget, Group, GroupRole, Idle, Interface, Limits, MssClamp,
-    NicProfileName, Password, Service, Timers, Wccp, WorkerSettings,
+    Network, NicProfileName, Password, Service, Timers, Wccp, WorkerSettings,
 };
 pub use error::{ConfigError, ConfigErrors};
-pub use units::{Ipv4Cidr, parse_size};
+pub use units::{Cidr, parse_size};
 
 use std::fs::File;
 use std::io::Read as _;

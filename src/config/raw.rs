@@ -7,9 +7,9 @@ use super::checked::{
 };
 use super::reader::Choice::{Is, NotBuilt};
 use super::reader::{At, Item, Place, Section, Source};
-use super::units::Ipv4Cidr;
+use super::units::Cidr;
 use crate::time::Duration;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 /// The file as written, value by value. `None` stands for a key that is missing or wrong; it is noted then.
@@ -26,8 +26,11 @@ pub(super) struct Raw {
 pub(super) struct RawInterface {
     pub(super) name: Option<String>,
     pub(super) driver: Driver,
-    pub(super) address: Option<At<Ipv4Cidr>>,
-    pub(super) next_hop: Option<At<Ipv4Addr>>,
+    /// Those that could be read.
+    pub(super) addresses: Vec<At<Cidr>>,
+    pub(super) next_hops: Vec<At<IpAddr>>,
+    /// All that was written was right, value by value.
+    pub(super) sound: bool,
     pub(super) nic_profile: NicProfileName,
 }
 
@@ -161,9 +164,11 @@ fn interface(source: &Source<'_>, root: &mut Section<'_, '_>) -> Option<RawInter
     });
     s.or("mode", (), |i| i.choice(&[("dedicated", Is(())), ("shared", NotBuilt)]));
     let remedy = "write our own address and prefix, as address = [\"10.9.0.2/24\"]";
-    let address = s.need("address", remedy, |i| one(i, "addresses", own_address));
+    let addresses = s.need("address", remedy, |i| one_a_family(&i, own_address, |c| c.address));
     let remedy = "write the router's address on this network, as next_hop = \"10.9.0.1\"";
-    let next_hop = s.need("next_hop", remedy, |i| i.at(ipv4));
+    let next_hops = s.need("next_hop", remedy, |i| {
+        if i.is_array() { one_a_family(&i, host, |a| *a) } else { i.at(host).map(|a| vec![a]) }
+    });
     let nic_profile = s.or("nic_profile", NicProfileName::Generic, |i| {
         let text = i.string("\"generic\", \"veth\" or the path of a profile")?;
         Some(match text.as_str() {
@@ -173,7 +178,9 @@ fn interface(source: &Source<'_>, root: &mut Section<'_, '_>) -> Option<RawInter
         })
     });
     s.finish();
-    Some(RawInterface { name, driver, address, next_hop, nic_profile })
+    let sound = addresses.is_some() && next_hops.is_some();
+    let (addresses, next_hops) = (addresses.unwrap_or_default(), next_hops.unwrap_or_default());
+    Some(RawInterface { name, driver, addresses, next_hops, sound, nic_profile })
 }
 
 fn interface_name(item: Item<'_, '_>) -> Option<String> {
@@ -196,30 +203,71 @@ fn one<T>(item: Item<'_, '_>, what: &str, read: impl Fn(Item<'_, '_>) -> Option<
     }
 }
 
-fn own_address(item: Item<'_, '_>) -> Option<Ipv4Cidr> {
-    let text = item.string("an address with its prefix, as \"10.9.0.2/24\"")?;
-    let Some(cidr) = Ipv4Cidr::parse(&text) else {
-        let address = text.split_once('/').map_or(text.as_str(), |(a, _)| a);
-        if address.parse::<Ipv6Addr>().is_ok() {
-            return item.wrong("own IPv6 addresses are not built yet", "possible now: one IPv4 address");
+/// A list with at most one entry of each address family; none if an entry is wrong or one too many.
+fn one_a_family<T>(
+    item: &Item<'_, '_>,
+    read: impl Fn(Item<'_, '_>) -> Option<T>,
+    address: impl Fn(&T) -> IpAddr,
+) -> Option<Vec<At<T>>> {
+    let items = item.items("a list with one address of each family")?;
+    if items.is_empty() {
+        return item.wrong("the list is empty", "write one entry");
+    }
+    let mut list: Vec<At<T>> = Vec::new();
+    for item in items {
+        let again = |a: IpAddr| list.iter().any(|e| address(&e.value).is_ipv4() == a.is_ipv4());
+        let source = item.source();
+        let value = item.at(&read)?;
+        let family = address(&value.value);
+        if again(family) {
+            let family = if family.is_ipv4() { "IPv4" } else { "IPv6" };
+            let what = format!("several {family} addresses are not built yet");
+            source.error(&value.place, what, "possible now: one of each family");
+            return None;
         }
-        return item
-            .wrong(format!("{text:?} is no IPv4 address with a prefix"), "write it as \"10.9.0.2/24\"");
+        list.push(value);
+    }
+    Some(list)
+}
+
+fn own_address(item: Item<'_, '_>) -> Option<Cidr> {
+    let text = item.string("an address with its prefix, as \"10.9.0.2/24\"")?;
+    let Some(cidr) = Cidr::parse(&text) else {
+        return item.wrong(
+            format!("{text:?} is no address with a prefix"),
+            "write it as \"10.9.0.2/24\" or \"2001:db8:9::2/64\"",
+        );
     };
     let a = cidr.address;
+    if matches!(a, IpAddr::V6(a) if a.is_unicast_link_local()) {
+        let remedy = "write an address that servers beyond the router can answer";
+        return item.wrong(format!("{a} is good on its link only"), remedy);
+    }
     if !is_host(a) || cidr.is_edge(a) {
         return item.wrong(format!("{a} is no host's address"), "write the address that routers reach us by");
     }
     Some(cidr)
 }
 
-fn is_host(a: Ipv4Addr) -> bool {
-    !(a.is_unspecified() || a.is_multicast() || a.is_broadcast() || a.is_loopback())
+fn is_host(a: IpAddr) -> bool {
+    let odd = match a {
+        IpAddr::V4(a) => a.is_broadcast(),
+        IpAddr::V6(a) => a.to_ipv4_mapped().is_some(),
+    };
+    !(odd || a.is_unspecified() || a.is_multicast() || a.is_loopback())
+}
+
+fn host(item: Item<'_, '_>) -> Option<IpAddr> {
+    let text = item.string("an address, as \"10.9.0.1\"")?;
+    match text.parse().ok().filter(|a| is_host(*a)) {
+        None => item.wrong(format!("{text:?} is no host's address"), "write it as \"10.9.0.1\""),
+        a => a,
+    }
 }
 
 fn ipv4(item: Item<'_, '_>) -> Option<Ipv4Addr> {
     let text = item.string("an IPv4 address, as \"10.9.0.1\"")?;
-    match text.parse().ok().filter(|a| is_host(*a)) {
+    match text.parse().ok().filter(|a: &Ipv4Addr| is_host((*a).into())) {
         None => item.wrong(format!("{text:?} is no host's IPv4 address"), "write it as \"10.9.0.1\""),
         a => a,
     }

@@ -185,6 +185,11 @@ impl<'s, 'i> Item<'s, 'i> {
         read(self).map(|value| At { value, place })
     }
 
+    /// The file that it stands in.
+    pub(crate) fn source(&self) -> &'s Source<'i> {
+        self.source
+    }
+
     pub(crate) fn is_array(&self) -> bool {
         matches!(self.value, DeValue::Array(_))
     }

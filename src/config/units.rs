@@ -2,49 +2,65 @@
 
 use crate::time::Duration;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-/// An own IPv4 address and the length of its network's prefix.
+/// An own address and the length of its network's prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ipv4Cidr {
+pub struct Cidr {
     /// The address itself, host part included.
-    pub address: Ipv4Addr,
-    /// Length of the network's prefix in bits, 0 to 32.
+    pub address: IpAddr,
+    /// Length of the network's prefix in bits: 0 to 32, in IPv6 to 128.
     pub prefix: u8,
 }
 
-impl Ipv4Cidr {
-    /// Reads `10.9.0.2/24`; without a prefix, or with one above 32, there is no answer.
+impl Cidr {
+    /// Reads `10.9.0.2/24` and `2001:db8:9::2/64`; without a prefix, or with one that is too long, there is
+    /// no answer.
     pub fn parse(text: &str) -> Option<Self> {
         let (address, prefix) = text.split_once('/')?;
         if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
-        let prefix = prefix.parse().ok().filter(|p| *p <= 32)?;
-        Some(Self { address: address.parse().ok()?, prefix })
+        let address: IpAddr = address.parse().ok()?;
+        let prefix = prefix.parse().ok().filter(|p| *p <= width(address))?;
+        Some(Self { address, prefix })
     }
 
-    /// The network mask.
-    pub fn mask(self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0))
+    /// Bits of the host part that `other`, of the same family, has; none if it is on another network.
+    fn host_of(self, other: IpAddr) -> Option<u128> {
+        let hosts = u32::from(width(self.address) - self.prefix);
+        let (own, other) = (bits(self.address), bits(other));
+        let mask = u128::MAX.checked_shl(hosts).unwrap_or(0);
+        ((own ^ other) & mask == 0).then_some(other & !mask)
     }
 
     /// Whether `other` is on the same network.
-    pub fn contains(self, other: Ipv4Addr) -> bool {
-        let mask = self.mask().to_bits();
-        self.address.to_bits() & mask == other.to_bits() & mask
+    pub fn contains(self, other: IpAddr) -> bool {
+        self.address.is_ipv4() == other.is_ipv4() && self.host_of(other).is_some()
     }
 
-    /// Whether `other` is this network's own address or its broadcast address. Networks of two addresses
-    /// (RFC 3021) and of one have neither.
-    pub fn is_edge(self, other: Ipv4Addr) -> bool {
-        let host = !self.mask().to_bits();
-        let bits = other.to_bits() & host;
-        self.prefix < 31 && self.contains(other) && (bits == 0 || bits == host)
+    /// Whether `other` is this network's own address, its broadcast address, or the anycast address of its
+    /// routers (RFC 4291 section 2.6.1). Networks of two addresses (RFC 3021, RFC 6164) and of one have none.
+    pub fn is_edge(self, other: IpAddr) -> bool {
+        let hosts = u32::from(width(self.address) - self.prefix);
+        let all = !u128::MAX.checked_shl(hosts).unwrap_or(0);
+        let broadcast = |host| self.address.is_ipv4() && host == all;
+        hosts > 1 && self.contains(other) && self.host_of(other).is_some_and(|h| h == 0 || broadcast(h))
     }
 }
 
-impl fmt::Display for Ipv4Cidr {
+const fn width(a: IpAddr) -> u8 {
+    if a.is_ipv4() { 32 } else { 128 }
+}
+
+const fn bits(a: IpAddr) -> u128 {
+    match a {
+        IpAddr::V4(a) => a.to_bits() as u128,
+        IpAddr::V6(a) => a.to_bits(),
+    }
+}
+
+impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)
     }
@@ -173,16 +189,21 @@ mod tests {
 
     #[test]
     fn networks_know_their_edges() {
-        let net = Ipv4Cidr::parse("10.9.0.2/24").unwrap();
-        assert_eq!(net.mask(), Ipv4Addr::new(255, 255, 255, 0));
-        assert!(net.contains(Ipv4Addr::new(10, 9, 0, 255)) && !net.contains(Ipv4Addr::new(10, 9, 1, 1)));
-        assert!(net.is_edge(Ipv4Addr::new(10, 9, 0, 0)) && net.is_edge(Ipv4Addr::new(10, 9, 0, 255)));
-        assert!(!net.is_edge(Ipv4Addr::new(10, 9, 0, 1)) && !net.is_edge(Ipv4Addr::new(10, 9, 1, 0)));
-        assert!(!Ipv4Cidr::parse("10.0.0.0/31").unwrap().is_edge(Ipv4Addr::new(10, 0, 0, 0)));
-        assert!(Ipv4Cidr::parse("0.0.0.0/0").unwrap().contains(Ipv4Addr::BROADCAST));
+        let net = Cidr::parse("10.9.0.2/24").unwrap();
+        let a = |t: &str| t.parse::<IpAddr>().unwrap();
+        assert!(net.contains(a("10.9.0.255")) && !net.contains(a("10.9.1.1")) && !net.contains(a("::1")));
+        assert!(net.is_edge(a("10.9.0.0")) && net.is_edge(a("10.9.0.255")));
+        assert!(!net.is_edge(a("10.9.0.1")) && !net.is_edge(a("10.9.1.0")));
+        assert!(!Cidr::parse("10.0.0.0/31").unwrap().is_edge(a("10.0.0.0")));
+        assert!(Cidr::parse("0.0.0.0/0").unwrap().contains(a("255.255.255.255")));
         assert_eq!(net.to_string(), "10.9.0.2/24");
-        for bad in ["10.9.0.2", "10.9.0.2/33", "10.9.0.2/", "10.9.0/24", "10.9.0.2/+4", "::1/64"] {
-            assert_eq!(Ipv4Cidr::parse(bad), None, "{bad:?}");
+        let six = Cidr::parse("2001:db8:9::2/64").unwrap();
+        assert!(six.contains(a("2001:db8:9::ffff")) && !six.contains(a("2001:db8:9:1::1")));
+        assert!(six.is_edge(a("2001:db8:9::")) && !six.is_edge(a("2001:db8:9:0:ffff:ffff:ffff:ffff")));
+        assert!(!Cidr::parse("2001:db8::/127").unwrap().is_edge(a("2001:db8::")));
+        assert!(Cidr::parse("::1/0").unwrap().contains(a("2001:db8::")) && !six.contains(a("10.9.0.2")));
+        for bad in ["10.9.0.2", "10.9.0.2/33", "10.9.0.2/", "10.9.0/24", "10.9.0.2/+4", "::1/129", "::1"] {
+            assert_eq!(Cidr::parse(bad), None, "{bad:?}");
         }
     }
 }

@@ -32,7 +32,9 @@ impl Engine {
         let named = self.router_ids.iter().find(|r| r.0 == router || r.1 == router).map(|r| r.1);
         let told = self.wccp.as_ref().and_then(|w| w.return_to(redirect.service(), router));
         let to = told.or(named).unwrap_or(router);
-        let own = self.link.settings.address;
+        let Some(own) = self.link.settings.v4.map(|n| n.address) else {
+            return self.drop(turn, a.interface, a.frame, DropReason::NoNeighbour);
+        };
         let id = ip_id(&self.keyed, to, &mut self.ip_id);
         if a.frame.push_front(gre::OVERHEAD).is_none() {
             return self.drop(turn, a.interface, a.frame, DropReason::TooBig);
@@ -51,23 +53,24 @@ impl Engine {
                 if second.set(&rest) {
                     a.frame.truncate(first.len());
                     a.frame.bytes_mut().copy_from_slice(&first);
-                    out.ip(a.frame, to);
-                    return out.ip(second, to);
+                    out.ip(a.frame, to.into());
+                    return out.ip(second, to.into());
                 }
                 out.tx.done.push(second);
             }
             return out.drop(a.frame, DropReason::TooBig);
         }
-        out.ip(a.frame, to);
+        out.ip(a.frame, to.into());
     }
 
     /// By the router's MAC, the packet as it came (draft-wilson-wrec-wccp-v2, 4.13).
     fn return_l2(&mut self, turn: &mut Turn<'_>, mut a: Arrived, router: Mac) {
         let own = self.link.settings.mac;
+        let six = a.frame.bytes().first().is_some_and(|b| b >> 4 == 6);
         let Some(room) = a.frame.push_front(eth::header_len(&a.tags)) else {
             return self.drop(turn, a.interface, a.frame, DropReason::TooBig);
         };
-        eth::emit(room, router, own, &a.tags, eth::TYPE_IPV4);
+        eth::emit(room, router, own, &a.tags, if six { eth::TYPE_IPV6 } else { eth::TYPE_IPV4 });
         let Some(tx) = turn.tx.get_mut(a.interface) else { return };
         self.returned += 1;
         Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops }.raw(a.frame);

@@ -32,10 +32,12 @@ impl Engine {
         };
         match l2.ethertype {
             eth::TYPE_ARP => return self.arp(turn, interface, frame, l2),
-            eth::TYPE_IPV4 => {}
+            eth::TYPE_IPV4 | eth::TYPE_IPV6 => {}
             _ => return self.drop(turn, interface, frame, DropReason::NotForUs),
         }
-        if eth::dst(frame.bytes()) != self.link.settings.mac {
+        let to = eth::dst(frame.bytes());
+        let group = l2.ethertype == eth::TYPE_IPV6 && self.link.hears(to);
+        if to != self.link.settings.mac && !group {
             return self.drop(turn, interface, frame, DropReason::NotForUs);
         }
         let tags = eth::tags(frame.bytes(), l2);
@@ -44,8 +46,14 @@ impl Engine {
             return self.drop(turn, interface, frame, DropReason::BadIp);
         };
         // What stands behind the packet fills a short frame up and is not sent on.
+        if ip.is_v4() != (l2.ethertype == eth::TYPE_IPV4) {
+            return self.drop(turn, interface, frame, DropReason::BadIp);
+        }
         frame.truncate(ip.end);
-        if ip.dst != IpAddr::V4(self.link.settings.address) {
+        if group && ip.dst.is_multicast() {
+            return self.grouped(turn, interface, frame, &ip, tags);
+        }
+        if group || !self.link.settings.own().is(ip.dst) {
             return self.drop(turn, interface, frame, DropReason::NotForUs);
         }
         self.link.tags = tags;
@@ -63,10 +71,26 @@ impl Engine {
             p if is_local(p) && !ip.transport_checksum_ok(frame.bytes()) => {
                 self.drop(turn, interface, frame, DropReason::BadTransport);
             }
-            proto::ICMP => self.icmp(turn, interface, frame, &ip),
+            proto::ICMPV6 if self.nd(turn, interface, frame.bytes(), &ip) => {
+                self.done(turn, interface, frame)
+            }
+            proto::ICMP | proto::ICMPV6 => self.icmp(turn, interface, frame, &ip),
             proto::UDP => self.udp(turn, interface, frame, &ip),
             _ => self.drop(turn, interface, frame, DropReason::Unhandled),
         }
+    }
+
+    /// A packet to a group of ours, where neighbours ask and tell.
+    fn grouped(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame, ip: &IpPacket, tags: Tags) {
+        if !ip.transport_checksum_ok(frame.bytes()) {
+            return self.drop(turn, interface, frame, DropReason::BadTransport);
+        }
+        let asked = std::mem::replace(&mut self.link.tags, tags);
+        if !self.nd(turn, interface, frame.bytes(), ip) {
+            self.link.tags = asked;
+            return self.drop(turn, interface, frame, DropReason::NotForUs);
+        }
+        self.done(turn, interface, frame);
     }
 
     /// Takes a fragment; gives the whole packet when it is there.
@@ -113,7 +137,7 @@ impl Engine {
         };
         frame.truncate(ip.end);
         let origin = Some(Origin::Gre { router, redirect });
-        if ip.src == IpAddr::V4(self.link.settings.address) {
+        if self.link.settings.own().is(ip.src) {
             return self.drop(turn, interface, frame, DropReason::Loop);
         }
         let arrived = Arrived { interface, origin, tags, frame };
@@ -144,7 +168,7 @@ impl Engine {
                     self.frame(turn, interface, frame);
                 }
             }
-            Item::Arp { bytes, .. } => self.arp_seen(turn.now, &bytes),
+            Item::Neighbour { bytes, .. } => self.neighbour_seen(turn.now, &bytes),
             Item::Router { address, id } => {
                 self.router_ids.retain(|r| r.0 != address);
                 self.router_ids.push((address, id));
@@ -241,8 +265,9 @@ impl Engine {
             tcp::clamp_mss(bytes, seg, self.clamp);
         }
         let (head, rest) = bytes.split_at_mut(seg.start);
-        let applied = match (&entry.rewrite, head.first_chunk_mut::<20>(), rest.first_chunk_mut::<20>()) {
-            (Rewrite::V4(r), Some(ip), Some(tcp)) => r.apply(ip, tcp, hop),
+        let applied = match (&entry.rewrite, rest.first_chunk_mut::<20>()) {
+            (Rewrite::V4(r), Some(tcp)) => head.first_chunk_mut().is_some_and(|ip| r.apply(ip, tcp, hop)),
+            (Rewrite::V6(r), Some(tcp)) => head.first_chunk_mut().is_some_and(|ip| r.apply(ip, tcp, hop)),
             _ => false,
         };
         if !applied {
@@ -259,9 +284,7 @@ impl Engine {
         self.flows.touch(slot, turn.now.tick(), end, marks);
         let dst = entry.rewrite.dst();
         let Some(tx) = turn.tx.get_mut(a.interface) else { return };
-        if let IpAddr::V4(dst) = dst.ip() {
-            Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops }.ip(a.frame, dst);
-        }
+        Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops }.ip(a.frame, dst.ip());
         if marks != Sticky::NONE && entry.owner == self.worker {
             self.sessions.flow_marked(turn.now, entry.id);
         }
@@ -327,6 +350,12 @@ impl Engine {
         let Arrived { interface, origin, tags, frame } = a;
         let packet = frame.bytes().to_vec();
         turn.handoff_out.push((owner, Item::Segment { interface, origin, tags, packet }));
+        if let Some(tx) = turn.tx.get_mut(interface) {
+            tx.done.push(frame);
+        }
+    }
+
+    fn done(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame) {
         if let Some(tx) = turn.tx.get_mut(interface) {
             tx.done.push(frame);
         }

@@ -26,8 +26,9 @@ pub enum Item {
         /// The frame.
         bytes: Vec<u8>,
     },
-    /// An ARP frame for us, answered already: every worker keeps neighbours of its own.
-    Arp {
+    /// An ARP frame or a packet of neighbour discovery, answered already: every worker keeps neighbours of
+    /// its own.
+    Neighbour {
         /// Index of the interface that it came in on.
         interface: usize,
         /// The frame.

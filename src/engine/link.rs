@@ -8,11 +8,12 @@ use crate::neigh::{Neighbours, Resolution};
 use crate::tcp::Outlet;
 use crate::time::Instant;
 use crate::wire::arp::{self, Arp};
-use crate::wire::eth::{self, Tags};
+use crate::wire::eth::{self, Mac, Tags};
+use crate::wire::nd;
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Packets that wait for an ARP answer, of all neighbours together.
+/// Packets that wait for a neighbour's answer, of all neighbours together.
 const WAITING: usize = 256;
 
 /// An interface's way out, kept between turns.
@@ -20,7 +21,7 @@ const WAITING: usize = 256;
 pub(super) struct Link {
     pub(super) settings: Interface,
     pub(super) neighbours: Neighbours,
-    waiting: VecDeque<(Ipv4Addr, Vec<u8>)>,
+    waiting: VecDeque<(IpAddr, Vec<u8>)>,
     /// Tags of what comes in: ours go out with the same.
     pub(super) tags: Tags,
 }
@@ -30,12 +31,34 @@ impl Link {
         Self { settings, neighbours: Neighbours::new(1024), waiting: VecDeque::new(), tags: Tags::default() }
     }
 
-    /// Where a packet to `dst` goes next.
-    pub(super) fn hop(&self, dst: Ipv4Addr) -> Ipv4Addr {
-        let s = &self.settings;
-        let mask = u32::MAX.checked_shl(32 - u32::from(s.prefix)).unwrap_or(0);
-        let on_link = (dst.to_bits() ^ s.address.to_bits()) & mask == 0;
-        if on_link { dst } else { s.next_hop }
+    /// Where a packet to `dst` goes next; none if we have no address of its family.
+    pub(super) fn hop(&self, dst: IpAddr) -> Option<IpAddr> {
+        match dst {
+            IpAddr::V4(d) => {
+                let n = self.settings.v4?;
+                let mask = u32::MAX.checked_shl(32 - u32::from(n.prefix)).unwrap_or(0);
+                let on_link = (d.to_bits() ^ n.address.to_bits()) & mask == 0;
+                Some(if on_link { dst } else { n.next_hop.into() })
+            }
+            IpAddr::V6(d) => {
+                let n = self.settings.v6?;
+                let mask = u128::MAX.checked_shl(128 - u32::from(n.prefix)).unwrap_or(0);
+                let on_link = (d.to_bits() ^ n.address.to_bits()) & mask == 0 || d.is_unicast_link_local();
+                Some(if on_link { dst } else { n.next_hop.into() })
+            }
+        }
+    }
+
+    /// Whether `address` is a neighbour's, not ours, on our link.
+    pub(super) fn is_neighbour(&self, address: IpAddr) -> bool {
+        !self.settings.own().is(address) && self.hop(address) == Some(address)
+    }
+
+    /// Whether frames to this group address of Ethernet are for us: neighbour discovery asks there.
+    pub(super) fn hears(&self, mac: Mac) -> bool {
+        self.settings.v6.is_some_and(|n| {
+            mac == nd::group_mac(nd::ALL_NODES) || mac == nd::group_mac(nd::solicited_node(n.address))
+        })
     }
 }
 
@@ -49,14 +72,12 @@ pub(super) struct Out<'a> {
 
 impl Out<'_> {
     /// Sends a frame that holds an IP packet to `dst`'s next hop.
-    pub(super) fn ip(&mut self, mut frame: Frame, dst: Ipv4Addr) {
-        let hop = self.link.hop(dst);
+    pub(super) fn ip(&mut self, frame: Frame, dst: IpAddr) {
+        let Some(hop) = self.link.hop(dst) else { return self.drop(frame, DropReason::NoNeighbour) };
         match self.link.neighbours.resolve(self.now, hop) {
             Resolution::Known(mac, tags) => {
-                let head = eth::header_len(&tags);
-                let Some(room) = frame.push_front(head) else { return self.drop(frame, DropReason::TooBig) };
-                eth::emit(room, mac, self.link.settings.mac, &tags, eth::TYPE_IPV4);
-                self.raw(frame);
+                let kind = if hop.is_ipv4() { eth::TYPE_IPV4 } else { eth::TYPE_IPV6 };
+                self.at_mac(frame, mac, tags, kind);
             }
             Resolution::Asked => {
                 if self.link.waiting.len() < WAITING {
@@ -68,6 +89,15 @@ impl Out<'_> {
             }
             Resolution::Unreachable => self.drop(frame, DropReason::NoNeighbour),
         }
+    }
+
+    /// Sends a frame that holds a packet to a neighbour's MAC address.
+    pub(super) fn at_mac(&mut self, mut frame: Frame, mac: Mac, tags: Tags, kind: u16) {
+        let Some(room) = frame.push_front(eth::header_len(&tags)) else {
+            return self.drop(frame, DropReason::TooBig);
+        };
+        eth::emit(room, mac, self.link.settings.mac, &tags, kind);
+        self.raw(frame);
     }
 
     /// Sends a whole frame.
@@ -97,29 +127,42 @@ impl Out<'_> {
         })
     }
 
-    /// Sends an ARP packet.
-    pub(super) fn arp(&mut self, a: &Arp, dst: eth::Mac, tags: Tags) {
+    /// Sends a packet that is not routed to a neighbour's MAC address.
+    pub(super) fn packet(&mut self, packet: &[u8], mac: Mac, tags: Tags, kind: u16) {
         let Some(mut frame) = self.spare() else { return self.drops.count(DropReason::TxFull) };
-        let head = eth::header_len(&tags);
-        let Some(room) = frame.grow(head + arp::LEN) else { return };
-        eth::emit(room, dst, self.link.settings.mac, &tags, eth::TYPE_ARP);
-        room[head..].copy_from_slice(&arp::emit(a));
-        self.raw(frame);
+        if frame.set(packet) {
+            return self.at_mac(frame, mac, tags, kind);
+        }
+        self.tx.done.push(frame);
+    }
+
+    /// Sends an ARP packet.
+    pub(super) fn arp(&mut self, a: &Arp, dst: Mac, tags: Tags) {
+        self.packet(&arp::emit(a), dst, tags, eth::TYPE_ARP);
+    }
+
+    /// Asks who has `target` (nobody is asked in a family that we have no address of).
+    fn ask(&mut self, target: IpAddr) {
+        let (mac, tags) = (self.link.settings.mac, self.link.tags);
+        match (target, self.link.settings.v4, self.link.settings.v6) {
+            (IpAddr::V4(target), Some(us), _) => {
+                let sender = us.address;
+                let a = Arp { request: true, sender_mac: mac, sender, target_mac: [0; 6], target };
+                self.arp(&a, eth::BROADCAST, tags);
+            }
+            (IpAddr::V6(target), _, Some(us)) => {
+                let group = nd::group_mac(nd::solicited_node(target));
+                self.packet(&nd::solicit(mac, us.address, target), group, tags, eth::TYPE_IPV6);
+            }
+            _ => {}
+        }
     }
 
     /// Sends the requests that are due, and what waited for answers that have come.
     pub(super) fn neighbours(&mut self) {
         self.link.neighbours.handle_timeout(self.now);
         while let Some(target) = self.link.neighbours.poll_request() {
-            let a = Arp {
-                request: true,
-                sender_mac: self.link.settings.mac,
-                sender: self.link.settings.address,
-                target_mac: [0; 6],
-                target,
-            };
-            let tags = self.link.tags;
-            self.arp(&a, eth::BROADCAST, tags);
+            self.ask(target);
         }
         for _ in 0..self.link.waiting.len() {
             let Some((hop, packet)) = self.link.waiting.pop_front() else { break };
@@ -159,13 +202,21 @@ impl Outlet for Out<'_> {
         };
         let keep = frame.grow(len).is_some_and(fill);
         let bytes = frame.bytes();
-        if !keep || bytes.len() < 20 {
+        let Some(dst) = destination(bytes).filter(|_| keep) else {
             frame.reset();
             self.tx.spare.push(frame);
             return keep;
-        }
-        let dst = Ipv4Addr::new(bytes[16], bytes[17], bytes[18], bytes[19]);
+        };
         self.ip(frame, dst);
         true
+    }
+}
+
+/// Where an IP packet goes; none if it has no whole header.
+fn destination(packet: &[u8]) -> Option<IpAddr> {
+    match packet.first()? >> 4 {
+        4 => Some(Ipv4Addr::from(*packet.get(16..20)?.first_chunk::<4>()?).into()),
+        6 => Some(Ipv6Addr::from(*packet.get(24..40)?.first_chunk::<16>()?).into()),
+        _ => None,
     }
 }

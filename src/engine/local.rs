@@ -1,4 +1,4 @@
-//! What is for ourselves: ARP, ping, WCCP, ICMP errors, and what we send of our own.
+//! What is for ourselves: ping, WCCP, ICMP errors, and what we send of our own.
 
 use super::drops::DropReason;
 use super::handoff::Item;
@@ -8,82 +8,18 @@ use super::turn::Turn;
 use crate::buf::Frame;
 use crate::flow::{Action, FlowKey, Leg, Lookup};
 use crate::rng::Purpose;
-use crate::time::Instant;
 use crate::wccp;
-use crate::wire::arp::{self, Arp};
-use crate::wire::eth::{self, L2};
 use crate::wire::icmp::{self, Icmp};
 use crate::wire::{IpPacket, build, proto, udp};
 use std::net::{IpAddr, Ipv4Addr};
 
 impl Engine {
-    pub(super) fn announce(&mut self, turn: &mut Turn<'_>) {
-        let s = self.link.settings.clone();
-        let a = Arp {
-            request: true,
-            sender_mac: s.mac,
-            sender: s.address,
-            target_mac: [0; 6],
-            target: s.address,
-        };
-        let tags = self.link.tags;
-        if let Some(tx) = turn.tx.first_mut() {
-            Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops }.arp(
-                &a,
-                eth::BROADCAST,
-                tags,
-            );
-        }
-    }
-
-    pub(super) fn arp(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame, l2: L2) {
-        let bytes = frame.bytes();
-        let (parsed, tags) = (arp::parse(&bytes[l2.len..]), eth::tags(bytes, l2));
-        let copy = if self.workers > 1 { bytes.to_vec() } else { Vec::new() };
-        let Some(tx) = turn.tx.get_mut(interface) else { return };
-        tx.done.push(frame);
-        let mut out = Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops };
-        let Some(a) = parsed else { return out.drops.count(DropReason::Ethernet) };
-        let ours = out.link.settings.address;
-        let for_us = a.target == ours;
-        if for_us {
-            out.link.tags = tags;
-        }
-        let on_link = a.sender != ours && out.link.hop(a.sender) == a.sender;
-        out.link.neighbours.learn(turn.now, &a, tags, for_us && a.request && on_link);
-        if for_us || a.sender == a.target {
-            for to in (0..self.workers).filter(|w| *w != self.worker) {
-                turn.handoff_out.push((to, Item::Arp { interface, bytes: copy.clone() }));
-            }
-        }
-        if a.request && for_us && a.sender != ours {
-            let answer = Arp {
-                request: false,
-                sender_mac: out.link.settings.mac,
-                sender: ours,
-                target_mac: a.sender_mac,
-                target: a.sender,
-            };
-            out.arp(&answer, a.sender_mac, tags);
-        }
-    }
-
-    /// An ARP frame that another worker has answered: only learnt from.
-    pub(super) fn arp_seen(&mut self, now: Instant, bytes: &[u8]) {
-        let Some(l2) = eth::parse(bytes) else { return };
-        let Some(a) = arp::parse(&bytes[l2.len..]) else { return };
-        let ours = self.link.settings.address;
-        let on_link = a.sender != ours && self.link.hop(a.sender) == a.sender;
-        let asks_for_us = a.request && a.target == ours && on_link;
-        self.link.neighbours.learn(now, &a, eth::tags(bytes, l2), asks_for_us);
-    }
-
-    /// An ICMP packet to our address, its checksum right.
+    /// An ICMP or ICMPv6 packet to our address, its checksum right.
     pub(super) fn icmp(&mut self, turn: &mut Turn<'_>, interface: usize, mut frame: Frame, ip: &IpPacket) {
         let now = turn.now;
         let Some(tx) = turn.tx.get_mut(interface) else { return };
         let mut out = Out { now, link: &mut self.link, tx, drops: &mut self.drops };
-        let IpAddr::V4(from) = ip.src else { return out.drop(frame, DropReason::NotForUs) };
+        let from = ip.src;
         match icmp::parse(frame.bytes(), ip) {
             Some(Icmp::EchoRequest) => {
                 build::echo_reply(frame.bytes_mut(), ip);
@@ -148,7 +84,7 @@ impl Engine {
         let Some(tx) = turn.tx.first_mut() else { return };
         let mut out = Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops };
         while let Some(t) = self.wccp.as_mut().and_then(wccp::Client::poll_transmit) {
-            let own = out.link.settings.address;
+            let Some(own) = out.link.settings.v4.map(|n| n.address) else { break };
             let id = ip_id(&self.keyed, t.to, &mut self.ip_id);
             let Some(mut frame) = out.spare() else {
                 out.drops.count(DropReason::TxFull);
@@ -158,7 +94,7 @@ impl Engine {
                 Some(room) => {
                     room[build::UDP_V4..].copy_from_slice(&t.payload);
                     build::udp_v4(room, (own, wccp::PORT), (t.to, wccp::PORT), id);
-                    out.ip(frame, t.to);
+                    out.ip(frame, t.to.into());
                 }
                 None => out.drop(frame, DropReason::TooBig),
             }
@@ -182,5 +118,5 @@ pub(super) fn ip_id(keyed: &crate::rng::Keyed, to: Ipv4Addr, ordinal: &mut u64) 
 
 /// Whether the packet carries something that is read here.
 pub(super) fn is_local(protocol: u8) -> bool {
-    matches!(protocol, proto::ICMP | proto::UDP)
+    matches!(protocol, proto::ICMP | proto::ICMPV6 | proto::UDP)
 }

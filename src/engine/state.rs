@@ -13,7 +13,7 @@ use crate::session::{self, Registry};
 use crate::time::{Duration, Instant};
 use crate::wccp;
 use crate::wire::eth::Mac;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// One interface, as the engine needs to know it.
@@ -25,12 +25,28 @@ pub struct Interface {
     pub mac: Mac,
     /// MTU in bytes.
     pub mtu: u16,
-    /// Our address on it.
-    pub address: Ipv4Addr,
+    /// Our IPv4 network, if we have one.
+    pub v4: Option<Net<Ipv4Addr>>,
+    /// Our IPv6 network, if we have one.
+    pub v6: Option<Net<Ipv6Addr>>,
+}
+
+/// What we are in one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Net<A> {
+    /// Our address.
+    pub address: A,
     /// Length of the address's prefix in bits.
     pub prefix: u8,
     /// Where packets to other networks go.
-    pub next_hop: Ipv4Addr,
+    pub next_hop: A,
+}
+
+impl Interface {
+    /// Our addresses.
+    pub fn own(&self) -> session::Own {
+        session::Own { v4: self.v4.map(|n| n.address), v6: self.v6.map(|n| n.address) }
+    }
 }
 
 /// What an engine is made from.

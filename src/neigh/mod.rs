@@ -1,4 +1,5 @@
-//! Neighbours: which MAC address an on-link address has. Bounded, retried, sans-IO.
+//! Neighbours: which MAC address an on-link address has, by ARP or neighbour discovery. Bounded, retried,
+//! sans-IO; who sends and reads the packets is told what to ask for.
 //!
 //! ```text
 //!            ask                    reply
@@ -8,10 +9,9 @@
 
 use crate::event::What;
 use crate::time::{Duration, Instant};
-use crate::wire::arp::Arp;
 use crate::wire::eth::{Mac, Tags};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// How often an address is asked for before it is given up.
 const TRIES: u8 = 3;
@@ -33,6 +33,17 @@ pub enum Resolution {
     Unreachable,
 }
 
+/// How a neighbour's MAC address was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// It asks for us and is on the link: worth an entry of its own.
+    Asks,
+    /// It says so: good for an address that is known or asked for.
+    Says,
+    /// It says so, but what is known stands (an advertisement without the override flag, RFC 4861 7.2.5).
+    Adds,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     known: Option<(Mac, Tags, Instant)>,
@@ -45,12 +56,12 @@ struct Entry {
 #[derive(Debug)]
 pub struct Neighbours {
     /// A tree, because it is small and needs no hash, whose key would have to come from the seed.
-    entries: BTreeMap<Ipv4Addr, Entry>,
+    entries: BTreeMap<IpAddr, Entry>,
     limit: usize,
-    requests: VecDeque<Ipv4Addr>,
+    requests: VecDeque<IpAddr>,
     events: Vec<What>,
     /// Entries that are being asked for, so that a look at the time is cheap.
-    asking: Vec<Ipv4Addr>,
+    asking: Vec<IpAddr>,
 }
 
 impl Neighbours {
@@ -66,7 +77,7 @@ impl Neighbours {
     }
 
     /// How to reach `address`, which must be on the link; asks for it if need be.
-    pub fn resolve(&mut self, now: Instant, address: Ipv4Addr) -> Resolution {
+    pub fn resolve(&mut self, now: Instant, address: IpAddr) -> Resolution {
         if let Some(e) = self.entries.get_mut(&address) {
             if let Some((mac, tags, at)) = e.known {
                 if now.since(at) >= FRESH && e.tries == 0 {
@@ -92,26 +103,28 @@ impl Neighbours {
         Resolution::Asked
     }
 
-    /// Takes in an ARP packet. Only addresses that we asked for or that ask for us are learnt; `asks_for_us`
-    /// must be false for senders that are not on the link.
-    pub fn learn(&mut self, now: Instant, arp: &Arp, tags: Tags, asks_for_us: bool) {
-        let known = Some((arp.sender_mac, tags, now));
-        if arp.sender_mac[0] & 1 != 0 || arp.sender.is_unspecified() {
+    /// Takes in that `address` is at `mac`. Only addresses that we asked for or that ask for us are learnt.
+    pub fn learn(&mut self, now: Instant, address: IpAddr, mac: Mac, tags: Tags, heard: Heard) {
+        let known = Some((mac, tags, now));
+        if mac[0] & 1 != 0 || address.is_unspecified() {
             return;
         }
-        let stranger = !self.entries.contains_key(&arp.sender);
-        let room = stranger && asks_for_us && self.make_room();
-        match self.entries.get_mut(&arp.sender) {
+        let stranger = !self.entries.contains_key(&address);
+        let room = stranger && heard == Heard::Asks && self.make_room();
+        match self.entries.get_mut(&address) {
             Some(e) => {
+                if heard == Heard::Adds && e.known.is_some_and(|(m, ..)| m != mac) {
+                    return;
+                }
                 if e.known.is_none() {
-                    self.events.push(What::Neighbour { address: arp.sender.into(), state: "resolved" });
+                    self.events.push(What::Neighbour { address, state: "resolved" });
                 }
                 *e = Entry { known, tries: 0, next: now, gave_up: false };
-                self.asking.retain(|a| *a != arp.sender);
+                self.asking.retain(|a| *a != address);
             }
             None if room => {
-                self.entries.insert(arp.sender, Entry { known, tries: 0, next: now, gave_up: false });
-                self.events.push(What::Neighbour { address: arp.sender.into(), state: "resolved" });
+                self.entries.insert(address, Entry { known, tries: 0, next: now, gave_up: false });
+                self.events.push(What::Neighbour { address, state: "resolved" });
             }
             None => {}
         }
@@ -124,7 +137,7 @@ impl Neighbours {
             return true;
         }
         let heard = |e: &Entry| e.known.map_or(Instant::ZERO, |k| k.2);
-        let asked = |a: &Ipv4Addr| self.asking.contains(a);
+        let asked = |a: &IpAddr| self.asking.contains(a);
         let oldest =
             self.entries.iter().filter(|(a, _)| !asked(a)).min_by_key(|(_, e)| heard(e)).map(|(a, _)| *a);
         oldest.is_some_and(|address| self.entries.remove(&address).is_some())
@@ -150,13 +163,13 @@ impl Neighbours {
                 continue;
             }
             *e = Entry { known: None, tries: 0, next: now + REST, gave_up: true };
-            self.events.push(What::Neighbour { address: address.into(), state: "unreachable" });
+            self.events.push(What::Neighbour { address, state: "unreachable" });
             self.asking.swap_remove(i);
         }
     }
 
     /// The next address to send a request for.
-    pub fn poll_request(&mut self) -> Option<Ipv4Addr> {
+    pub fn poll_request(&mut self) -> Option<IpAddr> {
         self.requests.pop_front()
     }
 
@@ -179,10 +192,14 @@ impl Neighbours {
 mod tests {
     use super::*;
 
-    const A: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+    use std::net::Ipv4Addr;
 
-    fn reply(mac: u8) -> Arp {
-        Arp { request: false, sender_mac: [2, 0, 0, 0, 0, mac], sender: A, target_mac: [0; 6], target: A }
+    const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
+    const MAC: Mac = [2, 0, 0, 0, 0, 7];
+    const OTHER: Mac = [2, 0, 0, 0, 0, 8];
+
+    fn says(n: &mut Neighbours, now: Instant, mac: Mac, heard: Heard) {
+        n.learn(now, A, mac, Tags::default(), heard);
     }
 
     #[test]
@@ -198,27 +215,45 @@ mod tests {
             n.handle_timeout(now);
         }
         assert_eq!(n.resolve(now, A), Resolution::Unreachable);
-        assert_eq!(n.poll_event(), Some(What::Neighbour { address: A.into(), state: "unreachable" }));
+        assert_eq!(n.poll_event(), Some(What::Neighbour { address: A, state: "unreachable" }));
         assert_eq!(n.poll_timeout(), None);
         assert_eq!(n.resolve(now + REST, A), Resolution::Asked);
-        n.learn(now + REST, &reply(7), Tags::default(), false);
-        assert!(matches!(n.resolve(now + REST, A), Resolution::Known([2, 0, 0, 0, 0, 7], _)));
+        says(&mut n, now + REST, MAC, Heard::Says);
+        assert!(matches!(n.resolve(now + REST, A), Resolution::Known(MAC, _)));
     }
 
     #[test]
     fn an_old_answer_is_used_while_it_is_asked_again_and_strangers_are_not_learnt() {
         let mut n = Neighbours::new(1);
-        n.learn(Instant::ZERO, &reply(7), Tags::default(), false);
+        says(&mut n, Instant::ZERO, MAC, Heard::Says);
         assert_eq!(n.resolve(Instant::ZERO, A), Resolution::Asked);
-        n.learn(Instant::ZERO, &reply(7), Tags::default(), false);
+        says(&mut n, Instant::ZERO, MAC, Heard::Says);
         let later = Instant::ZERO + FRESH;
         n.poll_request();
         assert!(matches!(n.resolve(later, A), Resolution::Known(..)));
         assert_eq!(n.poll_request(), Some(A));
-        assert_eq!(n.resolve(later, Ipv4Addr::new(10, 9, 0, 9)), Resolution::Unreachable);
+        assert_eq!(n.resolve(later, Ipv4Addr::new(10, 9, 0, 9).into()), Resolution::Unreachable);
         for i in 1..=3u64 {
             n.handle_timeout(later + RETRY * i as u32);
         }
         assert_eq!(n.resolve(later + RETRY * 3, A), Resolution::Unreachable);
+    }
+
+    #[test]
+    fn what_is_known_gives_way_to_the_word_of_its_owner_only() {
+        let mut n = Neighbours::new(4);
+        says(&mut n, Instant::ZERO, MAC, Heard::Asks);
+        says(&mut n, Instant::ZERO, OTHER, Heard::Adds);
+        assert!(matches!(n.resolve(Instant::ZERO, A), Resolution::Known(MAC, _)));
+        says(&mut n, Instant::ZERO, [1, 0, 0, 0, 0, 1], Heard::Says);
+        assert!(matches!(n.resolve(Instant::ZERO, A), Resolution::Known(MAC, _)), "a group's MAC");
+        says(&mut n, Instant::ZERO, OTHER, Heard::Says);
+        assert!(matches!(n.resolve(Instant::ZERO, A), Resolution::Known(OTHER, _)));
+        // An address of the other family is another address.
+        let v6: IpAddr = "2001:db8:9::1".parse().unwrap();
+        n.learn(Instant::ZERO, v6, MAC, Tags::default(), Heard::Adds);
+        assert_eq!(n.resolve(Instant::ZERO, v6), Resolution::Asked);
+        n.learn(Instant::ZERO, v6, MAC, Tags::default(), Heard::Adds);
+        assert!(matches!(n.resolve(Instant::ZERO, v6), Resolution::Known(MAC, _)));
     }
 }

@@ -88,7 +88,7 @@ pub(super) enum HandoffLine {
         interface: usize,
         bytes: String,
     },
-    Arp {
+    Neighbour {
         interface: usize,
         bytes: String,
     },
@@ -115,7 +115,9 @@ impl HandoffLine {
                 Self::Segment { interface, router: from, redirect, l2, policy, tags, packet }
             }
             Item::Frame { interface, bytes } => Self::Frame { interface: *interface, bytes: hex(bytes) },
-            Item::Arp { interface, bytes } => Self::Arp { interface: *interface, bytes: hex(bytes) },
+            Item::Neighbour { interface, bytes } => {
+                Self::Neighbour { interface: *interface, bytes: hex(bytes) }
+            }
             Item::Router { address, id } => Self::Router { address: *address, id: *id },
         }
     }
@@ -143,7 +145,9 @@ impl HandoffLine {
                 Item::Segment { interface: *interface, origin, tags, packet }
             }
             Self::Frame { interface, bytes } => Item::Frame { interface: *interface, bytes: unhex(bytes)? },
-            Self::Arp { interface, bytes } => Item::Arp { interface: *interface, bytes: unhex(bytes)? },
+            Self::Neighbour { interface, bytes } => {
+                Item::Neighbour { interface: *interface, bytes: unhex(bytes)? }
+            }
             Self::Router { address, id } => Item::Router { address: *address, id: *id },
         })
     }
@@ -212,7 +216,7 @@ mod tests {
             },
             Item::Segment { interface: 1, origin: None, tags: Tags::default(), packet: packet.clone() },
             Item::Frame { interface: 0, bytes: packet.clone() },
-            Item::Arp { interface: 2, bytes: packet },
+            Item::Neighbour { interface: 2, bytes: packet },
             Item::Router { address: router, id: Ipv4Addr::new(10, 1, 0, 1) },
         ] {
             let text = serde_json::to_string(&HandoffLine::new(&item)).unwrap();

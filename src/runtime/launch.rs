@@ -9,6 +9,7 @@ use crate::event::{Event, What};
 use crate::io::{self, Port, PortError, PortInfo, afxdp, pnet};
 use crate::record::{About, RecordWriter, RecordedInterface, Recorder};
 use crate::worker::{Idle, Wish, Worker};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -182,7 +183,10 @@ fn open(config: &Config, ready: &preflight::Ready) -> Result<Box<dyn Port>, Port
                 }),
             }
         }
-        Driver::Pnet => Ok(Box::new(pnet::open(name, &[config.interface.address.address.into()])?)),
+        Driver::Pnet => {
+            let own: Vec<IpAddr> = config.interface.addresses().into_iter().map(|(a, _)| a).collect();
+            Ok(Box::new(pnet::open(name, &own)?))
+        }
     }
 }
 

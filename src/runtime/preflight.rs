@@ -7,7 +7,7 @@ use crate::event::What;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// The largest MTU that frame memory and the path to the router are laid out for, in bytes.
 const MAX_MTU: u32 = 1500;
@@ -54,8 +54,9 @@ struct Facts {
     exists: bool,
     up: bool,
     mtu: u32,
-    /// The kernel's own IPv4 addresses, each with its interface.
-    addresses: Vec<(String, Ipv4Addr)>,
+    /// The kernel's own addresses, each with its interface; without IPv6's link-local ones, which every
+    /// interface has and no host is known by.
+    addresses: Vec<(String, IpAddr)>,
     default_route: bool,
     missing: Vec<Capability>,
 }
@@ -104,8 +105,11 @@ fn gather(name: &str, driver: Driver) -> Facts {
     }
     for a in getifaddrs().into_iter().flatten() {
         facts.up |= a.interface_name == name && a.flags.contains(InterfaceFlags::IFF_UP);
-        if let Some(v4) = a.address.as_ref().and_then(|s| s.as_sockaddr_in()) {
-            facts.addresses.push((a.interface_name, v4.ip()));
+        let Some(address) = a.address else { continue };
+        let v4 = address.as_sockaddr_in().map(|s| IpAddr::V4(s.ip()));
+        let v6 = address.as_sockaddr_in6().map(|s| s.ip()).filter(|a| !a.is_unicast_link_local());
+        if let Some(ip) = v4.or(v6.map(IpAddr::V6)) {
+            facts.addresses.push((a.interface_name, ip));
         }
     }
     facts
@@ -159,10 +163,9 @@ fn judge(config: &Config, force: bool, facts: &Facts) -> Vec<Refusal> {
             format!("run `ip link set dev {name} mtu {MAX_MTU}`"),
         );
     }
-    let own = config.interface.address.address;
+    let own = config.interface.addresses();
     for (interface, address) in &facts.addresses {
-        if *address == own {
-            let prefix = config.interface.address.prefix;
+        if let Some((own, prefix)) = own.iter().find(|(a, _)| a == address) {
             refuse(
                 interface,
                 format!("the kernel has our address {own}, and would reset our connections"),
@@ -189,19 +192,24 @@ fn judge(config: &Config, force: bool, facts: &Facts) -> Vec<Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
     use std::path::Path;
 
     fn config(name: &str) -> Config {
         let text = "version = 1\n[deployment]\nkind = \"wccp\"\n[[interface]]\nname = \"NAME\"\n\
-                    address = [\"10.9.0.2/24\"]\nnext_hop = \"10.9.0.1\"\n[wccp]\nrouters = [\"10.9.0.1\"]\n\
+                    address = [\"10.9.0.2/24\", \"2001:db8:9::2/64\"]\n\
+                    next_hop = [\"10.9.0.1\", \"fe80::1\"]\n[wccp]\nrouters = [\"10.9.0.1\"]\n\
                     [[wccp.group]]\nid = 61\nports = [21, 20, 2020]\n[[service]]\nname = \"ftp\"\nports = [21]\n\
                     data_ports = [2020]\n";
         crate::config::parse(&text.replace("NAME", name), Path::new("t.toml")).unwrap()
     }
 
     fn good() -> Facts {
-        let addresses =
-            vec![("lo".to_owned(), Ipv4Addr::LOCALHOST), ("eth0".to_owned(), Ipv4Addr::new(10, 1, 1, 1))];
+        let addresses = vec![
+            ("lo".to_owned(), Ipv4Addr::LOCALHOST.into()),
+            ("lo".to_owned(), Ipv6Addr::LOCALHOST.into()),
+            ("eth0".to_owned(), Ipv4Addr::new(10, 1, 1, 1).into()),
+        ];
         Facts { exists: true, up: true, mtu: 1500, addresses, ..Facts::default() }
     }
 
@@ -239,7 +247,8 @@ mod tests {
 
     #[test]
     fn an_interface_that_the_host_uses_needs_force() {
-        let address = |f: &mut Facts| f.addresses.push(("eth1".to_owned(), Ipv4Addr::new(10, 9, 0, 7)));
+        let address =
+            |f: &mut Facts| f.addresses.push(("eth1".to_owned(), Ipv4Addr::new(10, 9, 0, 7).into()));
         assert_eq!(
             told(false, address),
             [
@@ -257,7 +266,7 @@ mod tests {
         );
         assert_eq!(told(true, |f| f.default_route = true), [""; 0]);
         // Our own address in the kernel is wrong anywhere, and no force helps.
-        let own = |f: &mut Facts| f.addresses.push(("eth0".to_owned(), Ipv4Addr::new(10, 9, 0, 2)));
+        let own = |f: &mut Facts| f.addresses.push(("eth0".to_owned(), Ipv4Addr::new(10, 9, 0, 2).into()));
         assert_eq!(
             told(true, own),
             [

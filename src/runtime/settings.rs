@@ -1,16 +1,17 @@
 //! From the checked configuration to the plain values of the engine, and to the engine itself.
 
 use crate::config::{self, Config, MssClamp};
-use crate::engine::Engine;
+use crate::engine::{Engine, Net};
 use crate::flow::FlowTable;
 use crate::io::PortInfo;
 use crate::rng::{Keyed, Purpose};
 use crate::wire::gre;
 use crate::{engine, session, wccp};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-/// Slots of the flow table for IPv6, which is not served yet but has a table of its own.
-const V6_SLOTS: usize = 64;
+/// Slots of the flow table for a family that we have no address of.
+const NO_SLOTS: usize = 64;
 
 /// An engine on this port, with a flow table of its own: the same for a live port and a recorded one.
 ///
@@ -19,26 +20,26 @@ const V6_SLOTS: usize = 64;
 pub fn build(config: &Config, port: &PortInfo, seed: [u8; 16]) -> Result<Engine, wccp::SettingsError> {
     let salt = Keyed::new(seed).value(Purpose::Salt, b"table", 0);
     // The table fills to three quarters, and a flow takes two slots.
-    let flows = Arc::new(FlowTable::new(config.limits.flows.saturating_mul(8) / 3, V6_SLOTS, salt));
+    let slots = |served| if served { config.limits.flows.saturating_mul(8) / 3 } else { NO_SLOTS };
+    let i = &config.interface;
+    let flows = Arc::new(FlowTable::new(slots(i.v4.is_some()), slots(i.v6.is_some()), salt));
     Engine::new(engine(config, port, seed), flows)
 }
 
 /// What an engine on this port obeys.
 pub fn engine(config: &Config, port: &PortInfo, seed: [u8; 16]) -> engine::Settings {
     let i = &config.interface;
-    let own_address = i.address.address;
+    let interface = engine::Interface {
+        name: i.name.clone(),
+        mac: port.mac,
+        mtu: port.mtu,
+        v4: i.v4.map(|n| Net { address: n.address, prefix: n.prefix, next_hop: n.next_hop }),
+        v6: i.v6.map(|n| Net { address: n.address, prefix: n.prefix, next_hop: n.next_hop }),
+    };
     engine::Settings {
-        interface: engine::Interface {
-            name: i.name.clone(),
-            mac: port.mac,
-            mtu: port.mtu,
-            address: own_address,
-            prefix: i.address.prefix,
-            next_hop: i.next_hop,
-        },
         wccp: wccp(config),
         session: session::Settings {
-            own_address,
+            own: interface.own(),
             mtu: port.mtu,
             services: config.services.iter().map(|s| service(s, port.mtu)).collect(),
             limits: limits(&config.limits),
@@ -46,6 +47,7 @@ pub fn engine(config: &Config, port: &PortInfo, seed: [u8; 16]) -> engine::Setti
             worker: 0,
             workers: 1,
         },
+        interface,
         seed,
     }
 }
@@ -53,8 +55,9 @@ pub fn engine(config: &Config, port: &PortInfo, seed: [u8; 16]) -> engine::Setti
 fn wccp(config: &Config) -> wccp::Settings {
     let w = &config.wccp;
     wccp::Settings {
-        own_address: config.interface.address.address,
-        prefix: config.interface.address.prefix,
+        // WCCP is configured with an IPv4 address of ours only.
+        own_address: config.interface.v4.map_or(Ipv4Addr::UNSPECIFIED, |n| n.address),
+        prefix: config.interface.v4.map_or(32, |n| n.prefix),
         routers: vec![w.router],
         // Its length was checked when it was read.
         password: w.password.as_ref().and_then(|p| wccp::Password::new(p.as_bytes()).ok()),

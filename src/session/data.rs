@@ -378,7 +378,7 @@ impl Shared {
 
     pub(super) fn release_plan(&mut self, plan: &Plan, client: IpAddr) {
         self.ports.release(plan.remote, plan.own, self.now);
-        if plan.announced.ip() == IpAddr::V4(self.settings.own_address) {
+        if self.settings.own.is(plan.announced.ip()) {
             self.ports.release(SocketAddr::new(client, 0), plan.announced, self.now);
         }
     }
@@ -392,7 +392,7 @@ impl Shared {
         plan: Plan,
         clamp: bool,
     ) -> Option<u32> {
-        let steered = plan.announced.ip() != IpAddr::V4(self.settings.own_address);
+        let steered = !self.settings.own.is(plan.announced.ip());
         let from_client =
             if steered { redirected(client, plan.announced) } else { direct(client, plan.announced) }?;
         let from_server = direct(plan.remote, plan.own)?;

@@ -20,7 +20,7 @@ use crate::wire::icmp;
 use crate::wire::tcp::{ACK, RST, SYN, Segment, SynOptions};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 /// Buffer of a control leg, each way, in bytes.
 pub(super) const CONTROL_BUFFER: usize = 1024;
@@ -60,11 +60,32 @@ struct Answer {
     options: Packed,
 }
 
+/// One end of a connection, smaller than a [`SocketAddr`]: IPv6 scopes and flow labels play no part here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct End {
+    ip: IpAddr,
+    port: u16,
+}
+
+impl From<SocketAddr> for End {
+    fn from(a: SocketAddr) -> Self {
+        Self { ip: a.ip(), port: a.port() }
+    }
+}
+
+impl From<End> for SocketAddr {
+    fn from(e: End) -> Self {
+        Self::new(e.ip, e.port)
+    }
+}
+
 /// One half-open connection.
 #[derive(Debug)]
 pub(super) struct Half {
-    client: SocketAddrV4,
-    server: SocketAddrV4,
+    client: End,
+    server: End,
+    /// Where our side of the server's leg leaves from.
+    own: End,
     client_slot: SlotRef,
     server_slot: SlotRef,
     timer: Option<TimerId>,
@@ -74,7 +95,6 @@ pub(super) struct Half {
     answer: Option<Answer>,
     client_options: Packed,
     client_window: u16,
-    own_port: u16,
     service: u16,
 }
 
@@ -100,7 +120,7 @@ pub(super) struct Halves {
     /// Oldest first, each with our number toward its server, which tells a record from the next of its place;
     /// records that have gone on are skipped.
     order: VecDeque<(u32, u32)>,
-    by_prefix: HashMap<u32, VecDeque<(u32, u32)>, Salted>,
+    by_prefix: HashMap<Prefix, VecDeque<(u32, u32)>, Salted>,
 }
 
 impl Halves {
@@ -131,8 +151,8 @@ impl Shared {
         options: SynOptions,
         out: &mut dyn Outlet,
     ) -> bool {
-        let (SocketAddr::V4(client), SocketAddr::V4(server)) = (seg.src, seg.dst) else { return false };
-        self.make_room(halves, prefix(client), out);
+        let (client, server) = (End::from(seg.src), End::from(seg.dst));
+        self.make_room(halves, prefix(client.ip), out);
         let Some(own) = self.ports.allocate(seg.dst, self.now) else { return false };
         let keys = (redirected(seg.src, seg.dst), direct(seg.dst, own));
         let (Some(ck), Some(sk)) = keys else { return false };
@@ -149,6 +169,7 @@ impl Shared {
         let half = Half {
             client,
             server,
+            own: own.into(),
             client_slot,
             server_slot,
             timer: None,
@@ -158,7 +179,6 @@ impl Shared {
             answer: None,
             client_options: Packed::of(options),
             client_window: seg.window,
-            own_port: own.port(),
             service: service as u16,
         };
         let id = halves.items.insert(half);
@@ -167,7 +187,7 @@ impl Shared {
         let at = self.now + self.settings.timers.connect;
         let timer = self.wheel.insert(at, Timer::Half(id));
         halves.order.push_back((id, own_isn_server));
-        halves.by_prefix.entry(prefix(client)).or_default().push_back((id, own_isn_server));
+        halves.by_prefix.entry(prefix(client.ip)).or_default().push_back((id, own_isn_server));
         if let Some(h) = halves.items.get_mut(id) {
             h.timer = timer;
             send(out, &h.syn(self));
@@ -185,7 +205,7 @@ impl Shared {
         out: &mut dyn Outlet,
     ) -> Option<Opened> {
         let h = halves.items.get_mut(id)?;
-        if (SocketAddr::V4(h.client), SocketAddr::V4(h.server)) != (seg.src, seg.dst) {
+        if (h.client, h.server) != (seg.src.into(), seg.dst.into()) {
             return None;
         }
         if seg.has(RST) {
@@ -231,7 +251,7 @@ impl Shared {
         let opened = Opened {
             client: h.client.into(),
             server: h.server.into(),
-            own: h.own(self.settings.own_address).into(),
+            own: h.own.into(),
             service: usize::from(h.service),
             client_slot: h.client_slot,
             server_slot: h.server_slot,
@@ -265,8 +285,7 @@ impl Shared {
         out: &mut dyn Outlet,
     ) {
         let Some(h) = halves.items.get_mut(id) else { return };
-        let own = SocketAddr::V4(h.own(self.settings.own_address));
-        if (SocketAddr::V4(h.server), own) != (seg.src, seg.dst) {
+        if (h.server, h.own) != (seg.src.into(), seg.dst.into()) {
             return;
         }
         let acks_us = seg.has(ACK) && seg.ack == h.own_isn_server.wrapping_add(1);
@@ -316,7 +335,7 @@ impl Shared {
         &mut self,
         halves: &mut Halves,
         id: u32,
-        from: Ipv4Addr,
+        from: IpAddr,
         kind: (u8, u8),
         seq: u32,
         out: &mut dyn Outlet,
@@ -337,13 +356,19 @@ impl Shared {
         };
         let mut quoted = vec![0; syn.len()];
         syn.emit(&mut quoted);
-        let Some(error) = icmp::error_v4(from, *h.client.ip(), kind, [0; 4], &quoted) else { return };
+        // A router's link-local address means nothing on the client's link (RFC 4291 2.5.6).
+        let from = if is_link_local(from) { h.server.ip } else { from };
+        let Some(error) = icmp::error(from, h.client.ip, kind, [0; 4], &quoted) else { return };
         out.send(error.len(), &mut |b| {
             b.copy_from_slice(&error);
             true
         });
-        // Host and network unreachable may pass (RFC 1122 4.2.3.9); others mean no.
-        if kind.0 == 3 && matches!(kind.1, 2 | 3 | 9 | 10 | 13) {
+        // Host and network unreachable may pass (RFC 1122 4.2.3.9, RFC 5461 2); others mean no.
+        let refused = match h.client.ip {
+            IpAddr::V4(_) => kind.0 == 3 && matches!(kind.1, 2 | 3 | 9 | 10 | 13),
+            IpAddr::V6(_) => kind.0 == 1 && matches!(kind.1, 1 | 4 | 5 | 6),
+        };
+        if refused {
             self.half_end(halves, id, out);
         }
     }
@@ -372,11 +397,10 @@ impl Shared {
         }
         self.table.remove(h.client_slot);
         self.table.remove(h.server_slot);
-        let own = h.own(self.settings.own_address);
-        self.ports.release_unused(h.server.into(), own.into(), self.now);
+        self.ports.release_unused(h.server.into(), h.own.into(), self.now);
     }
 
-    fn make_room(&mut self, halves: &mut Halves, of: u32, out: &mut dyn Outlet) {
+    fn make_room(&mut self, halves: &mut Halves, of: Prefix, out: &mut dyn Outlet) {
         let limits = (self.settings.limits.half_open, self.settings.limits.half_open_per_source);
         while let Some(&first) = halves.order.front() {
             if halves.is(first) {
@@ -413,7 +437,7 @@ impl Shared {
             for i in 0..halves.order.len() {
                 let e = halves.order[i];
                 if let Some(h) = halves.items.get(e.0).filter(|h| h.own_isn_server == e.1) {
-                    let p = prefix(h.client);
+                    let p = prefix(h.client.ip);
                     halves.by_prefix.entry(p).or_default().push_back(e);
                 }
             }
@@ -421,19 +445,25 @@ impl Shared {
     }
 }
 
-fn prefix(client: SocketAddrV4) -> u32 {
-    client.ip().to_bits() & 0xFFFF_FF00
+/// What half-open connections are counted by: a /24 of IPv4, a /64 of IPv6.
+type Prefix = (bool, u64);
+
+fn prefix(client: IpAddr) -> Prefix {
+    match client {
+        IpAddr::V4(a) => (false, u64::from(a.to_bits() & 0xFFFF_FF00)),
+        IpAddr::V6(a) => (true, (a.to_bits() >> 64) as u64),
+    }
+}
+
+fn is_link_local(a: IpAddr) -> bool {
+    matches!(a, IpAddr::V6(a) if a.is_unicast_link_local())
 }
 
 impl Half {
-    fn own(&self, address: Ipv4Addr) -> SocketAddrV4 {
-        SocketAddrV4::new(address, self.own_port)
-    }
-
     /// Our SYN to the server, the same each time.
     fn syn(&self, shared: &Shared) -> Tcp {
         let options = SynOptions {
-            mss: Some(shared.settings.mtu - 40),
+            mss: Some(shared.settings.mss(self.server.ip)),
             window_scale: Some(0),
             sack: true,
             timestamps: false,
@@ -447,7 +477,7 @@ impl Half {
 
     fn toward_server(&self, shared: &Shared, flags: u8, seq: u32, ack: u32) -> Tcp {
         Tcp {
-            src: self.own(shared.settings.own_address).into(),
+            src: self.own.into(),
             dst: self.server.into(),
             seq,
             ack,
@@ -455,7 +485,7 @@ impl Half {
             window: 0,
             options: SynOptions::default(),
             ttl: TTL,
-            ip_id: shared.ip_id(IpAddr::V4(*self.server.ip()), seq),
+            ip_id: shared.ip_id(self.server.ip, seq),
         }
     }
 
@@ -472,7 +502,7 @@ impl Half {
     /// Our SYN-ACK to the client, as the server.
     fn syn_ack(&self, shared: &Shared) -> Tcp {
         let offered = self.client_options;
-        let limit = shared.settings.mtu - 40;
+        let limit = shared.settings.mss(self.client.ip);
         let clamp = shared.settings.services.get(usize::from(self.service)).and_then(|s| s.mss_clamp);
         Tcp {
             src: self.server.into(),
@@ -488,7 +518,7 @@ impl Half {
                 timestamps: false,
             },
             ttl: TTL,
-            ip_id: shared.ip_id(IpAddr::V4(*self.client.ip()), self.own_isn_client),
+            ip_id: shared.ip_id(self.client.ip, self.own_isn_client),
         }
     }
 }

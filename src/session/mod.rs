@@ -21,5 +21,5 @@ mod shared;
 mod wait;
 
 pub use registry::{Registry, SynVerdict};
-pub use settings::{ClientMode, DataSource, Limits, Service, Settings, Timers};
+pub use settings::{ClientMode, DataSource, Limits, Own, Service, Settings, Timers};
 pub use shared::{Counters, port_owner};

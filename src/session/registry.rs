@@ -14,7 +14,7 @@ use crate::wire::build;
 use crate::wire::icmp::Icmp;
 use crate::wire::tcp::{Segment, SynOptions};
 use hashbrown::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What a SYN that no flow owns turned out to be.
@@ -88,7 +88,7 @@ impl Registry {
             return SynVerdict::Taken;
         }
         let Some(service) = self.shared.settings.service(seg.dst.port()) else { return SynVerdict::NotOurs };
-        if seg.dst.ip() == IpAddr::V4(self.shared.settings.own_address) {
+        if self.shared.settings.own.is(seg.dst.ip()) {
             // We are no FTP server, and would look for ourselves on the wire.
             reset(seg, out);
             return SynVerdict::Taken;
@@ -239,15 +239,7 @@ impl Registry {
     }
 
     /// An ICMP error about a segment that a session of ours sent.
-    pub fn icmp(
-        &mut self,
-        now: Instant,
-        id: u32,
-        leg: u8,
-        from: Ipv4Addr,
-        error: &Icmp,
-        out: &mut dyn Outlet,
-    ) {
+    pub fn icmp(&mut self, now: Instant, id: u32, leg: u8, from: IpAddr, error: &Icmp, out: &mut dyn Outlet) {
         self.shared.now = now;
         if let Icmp::TcpError { kind, seq, .. } = *error
             && leg == LEG_HALF_SERVER

@@ -14,7 +14,7 @@ use crate::ftp::reply;
 use crate::ftp::verb::Verb;
 use crate::tcp::{Buffers, Conn, ConnState};
 use crate::time::{Duration, Instant};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Buffer for the way that only carries acknowledgements, in bytes.
 const SMALL_BUFFER: usize = 4096;
@@ -137,7 +137,8 @@ impl Control {
         relay.state = Client::Failed;
         let service = &shared.settings.services[self.service];
         let own = service.data_source == super::settings::DataSource::Own;
-        let from: IpAddr = if own { shared.settings.own_address.into() } else { self.server.ip() };
+        let ours = if own { shared.settings.own.for_peer(relay.client.ip()) } else { Some(self.server.ip()) };
+        let Some(from) = ours else { return true };
         let first = service.active_source_port;
         let candidates: Vec<u16> = std::iter::once(first)
             .chain(service.data_ports.iter().copied().filter(|&p| p != first))
@@ -426,7 +427,7 @@ impl Control {
 }
 
 fn client_key(shared: &Shared, relay: &Relay) -> Option<crate::flow::FlowKey> {
-    if relay.via.ip() == IpAddr::V4(shared.settings.own_address) {
+    if shared.settings.own.is(relay.via.ip()) {
         direct(relay.client, relay.via)
     } else {
         redirected(relay.client, relay.via)

@@ -1,7 +1,7 @@
 //! What a session obeys: plain values, checked by whoever made them.
 
 use crate::time::Duration;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Which data modes the client may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,11 +92,40 @@ pub struct Timers {
     pub time_wait: Duration,
 }
 
+/// Our addresses, at most one of a family. A peer meets us in its own family only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Own {
+    /// The IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// The IPv6 address.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl Own {
+    /// What a peer with this address knows us by; none if we have no address of its family.
+    pub fn for_peer(self, peer: IpAddr) -> Option<IpAddr> {
+        match peer {
+            IpAddr::V4(_) => self.v4.map(IpAddr::V4),
+            IpAddr::V6(_) => self.v6.map(IpAddr::V6),
+        }
+    }
+
+    /// Whether `address` is ours.
+    pub fn is(self, address: IpAddr) -> bool {
+        self.for_peer(address) == Some(address)
+    }
+
+    /// All of them.
+    pub fn iter(self) -> impl Iterator<Item = IpAddr> {
+        self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6))
+    }
+}
+
 /// All of it.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Our address.
-    pub own_address: Ipv4Addr,
+    /// Our addresses.
+    pub own: Own,
     /// MTU of our interface in bytes.
     pub mtu: u16,
     /// The services.
@@ -112,6 +141,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The largest segment that fits our link toward a peer with this address: the MTU less an IP header
+    /// without options and a TCP header (RFC 6691).
+    pub fn mss(&self, peer: IpAddr) -> u16 {
+        let headers = if peer.is_ipv4() { 40 } else { 60 };
+        self.mtu.saturating_sub(headers)
+    }
+
     /// The service with this control port.
     pub fn service(&self, port: u16) -> Option<usize> {
         self.services.iter().position(|s| s.ports.contains(&port))

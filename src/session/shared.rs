@@ -154,7 +154,7 @@ pub fn port_owner(port: u16, workers: u16) -> Option<u16> {
 impl Shared {
     pub(super) fn new(settings: Settings, table: Arc<FlowTable>, keyed: Keyed) -> Self {
         let salt = keyed.value(Purpose::Salt, b"session", 0);
-        let own = [IpAddr::V4(settings.own_address)];
+        let own: Vec<IpAddr> = settings.own.iter().collect();
         let span = port_span(settings.workers);
         let first = OWN_PORTS.0 + span * settings.worker;
         let t = &settings.timers;

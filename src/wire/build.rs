@@ -3,7 +3,7 @@
 use super::checksum::Sum;
 use super::tcp::SynOptions;
 use super::{be16, gre, proto, put16, put32, tcp, udp};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Length of an IPv4 header without options.
 pub const IPV4_HEADER: usize = 20;
@@ -183,6 +183,16 @@ pub fn gre_v4(out: &mut [u8], src: Ipv4Addr, dst: Ipv4Addr, ip_id: u16, redirect
     let total = out.len();
     ipv4_header(out, src, dst, proto::GRE, TTL, ip_id, false, total);
     gre::emit(&mut out[IPV4_HEADER..], redirect);
+}
+
+/// Writes the IPv6 header in front of an ICMPv6 message that already stands at `out[40..]`, and the message's
+/// checksum; `out` ends with the message.
+pub fn icmpv6(out: &mut [u8], src: Ipv6Addr, dst: Ipv6Addr, hop_limit: u8) {
+    let at = ip_header(out, src.into(), dst.into(), proto::ICMPV6, hop_limit, 0, true);
+    let m = &mut out[at..];
+    put16(m, 2, 0);
+    let c = Sum::new().pseudo(src.into(), dst.into(), proto::ICMPV6, m.len()).bytes(m).checksum();
+    put16(m, 2, c);
 }
 
 /// Cuts an IPv4 packet without DF that is longer than `mtu` (RFC 791 3.2): `packet` becomes the first piece,

@@ -7,6 +7,9 @@
 use super::{Fragment, IpPacket, be16, be32, parsed, proto};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+/// The least MTU of IPv6 links (RFC 8200 section 5); errors do not exceed it.
+const MIN_MTU_V6: usize = 1280;
+
 /// A message that we understand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Icmp {
@@ -87,6 +90,36 @@ fn quoted(bytes: &[u8], ip: &IpPacket, kind: (u8, u8), mtu: u32) -> Icmp {
         seq: be32(t, 4),
         mtu,
     }
+}
+
+/// Builds an error that quotes `original`, a packet of the addresses' family, as [`error_v4`] or
+/// [`error_v6`] does; `None` if the families differ or `original` is malformed.
+pub fn error(src: IpAddr, dst: IpAddr, kind: (u8, u8), rest: [u8; 4], original: &[u8]) -> Option<Vec<u8>> {
+    match (src, dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => error_v4(src, dst, kind, rest, original),
+        (IpAddr::V6(src), IpAddr::V6(dst)) => error_v6(src, dst, kind, rest, original),
+        _ => None,
+    }
+}
+
+/// Builds an ICMPv6 error (RFC 4443 section 2.4) that quotes `original` (an IPv6 packet), as much of it as
+/// fits the least MTU. `rest` are the four bytes of the type's own.
+pub fn error_v6(
+    src: Ipv6Addr,
+    dst: Ipv6Addr,
+    kind: (u8, u8),
+    rest: [u8; 4],
+    original: &[u8],
+) -> Option<Vec<u8>> {
+    let o = parsed::parse_ip(original, 0).ok().filter(|o| !o.is_v4())?;
+    let take = o.end.min(MIN_MTU_V6 - 48);
+    let mut b = vec![0; 48 + take];
+    b[48..].copy_from_slice(&original[..take]);
+    b[40] = kind.0;
+    b[41] = kind.1;
+    b[44..48].copy_from_slice(&rest);
+    super::build::icmpv6(&mut b, src, dst, super::build::TTL);
+    Some(b)
 }
 
 /// Builds an ICMPv4 error that quotes `original` (an IPv4 packet): its header and up to 28 bytes behind.

@@ -10,6 +10,7 @@ pub mod checksum;
 pub mod eth;
 pub mod gre;
 pub mod icmp;
+pub mod nd;
 pub mod parsed;
 pub mod tcp;
 pub mod udp;

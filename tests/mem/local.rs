@@ -183,12 +183,14 @@ fn frames_for_others_are_left_alone() {
     let mut other = frame([8, 0], &syn);
     other[5] = 0x77;
     w.gateway_gets(&other);
-    w.gateway_gets(&frame([0x86, 0xDD], &[0x60; 60]));
+    let six = [&[0x60, 0, 0, 0, 0, 0, 59, 64][..], &[0x20; 32]].concat();
+    w.gateway_gets(&frame([0x86, 0xDD], &six));
+    w.gateway_gets(&frame([8, 0], &six));
     w.gateway_gets(&frame([8, 0], &[0x45; 3]));
     w.gateway_gets(&[1, 2, 3]);
     w.settle();
     assert_eq!(sent(&w).len(), 0);
-    assert_eq!(w.counter("drop_not_for_us"), 3);
+    assert_eq!((w.counter("drop_not_for_us"), w.counter("drop_bad_ip")), (3, 2));
 }
 
 #[test]

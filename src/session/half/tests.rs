@@ -1,8 +1,9 @@
 use super::*;
 use crate::flow::{FlowTable, Lookup};
 use crate::rng::Keyed;
-use crate::session::{ClientMode, DataSource, Limits, Service, Settings, Timers};
+use crate::session::{ClientMode, DataSource, Limits, Own, Service, Settings, Timers};
 use crate::time::{Duration, Instant};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 struct Nowhere;
@@ -19,7 +20,7 @@ impl Outlet for Nowhere {
 fn shared() -> Shared {
     let s = Duration::from_secs(10);
     let settings = Settings {
-        own_address: Ipv4Addr::new(10, 9, 0, 2),
+        own: Own { v4: Some(Ipv4Addr::new(10, 9, 0, 2)), v6: None },
         mtu: 1500,
         services: vec![Service {
             name: "ftp".into(),
@@ -85,7 +86,11 @@ fn an_old_record_at_the_front_keeps_no_trace_of_those_that_have_gone() {
         assert!(halves.order.len() < 256, "{} entries for {} records", halves.order.len(), halves.len());
     }
     assert_eq!(halves.len(), 9);
-    assert_eq!(halves.items.get(0).map(|h| h.client), Some(old), "the old one was evicted");
+    assert_eq!(
+        halves.items.get(0).map(|h| SocketAddr::from(h.client)),
+        Some(old.into()),
+        "the old one was evicted"
+    );
 }
 
 #[test]

@@ -13,10 +13,10 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::sync::Arc;
 use tidegate::buf::{Burst, Frame};
-use tidegate::engine::{self, Control, Engine, Item, Turn, Tx};
+use tidegate::engine::{self, Control, Engine, Item, Net, Turn, Tx};
 use tidegate::event::{Event, What};
 use tidegate::flow::FlowTable;
-use tidegate::session::{ClientMode, DataSource, Limits, Service, Settings, Timers};
+use tidegate::session::{ClientMode, DataSource, Limits, Own, Service, Settings, Timers};
 use tidegate::time::{Duration, Instant};
 use tidegate::wccp as library;
 use tidegate::wire::build;
@@ -503,9 +503,8 @@ fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
                 name: "mem0".into(),
                 mac: GW_MAC,
                 mtu: 1500,
-                address: GATEWAY,
-                prefix: 24,
-                next_hop: ROUTER,
+                v4: Some(Net { address: GATEWAY, prefix: 24, next_hop: ROUTER }),
+                v6: None,
             },
             wccp: library::Settings {
                 own_address: GATEWAY,
@@ -526,7 +525,7 @@ fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
                 }],
             },
             session: Settings {
-                own_address: GATEWAY,
+                own: Own { v4: Some(GATEWAY), v6: None },
                 mtu: 1500,
                 services,
                 limits: o.limits.clone(),
