@@ -46,6 +46,37 @@ fn frames_arrive_and_leave_byte_for_byte() {
 }
 
 #[test]
+fn tags_are_read_back_and_pushed() {
+    Lab::new().inside(|| {
+        let mut port = pnet::open("tga", &OURS).unwrap();
+        let (mut tx, _) = raw_socket("tgb");
+        let mut other = pnet::open("tgb", &OURS).unwrap();
+        let mut burst = Burst::new();
+        let one: &[u8] = &[0x81, 0, 0xe0, 100];
+        let two: &[u8] = &[0x88, 0xa8, 0x20, 100, 0x81, 0, 0, 7];
+        for (tags, len) in [(one, 60), (one, 1514), (two, 60), (two, 1506)] {
+            let mut tagged = frame(len, 7);
+            tagged.splice(12..12, tags.iter().copied());
+            tx.send_to(&tagged, None).unwrap().unwrap();
+            assert!(wait(port.poll_fd(), Duration::from_secs(2)));
+            port.rx(&mut burst).unwrap();
+            let got = burst.drain().next().unwrap();
+            assert_eq!(got.bytes(), tagged, "{tags:x?}");
+            // The way back, through a port of the other end, which so reads what this one has pushed.
+            while wait(other.poll_fd(), Duration::ZERO) {
+                other.rx(&mut burst).unwrap();
+                burst.drain().for_each(drop);
+            }
+            port.tx(got);
+            assert!(wait(other.poll_fd(), Duration::from_secs(2)));
+            other.rx(&mut burst).unwrap();
+            assert_eq!(burst.drain().next().unwrap().bytes(), tagged, "{tags:x?}");
+            assert_eq!(port.stats().tx_lost, 0);
+        }
+    });
+}
+
+#[test]
 fn frames_of_the_host_are_not_received_and_long_ones_are_counted() {
     let lab = Lab::new();
     lab.inside(|| {

@@ -67,17 +67,7 @@ impl Port for MemPort {
     fn rx(&mut self, out: &mut Burst) -> Result<(), PortError> {
         while out.room() > 0 {
             let Some(bytes) = self.wire.toward_port.pop() else { break };
-            let mut frame = self.pool.take();
-            if !frame.set(&bytes) {
-                self.stats.rx_oversize += 1;
-                self.pool.put(frame);
-                continue;
-            }
-            self.stats.rx_frames += 1;
-            self.stats.rx_bytes += bytes.len() as u64;
-            if let Err(frame) = out.push(frame) {
-                self.pool.put(frame);
-            }
+            self.pool.receive(&bytes, &mut self.stats, out);
         }
         Ok(())
     }

@@ -1,21 +1,26 @@
 //! AF_PACKET, through the pnet crate: any driver, any kernel, slower than AF_XDP.
 //!
 //! The kernel sees each frame as well. So it must not own one of our addresses, or it would answer with
-//! resets and unreachables, nor forward on the interface: [`open`] refuses both. AF_PACKET hands frames
-//! over with their VLAN tag taken off, and pnet does not tell which it was: set-ups with VLANs need
-//! AF_XDP. VLAN interfaces on top are refused; tags on an interface without such cannot be seen.
-//! How many frames the kernel dropped is not known either: `rx_lost` stays 0.
+//! resets and unreachables, nor forward on the interface or a VLAN interface on it: [`open`] refuses both.
+//! AF_PACKET hands frames over with their outer VLAN tag taken off and tells it apart (packet(7),
+//! PACKET_AUXDATA). pnet does not ask for that, so receiving is done here, on pnet's socket.
+//! How many frames the kernel dropped is not known: `rx_lost` stays 0.
 
 use super::link::{self, HostAddress, Link};
 use super::pool::Pool;
 use super::port::{Port, PortError, PortInfo, PortStats};
 use crate::buf::{Burst, Frame, MAX_FRAME};
-use pnet::datalink::{self, Channel, DataLinkReceiver, DataLinkSender, MacAddr, NetworkInterface};
+use nix::errno::Errno as NixErrno;
+use nix::libc;
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, UnknownCmsg, recvmsg, setsockopt, sockopt as nix_sockopt,
+};
+use pnet::datalink::{self, Channel, DataLinkSender, MacAddr, NetworkInterface};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
-use std::io::ErrorKind;
+use std::io::IoSliceMut;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -30,8 +35,17 @@ const FRAME_COST: usize = 2304;
 /// The most frames taken for sending at once.
 const TX_SLOTS: usize = 256;
 
-/// pnet's sending and receiving end.
-type Ends = (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>);
+/// Bytes read at once: what an offload has put together is longer than a frame, but at most this.
+const READ: usize = 1 << 17;
+/// A VLAN tag.
+const TAG: usize = 4;
+/// `struct tpacket_auxdata` of linux/if_packet.h with its header.
+const AUX_ROOM: usize = 64;
+
+/// Asks that the tag which the kernel takes off a frame be told.
+#[derive(Debug, Clone, Copy)]
+struct AuxData;
+nix::setsockopt_impl!(AuxData, libc::SOL_PACKET, libc::PACKET_AUXDATA, bool, nix_sockopt::SetBool);
 
 /// One interface by AF_PACKET.
 pub struct PnetPort {
@@ -41,9 +55,10 @@ pub struct PnetPort {
     frame_limit: usize,
     tx_slots: usize,
     sender: Box<dyn DataLinkSender>,
-    receiver: Box<dyn DataLinkReceiver>,
-    /// The socket that pnet works with, duplicated, to wait on.
+    /// The socket that pnet works with, duplicated.
     fd: OwnedFd,
+    /// The frame being read, behind room for a tag.
+    read: Box<[u8]>,
 }
 
 /// Opens `interface`, whose gateway addresses are `ours`.
@@ -81,7 +96,9 @@ pub fn open(interface: &str, ours: &[IpAddr]) -> Result<PnetPort, PortError> {
     }
     // The kernel calls a socket writable while half its buffer is free.
     let tx_slots = sockopt::socket_send_buffer_size(&fd).unwrap_or(0) / 2 / FRAME_COST;
-    let (sender, receiver) = channel(&link, &fd)?;
+    setsockopt(&fd, AuxData, &true)
+        .map_err(|e| fault(interface, format!("VLAN tags cannot be had: {e}"), "use Linux 3.14 or later"))?;
+    let sender = channel(&link, &fd)?;
     let info = PortInfo {
         name: link.name,
         driver: "pnet",
@@ -97,54 +114,62 @@ pub fn open(interface: &str, ours: &[IpAddr]) -> Result<PnetPort, PortError> {
         frame_limit: link.mtu as usize + LINK_HEADER,
         tx_slots: tx_slots.clamp(1, TX_SLOTS),
         sender,
-        receiver,
         fd,
+        read: vec![0; TAG + READ].into(),
     })
 }
 
 /// Whether the kernel would get in the way on `interface`.
 ///
 /// # Errors
-/// The interface carries one of our addresses, the kernel forwards on it, or VLAN interfaces sit on it;
-/// it does not exist.
+/// The interface, or a VLAN interface on it, carries one of our addresses, or the kernel forwards on it; it
+/// does not exist.
 pub fn check(interface: &str, ours: &[IpAddr]) -> Result<(), PortError> {
-    let link = link::find(interface)?;
-    if let Some(vlan) =
-        link::all(interface)?.into_iter().find(|l| l.kind == "vlan" && l.parent == Some(link.index))
-    {
-        return Err(fault(
-            interface,
-            format!("the VLAN interface {} sits on it, and AF_PACKET hides VLAN tags", vlan.name),
-            format!("use driver = \"af_xdp\", or `ip link del {}`", vlan.name),
-        ));
-    }
-    for HostAddress { address, .. } in
-        link::addresses(interface)?.into_iter().filter(|a| a.interface == interface)
-    {
-        if ours.contains(&address) {
+    let here = with_vlans(link::find(interface)?, link::all(interface)?);
+    for HostAddress { interface, address } in link::addresses(interface)? {
+        if ours.contains(&address) && here.contains(&interface) {
             return Err(fault(
-                interface,
+                &interface,
                 format!("the kernel owns our address {address} and would answer in our place"),
                 format!("`ip address flush to {address} dev {interface}`"),
             ));
         }
     }
-    for family in ["ipv4", "ipv6"] {
-        let setting = format!("net/{family}/conf/{interface}/forwarding");
-        // A family that the kernel does not have has no such file, and forwards nothing.
-        if std::fs::read_to_string(format!("/proc/sys/{setting}")).is_ok_and(|v| v.trim() != "0") {
-            return Err(fault(
-                interface,
-                format!("the kernel forwards {family} on it and would send each packet a second time"),
-                format!("`sysctl -w {setting}=0`, or use driver = \"af_xdp\""),
-            ));
+    for interface in &here {
+        for family in ["ipv4", "ipv6"] {
+            let setting = format!("net/{family}/conf/{interface}/forwarding");
+            // A family that the kernel does not have has no such file, and forwards nothing.
+            if std::fs::read_to_string(format!("/proc/sys/{setting}")).is_ok_and(|v| v.trim() != "0") {
+                return Err(fault(
+                    interface,
+                    format!("the kernel forwards {family} on it and would send each packet a second time"),
+                    format!("`sysctl -w {setting}=0`, or use driver = \"af_xdp\""),
+                ));
+            }
         }
     }
     Ok(())
 }
 
-/// pnet's two ends over `fd`, neither of which ever waits.
-fn channel(link: &Link, fd: &OwnedFd) -> Result<Ends, PortError> {
+/// The names of an interface and of the VLAN interfaces on it: the kernel takes what is tagged in there.
+fn with_vlans(interface: Link, all: Vec<Link>) -> Vec<String> {
+    let mut indexes = vec![interface.index];
+    let mut names = vec![interface.name];
+    // A VLAN in a VLAN; deeper ones are not looked behind.
+    for _ in 0..2 {
+        for link in &all {
+            let on = link.kind == "vlan" && link.parent.is_some_and(|p| indexes.contains(&p));
+            if on && !indexes.contains(&link.index) {
+                indexes.push(link.index);
+                names.push(link.name.clone());
+            }
+        }
+    }
+    names
+}
+
+/// pnet's sending end over `fd`, which is bound to the interface by that and never waits.
+fn channel(link: &Link, fd: &OwnedFd) -> Result<Box<dyn DataLinkSender>, PortError> {
     let lost = |e: std::io::Error| fault(&link.name, format!("AF_PACKET: {e}"), "see `ip link` and `dmesg`");
     let copy = fd.try_clone().map_err(lost)?;
     let [a, b, c, d, e, f] = link.mac;
@@ -157,8 +182,7 @@ fn channel(link: &Link, fd: &OwnedFd) -> Result<Ends, PortError> {
         flags: 0,
     };
     let config = datalink::Config {
-        // What an offload has put together is longer than a frame, but at most this.
-        read_buffer_size: 1 << 17,
+        read_buffer_size: 0,
         read_timeout: Some(Duration::ZERO),
         write_timeout: Some(Duration::ZERO),
         promiscuous: true,
@@ -167,12 +191,48 @@ fn channel(link: &Link, fd: &OwnedFd) -> Result<Ends, PortError> {
         ..datalink::Config::default()
     };
     match datalink::channel(&interface, config).map_err(lost)? {
-        Channel::Ethernet(sender, receiver) => Ok((sender, receiver)),
+        Channel::Ethernet(sender, _) => Ok(sender),
         _ => Err(fault(&link.name, "pnet gave no Ethernet channel", "use driver = \"af_xdp\"")),
     }
 }
 
+/// The tag that the kernel took off, as it stood in the frame (`struct tpacket_auxdata`).
+fn tag_of(message: &UnknownCmsg) -> Option<[u8; TAG]> {
+    const VLAN_VALID: u32 = 1 << 4;
+    const TPID_VALID: u32 = 1 << 6;
+    let UnknownCmsg { cmsg_header, data_bytes } = message;
+    if cmsg_header.cmsg_level != libc::SOL_PACKET || cmsg_header.cmsg_type != libc::PACKET_AUXDATA {
+        return None;
+    }
+    let half = |at: usize| Some(u16::from_ne_bytes(data_bytes.get(at..at + 2)?.try_into().ok()?));
+    let status = u32::from_ne_bytes(data_bytes.get(..4)?.try_into().ok()?);
+    let tpid = if status & TPID_VALID != 0 { half(18)? } else { 0x8100 };
+    let ([a, b], [c, d]) = (tpid.to_be_bytes(), half(16)?.to_be_bytes());
+    (status & VLAN_VALID != 0).then_some([a, b, c, d])
+}
+
 impl PnetPort {
+    /// Reads one frame into `read`; where it stands there.
+    fn next(&mut self) -> Result<std::ops::Range<usize>, NixErrno> {
+        let mut aux = [0; AUX_ROOM];
+        let room = self.read.get_mut(TAG..).unwrap_or_default();
+        let mut room = [IoSliceMut::new(room)];
+        let got = recvmsg::<()>(self.fd.as_raw_fd(), &mut room, Some(&mut aux), MsgFlags::MSG_DONTWAIT)?;
+        let end = TAG + got.bytes.min(READ);
+        let tag = got.cmsgs()?.find_map(|c| match c {
+            ControlMessageOwned::Unknown(message) => tag_of(&message),
+            _ => None,
+        });
+        Ok(match tag {
+            Some(tag) if end >= TAG + 12 => {
+                self.read.copy_within(TAG..TAG + 12, 0);
+                self.read[12..12 + TAG].copy_from_slice(&tag);
+                0..end
+            }
+            _ => TAG..end,
+        })
+    }
+
     /// After an error of the socket: whether the interface is gone, or only was down for a while.
     fn look(&self) -> Result<(), PortError> {
         // Reading the error clears it; left there it would end every wait at once.
@@ -197,34 +257,20 @@ impl Port for PnetPort {
         const SKIPS: usize = 64;
         let mut skips = 0;
         while out.room() > 0 && skips < SKIPS {
-            let bytes = match self.receiver.next() {
-                Ok(bytes) => bytes,
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        ErrorKind::TimedOut | ErrorKind::WouldBlock | ErrorKind::Interrupted
-                    ) =>
-                {
-                    break;
-                }
+            let place = match self.next() {
+                Ok(place) => place,
+                Err(NixErrno::EAGAIN | NixErrno::EINTR) => break,
                 Err(_) => return self.look(),
             };
+            let bytes = self.read.get(place).unwrap_or_default();
             // AF_PACKET shows what other programs and the kernel send on the interface as well.
             if bytes.get(6..12).is_some_and(|source| *source == self.info.mac) {
                 skips += 1;
-                continue;
-            }
-            let mut frame = self.pool.take();
-            if bytes.len() > self.frame_limit || !frame.set(bytes) {
+            } else if bytes.len() > self.frame_limit {
                 self.stats.rx_oversize += 1;
                 skips += 1;
-                self.pool.put(frame);
-                continue;
-            }
-            self.stats.rx_frames += 1;
-            self.stats.rx_bytes += bytes.len() as u64;
-            if let Err(frame) = out.push(frame) {
-                self.pool.put(frame);
+            } else {
+                self.pool.receive(bytes, &mut self.stats, out);
             }
         }
         Ok(())

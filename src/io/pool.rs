@@ -1,7 +1,8 @@
 //! Spare frames in ordinary memory, for the ports that have no area of their own.
 
 use super::afxdp;
-use crate::buf::Frame;
+use super::port::PortStats;
+use crate::buf::{Burst, Frame};
 
 /// Spare frames kept at most: 2 MiB.
 const SPARE: usize = 1024;
@@ -15,6 +16,28 @@ impl Pool {
     /// An empty frame.
     pub(super) fn take(&mut self) -> Frame {
         self.spare.pop().unwrap_or_else(Frame::heap)
+    }
+
+    /// Adds a copy of `bytes` to `out`, counted as received; or counted as too long, and false.
+    pub(super) fn receive(&mut self, bytes: &[u8], stats: &mut PortStats, out: &mut Burst) -> bool {
+        let mut frame = self.take();
+        let fits = frame.set(bytes);
+        if fits {
+            self.deliver(frame, stats, out);
+        } else {
+            stats.rx_oversize += 1;
+            self.put(frame);
+        }
+        fits
+    }
+
+    /// Adds a frame to `out`, which has room, and counts it as received.
+    pub(super) fn deliver(&mut self, frame: Frame, stats: &mut PortStats, out: &mut Burst) {
+        stats.rx_frames += 1;
+        stats.rx_bytes += frame.len() as u64;
+        if let Err(frame) = out.push(frame) {
+            self.put(frame);
+        }
     }
 
     /// Takes a frame back; one from an AF_XDP area is sent home.

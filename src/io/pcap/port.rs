@@ -113,11 +113,7 @@ impl Port for PcapPort {
         while out.room() > 0 && self.next_at().is_some_and(|at| at <= self.now_nanos) {
             let Some(record) = self.next.take() else { break };
             if let Some(frame) = self.frame(&record) {
-                self.stats.rx_frames += 1;
-                self.stats.rx_bytes += frame.len() as u64;
-                if let Err(frame) = out.push(frame) {
-                    self.pool.put(frame);
-                }
+                self.pool.deliver(frame, &mut self.stats, out);
             }
             self.next = self.reader.next().transpose()?;
         }
