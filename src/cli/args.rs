@@ -28,6 +28,21 @@ pub(super) struct Args {
     pub(super) log: Option<String>,
 }
 
+const PLAY: &str = "\
+Playing a capture shows what the gateway would have done, had a router redirected these packets to it. Each IP
+packet is wrapped as the configuration's router redirects: with kind = \"wccp\" in GRE with a redirect header,
+from the first of wccp.routers (a packet that is GRE already gets only new outer addresses); with kind =
+\"static\" in a frame to the gateway's MAC address. The capture's own Ethernet headers and VLAN tags go; what is
+no IP packet is left out. The clock is the capture's, pauses of more than 20 minutes made shorter. Every
+neighbour answers ARP, but no server answers: sessions begin, and end when the gateway gives the server up.
+Exit status 1 if a packet came back changed.
+
+Replaying recordings: the last line is \"N passed, N failed\"; each failure names its first difference.
+
+Examples:
+  tidegate replay --config tidegate.toml in.pcap --out out.pcapng --events events.jsonl
+  tidegate replay --verify pcaps/*/";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run the gateway until SIGTERM (drain, then stop) or a second one (stop now)
@@ -46,12 +61,23 @@ pub(super) enum Command {
         #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size, requires = "record")]
         record_limit: u64,
     },
-    /// Replay recordings and compare what comes out with what came out then
-    #[command(after_help = "Example:\n  tidegate replay --verify pcaps/*/\n\n\
-                            The last line is \"N passed, N failed\"; each failure names its first difference.")]
+    /// Play a capture to the gateway, or replay recordings and compare what comes out with what came out then
+    #[command(after_help = PLAY)]
     Replay {
-        /// The recordings' directories
-        #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
+        /// Play a capture to a gateway with this configuration
+        #[arg(long, value_name = "FILE", requires = "capture", required_unless_present = "verify")]
+        config: Option<PathBuf>,
+        /// The capture, pcap or pcapng
+        #[arg(value_name = "IN", requires = "config")]
+        capture: Option<PathBuf>,
+        /// Write what the gateway sends to this capture (pcapng, or pcap by its name)
+        #[arg(long, value_name = "OUT", requires = "config")]
+        out: Option<PathBuf>,
+        /// Write the events to this file, as JSON lines; names of users and files stand in them
+        #[arg(long, value_name = "FILE", requires = "config")]
+        events: Option<PathBuf>,
+        /// Replay these recordings (directories of `run --record`) instead
+        #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with = "config")]
         verify: Vec<PathBuf>,
     },
     /// Validate a configuration and print it with all defaults filled in

@@ -5,10 +5,12 @@
 
 mod args;
 mod check;
+mod play;
 mod replay;
 
 use crate::config::EventTarget;
 use crate::runtime::launch::{self, RecordOptions, RunOptions};
+use crate::runtime::play::Play;
 use args::{Args, Command};
 use clap::Parser as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -39,7 +41,10 @@ pub fn main() -> ExitCode {
         .init();
     match args.command {
         Command::Check { config } => check::run(&config, args.json),
-        Command::Replay { verify } => replay::run(&verify, args.json),
+        Command::Replay { config: Some(config), capture: Some(capture), out, events, .. } => {
+            play::run(&config, Play { capture, out, events }, args.json)
+        }
+        Command::Replay { verify, .. } => replay::run(&verify, args.json),
         Command::Run { config, force, record, record_limit } => {
             let mut config = match crate::config::load(&config) {
                 Ok(config) => config,

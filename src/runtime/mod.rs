@@ -4,6 +4,7 @@ pub mod events;
 pub mod launch;
 pub mod nic;
 pub mod os;
+pub mod play;
 pub mod preflight;
 pub mod replay;
 pub mod settings;

@@ -139,6 +139,13 @@ impl fmt::Display for Capability {
     }
 }
 
+/// The most bytes of memory that this process ever had in use; `None` without /proc.
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?.trim().strip_suffix("kB")?;
+    kib.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// Those of `needed` that this process has not in effect.
 ///
 /// # Errors
@@ -273,6 +280,11 @@ mod tests {
         // ETHTOOL_GLINK is answered by every driver.
         assert!(ethtool_value("lo", 0x0a).unwrap().is_some());
         assert_eq!(ethtool_value("no-such-if", 0x0a).unwrap_err().raw_os_error(), Some(libc::ENODEV));
+    }
+
+    #[test]
+    fn memory_in_use_is_more_than_none() {
+        assert!(peak_memory().unwrap() > 100_000);
     }
 
     #[test]

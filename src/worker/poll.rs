@@ -47,9 +47,9 @@ enum Phase {
 }
 
 /// One worker: an engine and the ports that it serves.
-pub struct Worker {
+pub struct Worker<P: Port + ?Sized = dyn Port> {
     engine: Engine,
-    ports: Vec<Box<dyn Port>>,
+    ports: Vec<Box<P>>,
     rx: Vec<Burst>,
     tx: Vec<Tx>,
     idle: Idle,
@@ -61,9 +61,9 @@ pub struct Worker {
     recorder: Option<Recorder>,
 }
 
-impl Worker {
+impl<P: Port + ?Sized> Worker<P> {
     /// A worker for `ports`, whose order is that of the engine's interfaces.
-    pub fn new(engine: Engine, ports: Vec<Box<dyn Port>>, idle: Idle) -> Self {
+    pub fn new(engine: Engine, ports: Vec<Box<P>>, idle: Idle) -> Self {
         Self {
             rx: ports.iter().map(|_| Burst::new()).collect(),
             tx: ports.iter().map(|_| Tx::default()).collect(),
@@ -124,9 +124,7 @@ impl Worker {
                 }
                 _ => {}
             }
-            let worked = self.turn(now, &control)?;
-            self.look(now);
-            self.events.drain(..).for_each(&mut post);
+            let worked = self.step(now, &control, &mut post)?;
             if phase == Phase::Leaving && control.is_empty() && self.engine.has_left() {
                 return Ok(());
             }
@@ -137,7 +135,23 @@ impl Worker {
         }
     }
 
-    /// One turn. True if a frame came in or went out.
+    /// One pass at `now`, with a turn of the engine if there is anything to do; `post` takes the events. True
+    /// if a frame came in or went out.
+    ///
+    /// # Errors
+    /// A port is gone.
+    pub fn step(
+        &mut self,
+        now: Instant,
+        control: &[Control],
+        post: &mut impl FnMut(Event),
+    ) -> Result<bool, PortError> {
+        let worked = self.turn(now, control)?;
+        self.look(now);
+        self.events.drain(..).for_each(post);
+        Ok(worked)
+    }
+
     fn turn(&mut self, now: Instant, control: &[Control]) -> Result<bool, PortError> {
         let mut worked = false;
         for ((port, rx), tx) in self.ports.iter_mut().zip(&mut self.rx).zip(&mut self.tx) {
@@ -231,7 +245,7 @@ impl Worker {
     }
 
     /// The ports, for their counters.
-    pub fn ports_mut(&mut self) -> &mut [Box<dyn Port>] {
+    pub fn ports_mut(&mut self) -> &mut [Box<P>] {
         &mut self.ports
     }
 }

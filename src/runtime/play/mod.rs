@@ -1,0 +1,289 @@
+//! A capture played to the gateway: what would it have done, had a router redirected these packets to it?
+//!
+//! ```text
+//!   capture ─▶ wrapped as redirected ─▶ engine ─▶ returned as it was? ─▶ file
+//!              one packet a turn, by the capture's clock
+//! ```
+//!
+//! Nobody is at the other end: servers do not answer, but every neighbour answers ARP.
+
+mod stage;
+mod wrap;
+
+use super::events::json_line;
+use super::settings;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::event::Event;
+use crate::io::pcap::{PcapPort, Writer};
+use crate::io::{Port as _, PortError, PortInfo};
+use crate::time::{Duration, Instant};
+use crate::wire::arp::{self, Arp};
+use crate::wire::eth;
+use crate::worker::{Idle, Worker};
+use serde::Serialize;
+use stage::Stage;
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use wrap::{Form, ROUTER, Redirection};
+
+/// Our MAC address in a play.
+const US: eth::Mac = [0x02, 0, 0, 0, 0, 0xfe];
+/// The link's MTU.
+const MTU: u16 = 1500;
+/// Seed of a configuration without one: two plays of one capture give the same.
+const SEED: [u8; 16] = *b"tidegate replays";
+/// The clock begins here, so that nothing has to lie before zero.
+const BEGIN: Instant = Instant::from_millis(1_000);
+/// The longest pause of a capture that is waited through; longer ones are made this long. It is longer than
+/// any timer usually is, and bounds the work that a lying clock can make.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1_200);
+/// How long the gateway is watched after the last packet.
+const AFTER: Duration = Duration::from_secs(120);
+
+/// What to play and where results go.
+#[derive(Debug, Clone)]
+pub struct Play {
+    /// The capture.
+    pub capture: PathBuf,
+    /// Where the frames that the gateway sends are written to.
+    pub out: Option<PathBuf>,
+    /// Where events are written to, as JSON lines.
+    pub events: Option<PathBuf>,
+}
+
+/// What became of a capture's packets. Each fed packet was returned, dropped or kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Records of the capture that could be read.
+    pub records: u64,
+    /// Records that carry no IP packet: no router redirects those.
+    pub not_ip: u64,
+    /// Records longer than a frame: an offload put them together.
+    pub too_long: u64,
+    /// Records shorter than their link header.
+    pub headless: u64,
+    /// Packets of which the capture holds the beginning only; they are fed.
+    pub cut: u64,
+    /// Packets that were fed.
+    pub fed: u64,
+    /// Packets that the gateway kept: of sessions, for itself, or pieces not all of which came.
+    pub kept: u64,
+    /// Packets that it returned to the router.
+    pub returned: u64,
+    /// How many of these came back as they went in.
+    pub unchanged: u64,
+    /// Packets that it dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Frames that it sent, returned ones among them.
+    pub sent: u64,
+    /// Events.
+    pub events: u64,
+    /// The most bytes of memory that the process ever had in use, if the kernel tells.
+    pub peak_memory: Option<u64>,
+    /// Why the rest of the capture could not be read.
+    pub error: Option<String>,
+}
+
+impl Report {
+    /// Whether everything that came back came back as it was.
+    pub fn is_clean(&self) -> bool {
+        self.unchanged == self.returned
+    }
+}
+
+/// Why nothing could be played. The text is one line with a remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum PlayError {
+    /// The capture or the output.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// A file cannot be written.
+    #[error("{}: cannot be written: {error}; check the path and the disk", file.display())]
+    File {
+        /// Which.
+        file: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The service groups contradict each other.
+    #[error("wccp: {0}")]
+    Wccp(#[from] crate::wccp::SettingsError),
+}
+
+/// Plays a capture to a gateway with this configuration. A capture that is damaged is played up to there.
+///
+/// # Errors
+/// The capture's beginning cannot be read, or a file cannot be written.
+pub fn play(config: &Config, what: &Play) -> Result<Report, PlayError> {
+    let unwritable = |file: &Path| {
+        let file = file.to_owned();
+        move |error| PlayError::File { file, error }
+    };
+    let writer = match &what.out {
+        Some(file) => Some(Writer::create(file, &[&config.interface.name]).map_err(unwritable(file))?),
+        None => None,
+    };
+    let mut events = match &what.events {
+        Some(file) => Some((BufWriter::new(private(file).map_err(unwritable(file))?), file)),
+        None => None,
+    };
+    let info = PortInfo {
+        name: config.interface.name.clone(),
+        driver: "replay",
+        mac: US,
+        mtu: MTU,
+        attach: None,
+        zero_copy: false,
+    };
+    let engine = settings::build(config, &info, config.worker.seed.unwrap_or(SEED))?;
+    let capture = PcapPort::open(&what.capture, writer, US)?;
+    let mut player = Player::new(engine, capture, redirection(config));
+    let mut failed = None;
+    player.run(config, |line| {
+        if let Some((file, _)) = &mut events
+            && failed.is_none()
+        {
+            failed = writeln!(file, "{line}").err();
+        }
+    })?;
+    if let Some((mut file, path)) = events {
+        failed.map_or_else(|| file.flush(), Err).map_err(unwritable(path))?;
+    }
+    Ok(player.report)
+}
+
+/// Names and passwords of users may stand in it.
+fn private(file: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)
+}
+
+fn redirection(config: &Config) -> Redirection {
+    let us = config.interface.address.address;
+    let group = config.wccp.groups.first().map_or(0, |g| g.id);
+    let form = Form::Gre { router: config.wccp.router, us, group };
+    Redirection { form, mac: US, tags: eth::Tags::default(), mtu: usize::from(MTU) }
+}
+
+struct Player {
+    worker: Worker<Stage>,
+    /// The gateway's time, and the capture's that it stands for.
+    now: Instant,
+    at: u64,
+    /// The capture's first time.
+    origin: u64,
+    report: Report,
+}
+
+impl Player {
+    fn new(engine: Engine, capture: PcapPort, redirection: Redirection) -> Self {
+        let origin = capture.next_at().unwrap_or(0);
+        let stage = Box::new(Stage::new(capture, redirection));
+        let worker = Worker::new(engine, vec![stage], Idle::Adaptive);
+        Self { worker, now: BEGIN, at: origin, origin, report: Report::default() }
+    }
+
+    fn run(&mut self, config: &Config, mut post: impl FnMut(String)) -> Result<(), PortError> {
+        self.introduce(config);
+        self.step(&mut post)?;
+        while let Some(at) = self.stage().next_at() {
+            let pause = Duration::from_nanos(at.saturating_sub(self.at)).min(LONGEST_PAUSE);
+            self.pass(self.now + pause, &mut post)?;
+            self.at = self.at.max(at);
+            if let Err(error) = self.stage().load(at) {
+                self.report.error = Some(error.to_string());
+            }
+            while self.feed(&mut post)? {}
+            if self.report.error.is_some() {
+                break;
+            }
+        }
+        self.pass(self.now + AFTER, &mut post)?;
+        let (flaws, not_ip, unchanged) = {
+            let s = self.stage();
+            (s.flaws(), s.not_ip, s.unchanged)
+        };
+        let stats = self.stage().stats();
+        let r = &mut self.report;
+        (r.cut, r.headless, r.too_long, r.not_ip) = (flaws.cut, flaws.headless, stats.rx_oversize, not_ip);
+        r.records = stats.rx_frames + r.headless + r.too_long;
+        (r.unchanged, r.sent) = (unchanged, stats.tx_frames);
+        r.peak_memory = super::os::peak_memory();
+        Ok(())
+    }
+
+    /// The only port there is.
+    fn stage(&mut self) -> &mut Stage {
+        &mut self.worker.ports_mut()[0]
+    }
+
+    /// The routers ask for us, so that we know them.
+    fn introduce(&mut self, config: &Config) {
+        let us = config.interface.address.address;
+        for sender in [config.wccp.router, config.interface.next_hop] {
+            let a = Arp { request: true, sender_mac: ROUTER, sender, target_mac: [0; 6], target: us };
+            self.stage().push(eth::TYPE_ARP, &arp::emit(&a), eth::BROADCAST);
+        }
+    }
+
+    /// Lets time pass until `end`, with everything that becomes due.
+    fn pass(&mut self, end: Instant, post: &mut impl FnMut(String)) -> Result<(), PortError> {
+        while let Some((due, _)) = self.worker.engine().poll_timeout(self.now) {
+            // What is due at once and stays due shall not stop the clock.
+            let due = due.max(self.now + Duration::from_millis(1));
+            if due > end {
+                break;
+            }
+            self.now = due;
+            self.step(post)?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    /// One packet, and what becomes of it. False if none is due.
+    fn feed(&mut self, post: &mut impl FnMut(String)) -> Result<bool, PortError> {
+        let Some(fed) = self.stage().feed() else { return Ok(false) };
+        if !fed {
+            return Ok(true);
+        }
+        let before = self.worker.engine().counters();
+        self.step(post)?;
+        self.report.fed += 1;
+        let mut outcome = None;
+        for ((name, new), (_, old)) in self.worker.engine().counters().into_iter().zip(before) {
+            if new > old && (name == "returned" || name.starts_with("drop_")) {
+                outcome = Some(name);
+                break;
+            }
+        }
+        match outcome.as_deref() {
+            Some("returned") => self.report.returned += 1,
+            Some(name) => {
+                let reason = name.trim_start_matches("drop_").to_owned();
+                *self.report.dropped.entry(reason).or_default() += 1;
+                self.stage().forget();
+            }
+            None => {
+                self.report.kept += 1;
+                self.stage().forget();
+            }
+        }
+        Ok(true)
+    }
+
+    fn step(&mut self, post: &mut impl FnMut(String)) -> Result<(), PortError> {
+        let wall_at_zero = self.origin.saturating_sub(BEGIN.as_nanos());
+        let now = self.now;
+        self.stage().set_now(wall_at_zero.saturating_add(now.as_nanos()));
+        let events = &mut self.report.events;
+        self.worker.step(now, &[], &mut |event: Event| {
+            *events += 1;
+            post(json_line(0, &event, wall_at_zero));
+        })?;
+        Ok(())
+    }
+}
