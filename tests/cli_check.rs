@@ -113,7 +113,8 @@ fn bad_usage_is_one_line_and_status_2() {
         ),
         (
             &["replay"][..],
-            "the following required arguments were not provided: --verify <DIR>...; try `tidegate --help`",
+            "the following required arguments were not provided: <--config <FILE>|--verify <DIR>...>; try `tidegate \
+             --help`",
         ),
         (
             &["run", "--config", "x", "--record", "y", "--record-limit", "0"][..],
@@ -151,4 +152,47 @@ fn run_refuses_an_interface_that_is_not_there() {
     assert_eq!(out.status.code(), Some(2));
     let lines = stderr(&out);
     assert_eq!(lines.last().unwrap(), "tg-none: no such interface; see `ip link` and mend interface.name");
+}
+
+#[test]
+fn replay_plays_a_capture_and_says_what_became_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = file(dir.path(), GOOD);
+    let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/frames/tcp-headers.pcap");
+    let (out, events) = (dir.path().join("out.pcapng"), dir.path().join("events.jsonl"));
+    let run = |more: &[&str]| {
+        let paths = [config.to_str().unwrap(), capture, out.to_str().unwrap(), events.to_str().unwrap()];
+        let args = [
+            "replay", "--config", paths[0], paths[1], "--out", paths[2], "--events", paths[3], "--log", "off",
+        ];
+        tidegate(&[&args, more].concat())
+    };
+    let o = run(&[]);
+    assert_eq!((o.status.code(), stderr(&o)), (Some(0), Vec::<String>::new()));
+    let text = String::from_utf8(o.stdout).unwrap();
+    assert!(text.contains("22 records, 22 packets redirected"), "{text}");
+    assert!(text.ends_with("8 returned unchanged, 0 changed\n"), "{text}");
+    let o = run(&["--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&o.stdout).unwrap();
+    assert_eq!(report["returned"], 8);
+    let lines = std::fs::read_to_string(&events).unwrap();
+    assert_eq!(lines.lines().count() as u64, report["events"].as_u64().unwrap());
+    assert!(lines.starts_with("{\"v\":1,\"time\":\"1970-01-01T00:16:40"), "by the capture's clock: {lines}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&events).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(std::fs::metadata(&out).unwrap().len() > 1000);
+
+    for (args, want) in [
+        (vec!["replay"], "the following required arguments were not provided"),
+        (vec!["replay", "--config", "x.toml"], "the following required arguments were not provided"),
+        (
+            vec!["replay", "--config", config.to_str().unwrap(), "/nowhere.pcap"],
+            "/nowhere.pcap: cannot be opened",
+        ),
+        (vec!["replay", "--config", "/nowhere.toml", capture], "/nowhere.toml"),
+    ] {
+        let o = tidegate(&args);
+        assert_eq!(o.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&o).len() == 1 && stderr(&o)[0].contains(want), "{args:?}: {:?}", stderr(&o));
+    }
 }

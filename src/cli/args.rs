@@ -1,6 +1,6 @@
 //! The arguments, and the help that teaches them.
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, ArgGroup, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// An FTP gateway on raw packets: transparent FTP behind WCCP redirection.
@@ -28,20 +28,20 @@ pub(super) struct Args {
     pub(super) log: Option<String>,
 }
 
+/// What a play does with a capture; each paragraph is one line, which is wrapped when it is shown.
 const PLAY: &str = "\
-Playing a capture shows what the gateway would have done, had a router redirected these packets to it. Each IP
-packet is wrapped as the configuration's router redirects: with kind = \"wccp\" in GRE with a redirect header,
-from the first of wccp.routers (a packet that is GRE already gets only new outer addresses); with kind =
-\"static\" in a frame to the gateway's MAC address. The capture's own Ethernet headers and VLAN tags go; what is
-no IP packet is left out. The clock is the capture's, pauses of more than 20 minutes made shorter. Every
-neighbour answers ARP, but no server answers: sessions begin, and end when the gateway gives the server up.
-Exit status 1 if a packet came back changed.
+Playing a capture shows what the gateway would have done, had a router redirected these packets to it. Each IP packet \
+is wrapped as the configuration's router redirects: with kind = \"wccp\" in GRE with a redirect header, from the first \
+of wccp.routers; a packet that is GRE already only gets new outer addresses. The capture's own Ethernet headers and \
+VLAN tags go; what is no IP packet is left out. The clock is the capture's, pauses of more than 20 minutes made \
+shorter. Every neighbour answers ARP and ND, but no server answers: sessions begin, and end when the gateway gives the \
+server up. The exit status is 1 if a packet came back changed.
 
 Replaying recordings: the last line is \"N passed, N failed\"; each failure names its first difference.
 
-Examples:
-  tidegate replay --config tidegate.toml in.pcap --out out.pcapng --events events.jsonl
-  tidegate replay --verify pcaps/*/";
+Example:
+  tidegate replay --verify pcaps/*/
+  tidegate replay --config tidegate.toml in.pcap --out out.pcapng --events events.jsonl";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -62,10 +62,10 @@ pub(super) enum Command {
         record_limit: u64,
     },
     /// Play a capture to the gateway, or replay recordings and compare what comes out with what came out then
-    #[command(after_help = PLAY)]
+    #[command(after_help = PLAY, group = ArgGroup::new("what").required(true).args(["config", "verify"]))]
     Replay {
         /// Play a capture to a gateway with this configuration
-        #[arg(long, value_name = "FILE", requires = "capture", required_unless_present = "verify")]
+        #[arg(long, value_name = "FILE", requires = "capture")]
         config: Option<PathBuf>,
         /// The capture, pcap or pcapng
         #[arg(value_name = "IN", requires = "config")]
@@ -77,7 +77,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE", requires = "config")]
         events: Option<PathBuf>,
         /// Replay these recordings (directories of `run --record`) instead
-        #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with = "config")]
+        #[arg(long, value_name = "DIR", num_args = 1..)]
         verify: Vec<PathBuf>,
     },
     /// Validate a configuration and print it with all defaults filled in

@@ -6,7 +6,7 @@ use super::source::{Token, named_at_root, test_files, tokens};
 pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["config", "runtime", "record", "engine", "io"]),
-    ("runtime", &["config", "worker", "record", "io", "engine", "session", "wccp", "flow", "wire"]),
+    ("runtime", &["config", "worker", "record", "io", "engine", "session", "wccp", "flow", "wire", "buf"]),
     ("config", &[]),
     ("worker", &["record", "engine", "io", "buf", "flow"]),
     ("record", &["engine", "io", "wire", "buf"]),

@@ -5,7 +5,7 @@
 //!              one packet a turn, by the capture's clock
 //! ```
 //!
-//! Nobody is at the other end: servers do not answer, but every neighbour answers ARP.
+//! Nobody is at the other end: servers do not answer, but every neighbour answers ARP and ND.
 
 mod stage;
 mod wrap;
@@ -19,13 +19,14 @@ use crate::io::pcap::{PcapPort, Writer};
 use crate::io::{Port as _, PortError, PortInfo};
 use crate::time::{Duration, Instant};
 use crate::wire::arp::{self, Arp};
-use crate::wire::eth;
+use crate::wire::{eth, nd};
 use crate::worker::{Idle, Worker};
 use serde::Serialize;
 use stage::Stage;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write as _};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use wrap::{Form, ROUTER, Redirection};
@@ -162,7 +163,8 @@ fn private(file: &Path) -> std::io::Result<File> {
 }
 
 fn redirection(config: &Config) -> Redirection {
-    let us = config.interface.address.address;
+    // WCCP is configured with an IPv4 address of ours only.
+    let us = config.interface.v4.map_or(Ipv4Addr::UNSPECIFIED, |n| n.address);
     let group = config.wccp.groups.first().map_or(0, |g| g.id);
     let form = Form::Gre { router: config.wccp.router, us, group };
     Redirection { form, mac: US, tags: eth::Tags::default(), mtu: usize::from(MTU) }
@@ -222,10 +224,17 @@ impl Player {
 
     /// The routers ask for us, so that we know them.
     fn introduce(&mut self, config: &Config) {
-        let us = config.interface.address.address;
-        for sender in [config.wccp.router, config.interface.next_hop] {
-            let a = Arp { request: true, sender_mac: ROUTER, sender, target_mac: [0; 6], target: us };
-            self.stage().push(eth::TYPE_ARP, &arp::emit(&a), eth::BROADCAST);
+        let i = &config.interface;
+        if let Some(n) = i.v4 {
+            for sender in [n.next_hop, config.wccp.router] {
+                let a =
+                    Arp { request: true, sender_mac: ROUTER, sender, target_mac: [0; 6], target: n.address };
+                self.stage().push(eth::TYPE_ARP, &arp::emit(&a), eth::BROADCAST);
+            }
+        }
+        if let Some(n) = i.v6 {
+            let group = nd::group_mac(nd::solicited_node(n.address));
+            self.stage().push(eth::TYPE_IPV6, &nd::solicit(ROUTER, n.next_hop, n.address), group);
         }
     }
 

@@ -5,6 +5,7 @@ use crate::buf::{Burst, Frame};
 use crate::io::pcap::{Flaws, PcapPort};
 use crate::io::{Port, PortError, PortInfo, PortStats};
 use crate::wire::arp::{self, Arp};
+use crate::wire::nd::{self, Nd};
 use crate::wire::{Fragment, IpPacket, eth, parse_ip, proto};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::BorrowedFd;
@@ -118,6 +119,9 @@ impl Stage {
             return;
         }
         let Ok(ip) = parse_ip(packet, 0) else { return };
+        if let Some(Nd::Solicit { target, from, mac: Some(mac) }) = nd::parse(packet, &ip) {
+            return self.push(eth::TYPE_IPV6, &nd::advert(ROUTER, target, from, true), mac);
+        }
         let whole = match (self.redirection.form, ip.fragment) {
             (Form::Gre { .. }, Fragment::First | Fragment::Later) if ip.proto == proto::GRE => {
                 match self.gather(frame, packet, l2, &ip) {

@@ -1,0 +1,102 @@
+//! Frames of every kind that captures and hostile peers hold, redirected to the gateway: each is kept, returned as it came, or dropped for a counted reason. `tests/data/frames/make.py`
+//! says what the files hold.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::path::{Path, PathBuf};
+use tidegate::config::{self, Config};
+use tidegate::runtime::play::{Play, Report, play};
+
+const INTERFACE: &str = "version = 1\n[deployment]\nkind = \"KIND\"\n[[interface]]\nname = \"eth1\"\n\
+                         address = [\"10.9.0.2/24\", \"2001:db8:9::2/64\"]\n\
+                         next_hop = [\"10.9.0.1\", \"2001:db8:9::1\"]\n";
+const WCCP: &str = "[wccp]\nrouters = [\"10.9.0.1\"]\n[[wccp.group]]\nid = 61\nports = [21, 20, 2020]\n";
+const SERVICE: &str = "[[service]]\nname = \"ftp\"\nports = [21]\ndata_ports = [2020]\n";
+
+/// A line for each file, see [`line`].
+const GRE: &[&str] = &[
+    "cut: 12 = 0 + 1 + bad_gre 1, bad_ip 10",
+    "ethernet: 5 = 0 + 3 + bad_gre 2",
+    "gre-headers: 17 = 1 + 4 + bad_gre 9, bad_ip 2, loop 1",
+    "ip-fragments: 9 = 1 + 8 + ",
+    "ip-headers: 20 = 0 + 12 + bad_gre 3, bad_ip 5",
+    "ipv6: 16 = 0 + 0 + bad_gre 16",
+    "linux-cooked: 4 = 1 + 1 + bad_gre 1, bad_ip 1",
+    "linux-cooked-2: 5 = 1 + 2 + bad_gre 1, bad_ip 1",
+    "long: 12 = 0 + 10 + outer_fragment 2",
+    "loop: 2 = 0 + 1 + bad_gre 1",
+    "null: 6 = 0 + 2 + bad_gre 4",
+    "raw-ip: 5 = 1 + 1 + bad_gre 2, bad_ip 1",
+    "tcp-headers: 22 = 9 + 8 + bad_transport 5",
+    "to-us: 9 = 1 + 8 + ",
+];
+
+fn gre() -> Config {
+    parse(&[&INTERFACE.replace("KIND", "wccp"), WCCP, SERVICE].concat())
+}
+
+fn parse(text: &str) -> Config {
+    config::parse(text, Path::new("t.toml")).unwrap()
+}
+
+fn files() -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/frames");
+    let all = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    let mut files: Vec<_> = all.filter(|p| p.extension().is_some_and(|e| e == "pcap")).collect();
+    files.sort_by_key(|p| p.file_stem().map(ToOwned::to_owned));
+    assert!(files.len() >= 14, "{files:?}");
+    files
+}
+
+/// Plays twice, and looks whether both plays were the same.
+fn played(config: &Config, capture: &Path) -> Report {
+    let dir = tempfile::tempdir().unwrap();
+    let mut plays = Vec::new();
+    for n in 0..2 {
+        let out = dir.path().join(format!("{n}.pcapng"));
+        let events = dir.path().join(format!("{n}.jsonl"));
+        let what = Play { capture: capture.into(), out: Some(out.clone()), events: Some(events.clone()) };
+        let mut report = play(config, &what).unwrap();
+        report.peak_memory = None;
+        plays.push((report, std::fs::read(out).unwrap(), std::fs::read(events).unwrap()));
+    }
+    assert_eq!(plays[0], plays[1], "{}", capture.display());
+    plays.swap_remove(0).0
+}
+
+/// A line: file, packets fed, kept, returned, dropped by reason.
+fn line(file: &Path, r: &Report) -> String {
+    let name = file.file_stem().unwrap().to_string_lossy();
+    let dropped: Vec<_> = r.dropped.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
+    assert_eq!(r.returned, r.unchanged, "{name}: everything that goes back goes back as it came");
+    assert_eq!(r.fed, r.kept + r.returned + r.dropped.values().sum::<u64>(), "{name}: nothing is lost");
+    assert_eq!(r.records, r.fed + r.not_ip + r.too_long + r.headless, "{name}");
+    assert_eq!(r.error, None, "{name}");
+    format!("{name}: {} = {} + {} + {}", r.fed, r.kept, r.returned, dropped.join(", "))
+}
+
+#[test]
+fn in_gre_every_packet_is_kept_returned_as_it_came_or_dropped_with_a_reason() {
+    let config = gre();
+    let got: Vec<_> = files().iter().map(|f| line(f, &played(&config, f))).collect();
+    assert_eq!(got, GRE, "{got:#?}");
+}
+
+#[test]
+fn a_damaged_capture_is_played_up_to_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let damaged = dir.path().join("x.pcap");
+    let whole = std::fs::read(&files()[0]).unwrap();
+    std::fs::write(&damaged, &whole[..whole.len() - 1]).unwrap();
+    let what = Play { capture: damaged.clone(), out: None, events: None };
+    let report = play(&gre(), &what).unwrap();
+    let all = play(&gre(), &Play { capture: files()[0].clone(), ..what.clone() }).unwrap();
+    assert_eq!(report.records, all.records - 1);
+    let error = report.error.unwrap();
+    assert!(
+        error.contains("x.pcap: at byte ") && error.contains("ends in the middle of a record"),
+        "{error}"
+    );
+    std::fs::write(&damaged, b"nothing of the kind").unwrap();
+    let error = play(&gre(), &what).unwrap_err().to_string();
+    assert!(error.ends_with("neither pcap nor pcapng; unpack it, or convert it with editcap"), "{error}");
+}
