@@ -1,6 +1,8 @@
 //! What values mean together: everything that one key alone cannot tell.
 
-use super::checked::{Config, DataSource, Group, GroupRole, Interface, Network, Password, Service, Wccp};
+use super::checked::{
+    Config, DataSource, Deployment, Group, GroupRole, Interface, Network, Password, Service, Wccp,
+};
 use super::raw::{Raw, RawGroup, RawInterface, RawService, RawWccp, relative};
 use super::reader::{At, Source};
 use super::units::Cidr;
@@ -32,10 +34,15 @@ pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
         source.error(&router.place, "WCCP and GRE speak IPv4, and we have no IPv4 address", remedy);
     }
     let wccp = raw.wccp.and_then(|w| wccp(source, w, &services, &mut notes));
+    let deployment = raw.deployment?;
+    if deployment == Deployment::Wccp && wccp.is_none() {
+        return None;
+    }
     Some(Config {
         file: source.file().to_owned(),
+        deployment,
         interface: interface?,
-        wccp: wccp?,
+        wccp,
         services,
         limits: raw.limits,
         timers: raw.timers,

@@ -5,16 +5,21 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+/// Outer IPv4 header, GRE header, redirect header.
+const GRE_OVERHEAD: u16 = 28;
+
 /// A whole configuration, all defaults filled in. Made by [`load`](super::load) and
 /// [`parse`](super::parse) only, so whoever holds one need not check it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The file that it came from.
     pub file: PathBuf,
+    /// How packets come to us.
+    pub deployment: Deployment,
     /// The interface that frames come and go by.
     pub interface: Interface,
-    /// The service groups (`deployment.kind = "wccp"`).
-    pub wccp: Wccp,
+    /// The service groups; there if and only if the deployment is [`Deployment::Wccp`].
+    pub wccp: Option<Wccp>,
     /// At least one service; no port belongs to two of them.
     pub services: Vec<Service>,
     /// Upper bounds of tables and buffers.
@@ -33,6 +38,33 @@ impl Config {
     /// The service whose control port this is.
     pub fn service_for_port(&self, port: u16) -> Option<&Service> {
         self.services.iter().find(|s| s.ports.contains(&port))
+    }
+
+    /// Bytes that redirection puts around a packet on its way to us.
+    pub const fn redirect_overhead(&self) -> u16 {
+        match self.deployment {
+            Deployment::Wccp => GRE_OVERHEAD,
+            Deployment::Static => 0,
+        }
+    }
+}
+
+/// How packets come to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deployment {
+    /// Routers redirect what WCCP has told them to.
+    Wccp,
+    /// A router's policy sends packets to our MAC address; nothing is negotiated.
+    Static,
+}
+
+impl Deployment {
+    /// The word in configuration files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Wccp => "wccp",
+            Self::Static => "static",
+        }
     }
 }
 

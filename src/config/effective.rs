@@ -1,7 +1,7 @@
 //! The effective configuration: every key with the value in use, as TOML or JSON. The TOML is itself a
 //! configuration that means the same (an inline password excepted, which is not shown).
 
-use super::checked::{Config, EventTarget, GroupRole, MssClamp, NicProfileName};
+use super::checked::{Config, EventTarget, GroupRole, MssClamp, NicProfileName, Wccp};
 use super::units::show_duration;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -89,12 +89,10 @@ impl Config {
     }
 
     fn blocks(&self, secrets: bool) -> Vec<Block> {
-        let mut blocks = vec![
-            one("deployment", vec![plain("kind", "wccp")]),
-            self.interface_block(),
-            self.wccp_block(secrets),
-        ];
-        for g in &self.wccp.groups {
+        let mut blocks =
+            vec![one("deployment", vec![plain("kind", self.deployment.name())]), self.interface_block()];
+        blocks.extend(self.wccp.as_ref().map(|w| wccp_block(w, secrets)));
+        for g in self.wccp.iter().flat_map(|w| &w.groups) {
             blocks.push(many(
                 "wccp.group",
                 vec![
@@ -135,7 +133,7 @@ impl Config {
                     noted("active_source_port", s.active_source_port, "toward active clients"),
                     noted("ftps", "refuse", "AUTH is answered with 534"),
                     match s.mss_clamp {
-                        MssClamp::Auto => noted("mss_clamp", "auto", "MTU - 28 - 40"),
+                        MssClamp::Auto => noted("mss_clamp", "auto", self.auto_clamp()),
                         MssClamp::Bytes(n) => plain("mss_clamp", n),
                         MssClamp::Off => plain("mss_clamp", "off"),
                     },
@@ -177,27 +175,8 @@ impl Config {
         )
     }
 
-    fn wccp_block(&self, secrets: bool) -> Block {
-        let w = &self.wccp;
-        let mut entries = vec![plain("routers", json!([w.router.to_string()]))];
-        match &w.password {
-            Some(p) if secrets => {
-                let text = String::from_utf8_lossy(p.as_bytes());
-                entries.push(noted("password", text.as_ref(), "a secret"));
-            }
-            Some(p) => match &p.file {
-                Some(file) => entries.push(plain("password_file", file.to_string_lossy().as_ref())),
-                None => entries.push(noted("# password", "", "set, not shown")),
-            },
-            None => entries.push(noted("# password", "", "none: messages are not authenticated")),
-        }
-        entries.extend([
-            noted("forward", json!(["gre"]), "all that is offered"),
-            noted("return", json!(["gre"]), "all that is offered"),
-            noted("assignment", json!(["hash"]), "all that is offered"),
-            plain("here_i_am", show_duration(w.here_i_am)),
-        ]);
-        one("wccp", entries)
+    fn auto_clamp(&self) -> &'static str {
+        if self.redirect_overhead() == 0 { "MTU - 40" } else { "MTU - 28 - 40" }
     }
 
     fn limits_block(&self) -> Block {
@@ -253,6 +232,28 @@ impl Config {
         };
         one("worker", vec![cpu, plain("idle", w.idle.name()), seed])
     }
+}
+
+fn wccp_block(w: &Wccp, secrets: bool) -> Block {
+    let mut entries = vec![plain("routers", json!([w.router.to_string()]))];
+    match &w.password {
+        Some(p) if secrets => {
+            let text = String::from_utf8_lossy(p.as_bytes());
+            entries.push(noted("password", text.as_ref(), "a secret"));
+        }
+        Some(p) => match &p.file {
+            Some(file) => entries.push(plain("password_file", file.to_string_lossy().as_ref())),
+            None => entries.push(noted("# password", "", "set, not shown")),
+        },
+        None => entries.push(noted("# password", "", "none: messages are not authenticated")),
+    }
+    entries.extend([
+        noted("forward", json!(["gre"]), "all that is offered"),
+        noted("return", json!(["gre"]), "all that is offered"),
+        noted("assignment", json!(["hash"]), "all that is offered"),
+        plain("here_i_am", show_duration(w.here_i_am)),
+    ]);
+    one("wccp", entries)
 }
 
 fn one(name: &'static str, entries: Vec<Entry>) -> Block {

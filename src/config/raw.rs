@@ -2,8 +2,8 @@
 //! together is judged in `check`.
 
 use super::checked::{
-    ClientMode, DataSource, Driver, EventTarget, GroupRole, Idle, Limits, MssClamp, NicProfileName, Timers,
-    WorkerSettings,
+    ClientMode, DataSource, Deployment, Driver, EventTarget, GroupRole, Idle, Limits, MssClamp,
+    NicProfileName, Timers, WorkerSettings,
 };
 use super::reader::Choice::{Is, NotBuilt};
 use super::reader::{At, Item, Place, Section, Source};
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// The file as written, value by value. `None` stands for a key that is missing or wrong; it is noted then.
 pub(super) struct Raw {
+    pub(super) deployment: Option<Deployment>,
     pub(super) interface: Option<RawInterface>,
     pub(super) wccp: Option<RawWccp>,
     pub(super) services: Vec<RawService>,
@@ -84,8 +85,12 @@ pub(super) fn read(source: &Source<'_>) -> Raw {
     let kind = deployment(&mut root, wccp.is_some());
     let interface = interface(source, &mut root);
     let wccp = match (wccp, kind) {
+        (Some(item), Some(Deployment::Static)) => item.wrong(
+            "WCCP does not go together with kind = \"static\", where the router negotiates nothing",
+            "take the section out, or write kind = \"wccp\"",
+        ),
         (Some(item), _) => item.section().map(wccp_section),
-        (None, Some(())) => {
+        (None, Some(Deployment::Wccp)) => {
             let place = root.place_of("wccp");
             source.error(
                 &place,
@@ -94,10 +99,11 @@ pub(super) fn read(source: &Source<'_>) -> Raw {
             );
             None
         }
-        (None, None) => None,
+        (None, _) => None,
     };
     let services = services(source, &mut root);
     let raw = Raw {
+        deployment: kind,
         interface,
         wccp,
         services,
@@ -111,16 +117,17 @@ pub(super) fn read(source: &Source<'_>) -> Raw {
 }
 
 /// `Some` if the kind is one that can run.
-fn deployment(root: &mut Section<'_, '_>, wccp: bool) -> Option<()> {
-    let remedy = "add [deployment] with kind = \"wccp\"";
+fn deployment(root: &mut Section<'_, '_>, wccp: bool) -> Option<Deployment> {
+    let remedy = "add [deployment] with kind = \"wccp\" or \"static\"";
     let mut s = root.need("deployment", remedy, Item::section)?;
-    let kind = s.need("kind", "write kind = \"wccp\"", |item| {
+    let kind = s.need("kind", "write kind = \"wccp\" or \"static\"", |item| {
         let in_line = item.is_array() || item.is_string("bridge") || item.is_string("route");
         if in_line && (wccp || item.is_array()) {
             return item.wrong(IN_LINE, "write kind = \"wccp\" alone, or take the [wccp] section out");
         }
-        let later = ["static", "bridge", "route", "host"].map(|k| (k, NotBuilt));
-        item.choice(&[&[("wccp", Is(()))], later.as_slice()].concat())
+        let now = [Deployment::Wccp, Deployment::Static].map(|k| (k.name(), Is(k)));
+        let later = ["bridge", "route", "host"].map(|k| (k, NotBuilt));
+        item.choice(&[now.as_slice(), later.as_slice()].concat())
     });
     s.finish();
     kind

@@ -10,7 +10,7 @@ use super::turn::Turn;
 use crate::buf::Frame;
 use crate::flow::{self, Action, Entry, Flags, FlowKey, Leg, Lookup, Rewrite, SlotRef, Sticky};
 use crate::session::{SynVerdict, port_owner};
-use crate::wire::eth::{self, Tags};
+use crate::wire::eth::{self, Mac, Tags};
 use crate::wire::gre;
 use crate::wire::tcp::{self, Segment};
 use crate::wire::{Fragment, IpPacket, build, parse_ip, proto};
@@ -40,7 +40,7 @@ impl Engine {
         if to != self.link.settings.mac && !group {
             return self.drop(turn, interface, frame, DropReason::NotForUs);
         }
-        let tags = eth::tags(frame.bytes(), l2);
+        let (from, tags) = (eth::src(frame.bytes()), eth::tags(frame.bytes(), l2));
         frame.pull_front(l2.len);
         let Ok(mut ip) = parse_ip(frame.bytes(), 0) else {
             return self.drop(turn, interface, frame, DropReason::BadIp);
@@ -54,7 +54,13 @@ impl Engine {
             return self.grouped(turn, interface, frame, &ip, tags);
         }
         if group || !self.link.settings.own().is(ip.dst) {
-            return self.drop(turn, interface, frame, DropReason::NotForUs);
+            return match self.by_mac(from, &ip).filter(|_| !group) {
+                Some(origin) => {
+                    let origin = Some(origin);
+                    self.passing(turn, Arrived { interface, origin, tags, frame }, &ip);
+                }
+                None => self.drop(turn, interface, frame, DropReason::NotForUs),
+            };
         }
         self.link.tags = tags;
         if ip.fragment != Fragment::None {
@@ -121,7 +127,7 @@ impl Engine {
         tags: Tags,
     ) {
         let IpAddr::V4(router) = outer.src else { return };
-        if !self.is_router(router) {
+        if self.routers.find(router).is_none() {
             if self.worker != 0 {
                 // A router's own name for itself is known first where WCCP is spoken.
                 return self.hand_frame(turn, interface, frame, 0);
@@ -137,22 +143,36 @@ impl Engine {
         };
         frame.truncate(ip.end);
         let origin = Some(Origin::Gre { router, redirect });
-        if self.link.settings.own().is(ip.src) {
-            return self.drop(turn, interface, frame, DropReason::Loop);
+        self.passing(turn, Arrived { interface, origin, tags, frame }, &ip);
+    }
+
+    /// How a packet for somebody else came, that has no redirect header to tell it; none if it is none of ours.
+    fn by_mac(&self, from: Mac, ip: &IpPacket) -> Option<Origin> {
+        // A host that sends to a group or to itself through us is no router's doing (RFC 1122 3.2.1.3).
+        let forwardable = |a: IpAddr| {
+            let broadcast = a == IpAddr::V4(Ipv4Addr::BROADCAST);
+            !(a.is_multicast() || a.is_loopback() || a.is_unspecified() || broadcast)
+        };
+        if !forwardable(ip.src) || !forwardable(ip.dst) {
+            return None;
         }
-        let arrived = Arrived { interface, origin, tags, frame };
-        if ip.proto == proto::TCP && ip.fragment == Fragment::None {
-            self.tcp(turn, arrived, &ip);
-        } else {
-            self.give_back(turn, arrived);
+        match () {
+            () if self.by_policy => Some(Origin::Static { from }),
+            () if self.routers.forward_l2() => Some(Origin::L2 { router: from }),
+            () => None,
         }
     }
 
-    /// Routers are known by their configured address; their packets may show their Router ID.
-    fn is_router(&self, address: Ipv4Addr) -> bool {
-        self.routers.contains(&address)
-            || self.router_ids.iter().any(|&(_, id)| id == address)
-            || self.wccp.as_ref().is_some_and(|w| w.is_router(address))
+    /// A redirected packet: it is for somebody else.
+    fn passing(&mut self, turn: &mut Turn<'_>, arrived: Arrived, ip: &IpPacket) {
+        if self.link.settings.own().is(ip.src) {
+            return self.drop(turn, arrived.interface, arrived.frame, DropReason::Loop);
+        }
+        if ip.proto == proto::TCP && ip.fragment == Fragment::None {
+            self.tcp(turn, arrived, ip);
+        } else {
+            self.give_back(turn, arrived);
+        }
     }
 
     /// Something from another worker.
@@ -169,10 +189,7 @@ impl Engine {
                 }
             }
             Item::Neighbour { bytes, .. } => self.neighbour_seen(turn.now, &bytes),
-            Item::Router { address, id } => {
-                self.router_ids.retain(|r| r.0 != address);
-                self.router_ids.push((address, id));
-            }
+            Item::Router(router) => self.routers.put(router),
         }
     }
 

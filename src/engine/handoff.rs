@@ -1,8 +1,8 @@
 //! What one worker hands to another.
 
 use super::origin::Origin;
+use super::routers::Router;
 use crate::wire::eth::Tags;
-use std::net::Ipv4Addr;
 
 /// Something on its way to the worker that can do something about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,11 +34,6 @@ pub enum Item {
         /// The frame.
         bytes: Vec<u8>,
     },
-    /// What a router calls itself, from the worker that speaks WCCP with it.
-    Router {
-        /// Its configured address.
-        address: Ipv4Addr,
-        /// Its ID, which is where packets are returned to.
-        id: Ipv4Addr,
-    },
+    /// What is known of a router now, from the worker that speaks WCCP with it.
+    Router(Router),
 }

@@ -64,20 +64,14 @@ impl Engine {
         }
     }
 
-    /// Tells the other workers what routers call themselves, where that is news.
-    fn tell_routers(&mut self, turn: &mut Turn<'_>) {
-        let Some(w) = self.wccp.as_ref().filter(|_| self.workers > 1) else { return };
-        for status in w.status() {
-            let Some(id) = status.router_id else { continue };
-            let news = (status.router, id);
-            if !self.router_ids.contains(&news) {
-                self.router_ids.retain(|r| r.0 != news.0);
-                self.router_ids.push(news);
-                for to in 1..self.workers {
-                    turn.handoff_out.push((to, Item::Router { address: news.0, id }));
-                }
+    /// Learns what the groups know of their routers, and tells the other workers where that is news.
+    pub(super) fn tell_routers(&mut self, turn: &mut Turn<'_>) {
+        let Some(w) = &self.wccp else { return };
+        self.routers.refresh(w, |router| {
+            for to in 1..self.workers {
+                turn.handoff_out.push((to, Item::Router(router)));
             }
-        }
+        });
     }
 
     pub(super) fn send_wccp(&mut self, turn: &mut Turn<'_>) {

@@ -12,17 +12,20 @@
 mod back;
 mod classify;
 mod drops;
+mod errors;
 mod guard;
 mod handoff;
 mod link;
 mod local;
 mod neighbour;
 mod origin;
+mod routers;
 mod state;
 mod turn;
 
 pub use drops::{DropReason, Drops};
 pub use handoff::Item;
 pub use origin::Origin;
+pub use routers::Router;
 pub use state::{Control, Engine, Interface, Net, Settings};
 pub use turn::{Turn, Tx};

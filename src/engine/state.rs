@@ -1,8 +1,10 @@
 //! What an engine is made of.
 
 use super::drops::Drops;
+use super::errors::Pace;
 use super::guard::LoopGuard;
 use super::link::{Link, Out};
+use super::routers::Routers;
 use super::turn::Turn;
 use crate::buf::MAX_FRAME;
 use crate::event::{Event, What};
@@ -54,8 +56,8 @@ impl Interface {
 pub struct Settings {
     /// The interface (one for now).
     pub interface: Interface,
-    /// The service groups.
-    pub wccp: wccp::Settings,
+    /// The service groups; none if a router sends packets to our MAC address by its policy alone.
+    pub wccp: Option<wccp::Settings>,
     /// The services.
     pub session: session::Settings,
     /// Where all numbers come from that look random.
@@ -78,14 +80,16 @@ pub struct Engine {
     pub(super) sessions: Registry,
     /// The service groups' state machine; one worker has it.
     pub(super) wccp: Option<wccp::Client>,
-    pub(super) routers: Vec<Ipv4Addr>,
-    /// Routers with what they call themselves: told to others by the worker that speaks WCCP.
-    pub(super) router_ids: Vec<(Ipv4Addr, Ipv4Addr)>,
+    /// Nothing is negotiated: what comes to our MAC address was sent by a router's policy.
+    pub(super) by_policy: bool,
+    pub(super) routers: Routers,
     /// The MSS of translated connections toward redirected clients.
     pub(super) clamp: u16,
     pub(super) drops: Drops,
     pub(super) fragments: Reassembly,
     pub(super) guard: LoopGuard,
+    /// Bounds the ICMP errors that we send of our own.
+    pub(super) errors: Pace,
     pub(super) keyed: Keyed,
     pub(super) owner_salt: u64,
     pub(super) worker: u16,
@@ -104,18 +108,20 @@ impl Engine {
     pub fn new(settings: Settings, flows: Arc<FlowTable>) -> Result<Self, wccp::SettingsError> {
         let keyed = Keyed::new(settings.seed);
         let (worker, workers) = (settings.session.worker, settings.session.workers);
-        let routers = settings.wccp.routers.clone();
+        let by_policy = settings.wccp.is_none();
+        let routers = Routers::new(settings.wccp.as_ref().map_or(&[], |w| &w.routers));
         // Of several services the most careful one decides: a flow does not tell its service.
         let clamps = settings.session.services.iter().filter_map(|s| s.mss_clamp);
         let clamp = clamps.min().unwrap_or(u16::MAX);
-        let wccp = if worker == 0 { Some(wccp::Client::new(settings.wccp)?) } else { None };
+        let wccp = settings.wccp.filter(|_| worker == 0).map(wccp::Client::new).transpose()?;
         Ok(Self {
             link: Link::new(settings.interface),
             sessions: Registry::new(settings.session, flows.clone(), keyed),
             flows,
             wccp,
+            by_policy,
             routers,
-            router_ids: Vec::new(),
+            errors: Pace::default(),
             clamp,
             drops: Drops::default(),
             fragments: Reassembly::new(MAX_FRAME),
@@ -182,8 +188,11 @@ impl Engine {
         self.sessions.handle_timeout(now, &mut out);
         out.neighbours();
         self.backlog = out.backlog();
-        if let Some(w) = &mut self.wccp {
+        if let Some(w) = &mut self.wccp
+            && w.poll_timeout().is_some_and(|due| due.0 <= now)
+        {
             w.handle_timeout(now, turn.events);
+            self.tell_routers(turn);
         }
         self.send_wccp(turn);
     }

@@ -1,6 +1,6 @@
 //! One turn as a line of the log.
 
-use crate::engine::{Control, Item, Origin};
+use crate::engine::{Control, Item, Origin, Router};
 use crate::event::{Event, What};
 use crate::time::Instant;
 use crate::wire::eth;
@@ -35,6 +35,11 @@ pub(super) struct TurnLine {
     /// What came from other workers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) handoff: Vec<HandoffLine>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(b: &bool) -> bool {
+    !b
 }
 
 fn is_zero(n: &usize) -> bool {
@@ -94,7 +99,12 @@ pub(super) enum HandoffLine {
     },
     Router {
         address: Ipv4Addr,
-        id: Ipv4Addr,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<Ipv4Addr>,
+        #[serde(default, skip_serializing_if = "is_false")]
+        forward_l2: bool,
+        #[serde(default, skip_serializing_if = "is_false")]
+        return_l2: bool,
     },
 }
 
@@ -118,7 +128,12 @@ impl HandoffLine {
             Item::Neighbour { interface, bytes } => {
                 Self::Neighbour { interface: *interface, bytes: hex(bytes) }
             }
-            Item::Router { address, id } => Self::Router { address: *address, id: *id },
+            Item::Router(r) => Self::Router {
+                address: r.address,
+                id: r.id,
+                forward_l2: r.forward_l2,
+                return_l2: r.return_l2,
+            },
         }
     }
 
@@ -148,7 +163,9 @@ impl HandoffLine {
             Self::Neighbour { interface, bytes } => {
                 Item::Neighbour { interface: *interface, bytes: unhex(bytes)? }
             }
-            Self::Router { address, id } => Item::Router { address: *address, id: *id },
+            &Self::Router { address, id, forward_l2, return_l2 } => {
+                Item::Router(Router { address, id, forward_l2, return_l2 })
+            }
         })
     }
 }
@@ -217,7 +234,12 @@ mod tests {
             Item::Segment { interface: 1, origin: None, tags: Tags::default(), packet: packet.clone() },
             Item::Frame { interface: 0, bytes: packet.clone() },
             Item::Neighbour { interface: 2, bytes: packet },
-            Item::Router { address: router, id: Ipv4Addr::new(10, 1, 0, 1) },
+            Item::Router(Router {
+                address: router,
+                id: Some(Ipv4Addr::new(10, 1, 0, 1)),
+                forward_l2: true,
+                return_l2: false,
+            }),
         ] {
             let text = serde_json::to_string(&HandoffLine::new(&item)).unwrap();
             let line: HandoffLine = serde_json::from_str(&text).unwrap();

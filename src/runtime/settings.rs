@@ -5,7 +5,6 @@ use crate::engine::{Engine, Net};
 use crate::flow::FlowTable;
 use crate::io::PortInfo;
 use crate::rng::{Keyed, Purpose};
-use crate::wire::gre;
 use crate::{engine, session, wccp};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -37,11 +36,15 @@ pub fn engine(config: &Config, port: &PortInfo, seed: [u8; 16]) -> engine::Setti
         v6: i.v6.map(|n| Net { address: n.address, prefix: n.prefix, next_hop: n.next_hop }),
     };
     engine::Settings {
-        wccp: wccp(config),
+        wccp: config.wccp.as_ref().map(|w| wccp(config, w)),
         session: session::Settings {
             own: interface.own(),
             mtu: port.mtu,
-            services: config.services.iter().map(|s| service(s, port.mtu)).collect(),
+            services: config
+                .services
+                .iter()
+                .map(|s| service(s, port.mtu, config.redirect_overhead()))
+                .collect(),
             limits: limits(&config.limits),
             timers: timers(&config.timers),
             worker: 0,
@@ -52,8 +55,7 @@ pub fn engine(config: &Config, port: &PortInfo, seed: [u8; 16]) -> engine::Setti
     }
 }
 
-fn wccp(config: &Config) -> wccp::Settings {
-    let w = &config.wccp;
+fn wccp(config: &Config, w: &config::Wccp) -> wccp::Settings {
     wccp::Settings {
         // WCCP is configured with an IPv4 address of ours only.
         own_address: config.interface.v4.map_or(Ipv4Addr::UNSPECIFIED, |n| n.address),
@@ -83,7 +85,7 @@ fn wccp(config: &Config) -> wccp::Settings {
     }
 }
 
-fn service(s: &config::Service, mtu: u16) -> session::Service {
+fn service(s: &config::Service, mtu: u16, overhead: u16) -> session::Service {
     session::Service {
         name: s.name.clone(),
         ports: s.ports.clone(),
@@ -99,7 +101,7 @@ fn service(s: &config::Service, mtu: u16) -> session::Service {
         data_ports: s.data_ports.clone(),
         active_source_port: s.active_source_port,
         mss_clamp: match s.mss_clamp {
-            MssClamp::Auto => Some(mtu - 40 - gre::OVERHEAD as u16),
+            MssClamp::Auto => Some(mtu - 40 - overhead),
             MssClamp::Bytes(n) => Some(n),
             MssClamp::Off => None,
         },

@@ -223,6 +223,24 @@ pub fn split_v4(packet: &mut Vec<u8>, mtu: usize) -> Option<Vec<u8>> {
     Some(rest)
 }
 
+/// Counts one hop in a parsed packet's header. False if it may not go on: the TTL or hop limit is used up,
+/// and nothing is changed (RFC 1812 5.3.1, RFC 8200 section 3).
+#[must_use = "false means that the packet may not be forwarded"]
+pub fn hop(bytes: &mut [u8], ip: &super::IpPacket) -> bool {
+    use super::checksum::patch;
+    let at = ip.start + if ip.is_v4() { 8 } else { 7 };
+    if bytes[at] <= 1 {
+        return false;
+    }
+    bytes[at] -= 1;
+    if ip.is_v4() {
+        // The TTL is the high byte of its word: ~m + (m - 0x0100) is this for every m.
+        let c = be16(bytes, ip.start + 10);
+        put16(bytes, ip.start + 10, patch(c, 0xFEFF));
+    }
+    true
+}
+
 /// Turns an ICMP or ICMPv6 echo request in place into its reply: addresses and type are swapped.
 /// The packet must be a parsed one whose checksum is right.
 pub fn echo_reply(bytes: &mut [u8], ip: &super::IpPacket) {

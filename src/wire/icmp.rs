@@ -9,6 +9,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The least MTU of IPv6 links (RFC 8200 section 5); errors do not exceed it.
 const MIN_MTU_V6: usize = 1280;
+/// Time exceeded in transit: type and code (RFC 792).
+pub const TIME_EXCEEDED_V4: (u8, u8) = (11, 0);
+/// Hop limit exceeded in transit: type and code (RFC 4443 3.3).
+pub const TIME_EXCEEDED_V6: (u8, u8) = (3, 0);
 
 /// A message that we understand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,83 @@
+//! ICMP errors of our own: where we are a hop, or know that a packet cannot pass.
+
+use super::link::Out;
+use super::state::Engine;
+use super::turn::Turn;
+use crate::tcp::Outlet as _;
+use crate::time::{Duration, Instant};
+use crate::wire::{Fragment, IpPacket, icmp, proto};
+
+/// Errors that may be sent at once.
+const BURST: u32 = 50;
+/// Time that earns another one.
+const EVERY: Duration = Duration::from_millis(10);
+
+/// A bound on how many errors are sent (RFC 1812 4.3.2.8): 50 at once, 100 a second.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// What was sent counts up to here in time; how far that is ahead of now is the burst that is used up.
+    until: Instant,
+}
+
+impl Pace {
+    /// Whether one may be sent now; it is counted then.
+    pub(super) fn may(&mut self, now: Instant) -> bool {
+        let from = self.until.max(now);
+        if from.since(now) >= EVERY * BURST {
+            return false;
+        }
+        self.until = from + EVERY;
+        true
+    }
+}
+
+impl Engine {
+    /// Sends an error about `packet`, which is as it came, to who sent it; none where none is allowed.
+    pub(super) fn error(
+        &mut self,
+        turn: &mut Turn<'_>,
+        interface: usize,
+        kind: (u8, u8),
+        rest: [u8; 4],
+        packet: &[u8],
+        ip: &IpPacket,
+    ) {
+        let Some(own) = self.link.settings.own().for_peer(ip.src) else { return };
+        if !deserves_error(packet, ip) || !self.errors.may(turn.now) {
+            return;
+        }
+        let Some(error) = icmp::error(own, ip.src, kind, rest, packet) else { return };
+        let Some(tx) = turn.tx.get_mut(interface) else { return };
+        Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops }.send(error.len(), &mut |b| {
+            b.copy_from_slice(&error);
+            true
+        });
+    }
+}
+
+/// What no error is sent about (RFC 1812 4.3.2.7, RFC 4443 2.4): other errors, later fragments, and what no
+/// single host sent.
+fn deserves_error(packet: &[u8], ip: &IpPacket) -> bool {
+    let kind = ip.payload(packet).first().copied();
+    let error = match ip.proto {
+        proto::ICMP => !matches!(kind, Some(0 | 8)),
+        proto::ICMPV6 => !kind.is_some_and(|k| k >= 128),
+        _ => false,
+    };
+    let host = !(ip.src.is_multicast() || ip.src.is_unspecified() || ip.src.is_loopback());
+    !error && host && ip.fragment != Fragment::Later
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_then_as_many_as_time_earns() {
+        let mut p = Pace::default();
+        let at = Instant::from_millis(1000);
+        assert_eq!((0..1000).filter(|_| p.may(at)).count(), 50);
+        assert_eq!((0..1000).filter(|i| p.may(at + Duration::from_millis(*i))).count(), 99);
+        assert_eq!((0..1000).filter(|_| p.may(at + Duration::from_secs(60))).count(), 50);
+    }
+}
