@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 use tidegate::config::{
-    ClientMode, Config, DataSource, Driver, EventTarget, GroupRole, Idle, MssClamp, NicProfileName, load,
-    parse,
+    ClientMode, Config, DataSource, Deployment, Driver, EventTarget, GroupRole, Idle, MssClamp,
+    NicProfileName, load, parse,
 };
 
 const SMALL: &str = r#"version = 1
@@ -108,10 +108,11 @@ fn full() -> (tempfile::TempDir, Config) {
 #[test]
 fn defaults_are_the_documented_ones() {
     let c = small();
+    let w = c.wccp.as_ref().unwrap();
     assert_eq!(c.interface.driver, Driver::AfXdp);
     assert_eq!(c.interface.nic_profile, NicProfileName::Generic);
-    assert_eq!(c.wccp.here_i_am, Duration::from_secs(10));
-    assert_eq!(c.wccp.groups[0].priority, 240);
+    assert_eq!(w.here_i_am, Duration::from_secs(10));
+    assert_eq!(w.groups[0].priority, 240);
     assert_eq!(c.services[0].client_mode, ClientMode::Any);
     assert_eq!(c.services[0].data_source, DataSource::Server);
     assert_eq!(c.services[0].active_source_port, 20);
@@ -127,18 +128,19 @@ fn defaults_are_the_documented_ones() {
 #[test]
 fn every_written_value_arrives() {
     let (dir, c) = full();
+    let w = c.wccp.as_ref().unwrap();
     assert_eq!(c.interface.driver, Driver::Pnet);
     assert_eq!(c.interface.nic_profile, NicProfileName::File(dir.path().join("cards/mine.toml")));
     assert_eq!(c.interface.addresses(), [(Ipv4Addr::new(10, 9, 0, 2).into(), 24)]);
     assert_eq!(c.interface.v6, None);
-    assert_eq!(c.wccp.router, Ipv4Addr::new(10, 9, 0, 3));
-    assert_eq!(c.wccp.password.as_ref().unwrap().as_bytes(), b"secret12");
-    assert_eq!(c.wccp.here_i_am, Duration::from_millis(500));
-    assert_eq!((c.wccp.groups[0].id, c.wccp.groups[0].priority), (61, 200));
-    assert_eq!(c.wccp.group_for_port(3000).unwrap().id, 255);
-    let reverse = &c.wccp.groups[2];
+    assert_eq!(w.router, Ipv4Addr::new(10, 9, 0, 3));
+    assert_eq!(w.password.as_ref().unwrap().as_bytes(), b"secret12");
+    assert_eq!(w.here_i_am, Duration::from_millis(500));
+    assert_eq!((w.groups[0].id, w.groups[0].priority), (61, 200));
+    assert_eq!(w.group_for_port(3000).unwrap().id, 255);
+    let reverse = &w.groups[2];
     assert_eq!((reverse.role, reverse.priority, reverse.ports.len()), (GroupRole::Reverse, 100, 0));
-    assert_eq!(c.wccp.group_for_port(5000), None, "all ports of servers, not of clients");
+    assert_eq!(w.group_for_port(5000), None, "all ports of servers, not of clients");
     assert_eq!(c.service_for_port(2121).unwrap().name, "other");
     assert_eq!(c.service_for_port(2020), None);
     assert_eq!(c.services[0].active_source_port, 21);
@@ -252,4 +254,19 @@ fn unreadable_files_are_one_line_too() {
         load(&file).unwrap_err().to_string(),
         format!("{shown}: is larger than 1048576 bytes; {remedy}")
     );
+}
+
+#[test]
+fn a_routers_policy_has_no_group_and_its_clamp_knows_no_gre() {
+    let (head, rest) = SMALL.split_once("[wccp]").unwrap();
+    let text =
+        format!("{head}{}", &rest[rest.find("[[service]]").unwrap()..]).replace("\"wccp\"", "\"static\"");
+    let c = parse(&text, Path::new("t.toml")).unwrap();
+    assert_eq!((c.deployment, c.wccp.is_none(), c.redirect_overhead()), (Deployment::Static, true, 0));
+    assert_eq!(parse(SMALL, Path::new("t.toml")).unwrap().redirect_overhead(), 28);
+    let shown = c.effective_toml();
+    assert!(shown.contains("kind = \"static\"") && !shown.contains("[wccp]"), "{shown}");
+    assert!(shown.contains("# MTU - 40"), "{shown}");
+    let again = parse(&shown, Path::new("t.toml")).unwrap();
+    assert_eq!(again.effective_toml(), shown);
 }

@@ -67,7 +67,7 @@ fn what_is_not_toml_or_not_known_is_refused() {
         "kind =",
         "kin =",
         &[
-            "t.toml:2: key `deployment.kind`: missing; write kind = \"wccp\"",
+            "t.toml:2: key `deployment.kind`: missing; write kind = \"wccp\" or \"static\"",
             "t.toml:3: key `deployment.kin`: unknown key; known here: kind",
         ],
     );
@@ -103,7 +103,7 @@ fn an_empty_file_names_every_section_that_is_missing() {
         errors(""),
         [
             "t.toml:1: key `version`: missing; write version = 1 at the top",
-            "t.toml:1: key `deployment`: missing; add [deployment] with kind = \"wccp\"",
+            "t.toml:1: key `deployment`: missing; add [deployment] with kind = \"wccp\" or \"static\"",
             "t.toml:1: key `interface`: missing; add an [[interface]] section with name, address and next_hop",
             "t.toml:1: key `service`: missing; add a [[service]] section with name and ports",
         ]
@@ -131,15 +131,11 @@ fn wccp_with_bridge_or_route_is_refused() {
 
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
-    for (kind, line) in [("static", 3), ("host", 3)] {
-        refuses(
-            "kind = \"wccp\"",
-            &format!("kind = {kind:?}"),
-            &[&format!(
-                "t.toml:{line}: key `deployment.kind`: {kind:?} is not built yet; possible now: \"wccp\""
-            )],
-        );
-    }
+    refuses(
+        "kind = \"wccp\"",
+        "kind = \"host\"",
+        &["t.toml:3: key `deployment.kind`: \"host\" is not built yet; possible now: \"wccp\" or \"static\""],
+    );
     for (section, key, value, now) in [
         ("service", "handling", "inspect", "\"proxy\""),
         ("service", "handling", "tunnel", "\"proxy\""),
@@ -502,5 +498,26 @@ fn passwords_are_bounded_and_their_files_private() {
     assert_eq!(
         check("password_file = \"/dev/zero\""),
         at(11, "wccp.password_file", "/dev/zero is not a regular file; write the path of a file")
+    );
+}
+
+#[test]
+fn a_routers_policy_and_wccp_do_not_go_together() {
+    refuses(
+        "kind = \"wccp\"",
+        "kind = \"static\"",
+        &[
+            "t.toml:9: key `wccp`: WCCP does not go together with kind = \"static\", where the router negotiates \
+             nothing; take the section out, or write kind = \"wccp\"",
+        ],
+    );
+    let (head, rest) = GOOD.split_once("[wccp]").unwrap();
+    let policy =
+        format!("{head}{}", &rest[rest.find("[[service]]").unwrap()..]).replace("\"wccp\"", "\"static\"");
+    assert_eq!(errors(&policy), Vec::<String>::new());
+    assert_eq!(
+        errors(&policy.replace("next_hop = \"10.9.0.1\"\n", "")),
+        ["t.toml:4: key `interface.next_hop`: missing; write the router's address on this network, as \
+             next_hop = \"10.9.0.1\""]
     );
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use tidegate::config::{Driver, EventTarget, parse};
+use tidegate::config::{Deployment, Driver, EventTarget, parse};
 
 fn readme() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
@@ -20,7 +20,7 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
 fn the_sample_configuration_loads() {
     let text = readme();
     let samples = blocks(&text, "toml");
-    assert_eq!(samples.len(), 1);
+    assert_eq!(samples.len(), 2);
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("wccp.key");
     fs::write(&key, "s3cret\n").unwrap();
@@ -30,10 +30,19 @@ fn the_sample_configuration_loads() {
     assert_eq!(config.notes, Vec::<String>::new(), "nothing to remark on");
     assert_eq!(config.interface.driver, Driver::AfXdp);
     assert_eq!(config.events, EventTarget::File(dir.path().join("events.jsonl")));
-    assert!(config.wccp.password.is_some());
+    let wccp = config.wccp.as_ref().unwrap();
+    assert!(wccp.password.is_some());
+
+    // The other kind differs by its deployment section and by having no group.
+    let wccp_kind = "[deployment]\nkind = \"wccp\"\n";
+    let (head, rest) = samples[0].split_once("[wccp]").unwrap();
+    let policy = format!("{head}{}", &rest[rest.find("[[service]]").unwrap()..]);
+    assert!(policy.contains(wccp_kind));
+    let policy = parse(&policy.replace(wccp_kind, samples[1]), &file).unwrap_or_else(|e| panic!("{e}"));
+    assert!(policy.deployment == Deployment::Static && policy.notes.is_empty());
 
     // The redirect list for the router names the group's ports, each and no other.
-    let group = &config.wccp.groups[0];
+    let group = &wccp.groups[0];
     let mut listed = Vec::new();
     for line in text.lines().filter(|l| l.trim().starts_with("permit tcp ")) {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -43,4 +43,5 @@ mod half;
 mod local;
 mod r000;
 mod steering;
+mod ways;
 mod workers;

@@ -3,11 +3,12 @@
 use super::check;
 use super::host::Host;
 use super::server::{FtpServer, ServerConf};
+use super::way::Way;
 use crate::outbox::Batch;
 use crate::packet::ethertype;
 use crate::router::{LegConf, Oversize, Router};
 use crate::wccp::assign::RedirectList;
-use crate::wccp::codec::{Capabilities, GRE, HASH, ServiceKey};
+use crate::wccp::codec::ServiceKey;
 use crate::wccp::{Faults, GroupConf, Wccp};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
@@ -69,6 +70,10 @@ pub(crate) struct Options {
     pub(crate) denied: Vec<u16>,
     /// What the router calls itself.
     pub(crate) router_id: Ipv4Addr,
+    /// How the router redirects.
+    pub(crate) way: Way,
+    /// The router does not redirect what comes from the gateway.
+    pub(crate) exclude_in: bool,
     /// Slots of the flow table.
     pub(crate) table: usize,
 }
@@ -117,6 +122,8 @@ impl Default for Options {
             server: ServerConf::default(),
             denied: vec![],
             router_id: ROUTER,
+            way: Way::Gre,
+            exclude_in: true,
             table: 1 << 14,
         }
     }
@@ -180,11 +187,12 @@ impl World {
             mtu: 1500,
             exclude_in,
         };
-        let legs = vec![leg(0, [10, 0, 0], false), leg(1, [10, 1, 0], false), leg(2, [10, 9, 0], true)];
+        let legs =
+            vec![leg(0, [10, 0, 0], false), leg(1, [10, 1, 0], false), leg(2, [10, 9, 0], o.exclude_in)];
         let wccp = Wccp::new(vec![GroupConf {
             key: ServiceKey { kind: 1, id: 61 },
             password: Some(b"secret1".to_vec()),
-            offer: Capabilities { forward: GRE, assignment: HASH, packet_return: GRE },
+            offer: o.way.offer(),
             redirect_list: RedirectList { deny_ports: o.denied.clone(), ..RedirectList::default() },
             redirect_in: vec![0],
             redirect_out: vec![],
@@ -218,6 +226,11 @@ impl World {
             burst: 64,
             slots: 256,
         };
+        if o.way == Way::Policy {
+            world.router.policies = Way::policies(o.exclude_in);
+            world.pass(Duration::from_secs(2));
+            return world;
+        }
         world.pass(Duration::from_secs(8));
         let joined = world.router.wccp.groups()[0].table().is_some();
         assert!(joined, "the gateway has not joined: {:?}", world.events);
@@ -506,13 +519,13 @@ fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
                 v4: Some(Net { address: GATEWAY, prefix: 24, next_hop: ROUTER }),
                 v6: None,
             },
-            wccp: library::Settings {
+            wccp: (o.way != Way::Policy).then(|| library::Settings {
                 own_address: GATEWAY,
                 prefix: 24,
                 routers: vec![ROUTER],
                 password: library::Password::new(b"secret1").ok(),
-                forward: vec![library::Method::Gre],
-                return_method: vec![library::Method::Gre],
+                forward: o.way.forward(),
+                return_method: o.way.back(),
                 assignment: vec![library::Assignment::Hash],
                 mask: library::DEFAULT_MASK,
                 here_i_am: Duration::from_secs(1),
@@ -523,7 +536,7 @@ fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
                     priority: 240,
                     protocol: 6,
                 }],
-            },
+            }),
             session: Settings {
                 own: Own { v4: Some(GATEWAY), v6: None },
                 mtu: 1500,

@@ -1,0 +1,63 @@
+//! The ways in which the router brings packets to the gateway.
+
+use super::world::{GATEWAY, PORTS};
+use crate::policy::{Policies, Policy, Rule};
+use crate::wccp::codec::{Capabilities, GRE, HASH, L2};
+use tidegate::time::Duration;
+use tidegate::wccp::Method;
+
+/// How the router redirects, and how it takes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Gre,
+    L2,
+    /// Forwards by MAC address, takes back in GRE.
+    L2ReturnGre,
+    /// Forwards in GRE, takes back by MAC address.
+    GreReturnL2,
+    /// No WCCP: the router's policy.
+    Policy,
+}
+
+impl Way {
+    fn bits(self) -> (u32, u32) {
+        match self {
+            Self::Gre | Self::Policy => (GRE, GRE),
+            Self::L2 => (L2, L2),
+            Self::L2ReturnGre => (L2, GRE),
+            Self::GreReturnL2 => (GRE, L2),
+        }
+    }
+
+    pub(crate) fn offer(self) -> Capabilities {
+        let all = if self == Self::Gre { GRE } else { GRE | L2 };
+        Capabilities { forward: all, assignment: HASH, packet_return: all }
+    }
+
+    pub(crate) fn forward(self) -> Vec<Method> {
+        method(self.bits().0)
+    }
+
+    /// The rule of a router that sends FTP's ports to the gateway: those from clients, or without `exclude_in`
+    /// those from everywhere.
+    pub(crate) fn policies(exclude_in: bool) -> Policies {
+        let rule = Rule {
+            in_legs: if exclude_in { vec![0] } else { vec![] },
+            from: None,
+            to: None,
+            ports: PORTS.to_vec(),
+            source_ports: vec![],
+            next_hop: GATEWAY.into(),
+            dead_after: Duration::from_secs(3),
+        };
+        Policies(vec![Policy::new(rule)])
+    }
+
+    pub(crate) fn back(self) -> Vec<Method> {
+        method(self.bits().1)
+    }
+}
+
+fn method(bits: u32) -> Vec<Method> {
+    vec![if bits == L2 { Method::L2 } else { Method::Gre }]
+}
