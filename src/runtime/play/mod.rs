@@ -165,8 +165,10 @@ fn private(file: &Path) -> std::io::Result<File> {
 fn redirection(config: &Config) -> Redirection {
     // WCCP is configured with an IPv4 address of ours only.
     let us = config.interface.v4.map_or(Ipv4Addr::UNSPECIFIED, |n| n.address);
-    let group = config.wccp.groups.first().map_or(0, |g| g.id);
-    let form = Form::Gre { router: config.wccp.router, us, group };
+    let form = config.wccp.as_ref().map_or(Form::Mac, |w| {
+        let group = w.groups.first().map_or(0, |g| g.id);
+        Form::Gre { router: w.router, us, group }
+    });
     Redirection { form, mac: US, tags: eth::Tags::default(), mtu: usize::from(MTU) }
 }
 
@@ -226,7 +228,7 @@ impl Player {
     fn introduce(&mut self, config: &Config) {
         let i = &config.interface;
         if let Some(n) = i.v4 {
-            for sender in [n.next_hop, config.wccp.router] {
+            for sender in std::iter::once(n.next_hop).chain(config.wccp.iter().map(|w| w.router)) {
                 let a =
                     Arp { request: true, sender_mac: ROUTER, sender, target_mac: [0; 6], target: n.address };
                 self.stage().push(eth::TYPE_ARP, &arp::emit(&a), eth::BROADCAST);
