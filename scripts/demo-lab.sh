@@ -18,7 +18,7 @@ while [ $# -gt 0 ]; do
         --keep) keep=$2 && shift ;;
         --only) only=$2 && shift ;;
         --driver) driver=$2 && shift ;;
-        --deployment) shift ;;
+        --deployment | --redirect | --upstream | --reverse) shift ;;
         --direct) direct=yes ;;
         --wrong-password) wrong_password=yes ;;
     esac
@@ -77,12 +77,20 @@ start_gateway() {
     lab_gateway_config "$driver" >"$LAB_STATE/tidegate.toml"
     lab_spawn tidegate gw "$LAB_TIDEGATE_BIN" run --config "$LAB_STATE/tidegate.toml"
     if lab_joined 15; then
-        say "WCCP: the router has $LAB_GATEWAY usable in group 61, all 256 buckets assigned"
+        if [ "$LAB_DEPLOYMENT" = static ]; then
+            say "policy: the router's next hops $LAB_GATEWAY and $LAB_GATEWAY6 answer"
+        else
+            say "WCCP: the router has $LAB_GATEWAY usable in group 61, all 256 buckets assigned"
+            [ "$LAB_UPSTREAM" = own ] || say "WCCP: and in group 62, for what the server answers"
+        fi
         return 0
     fi
     lab_refresh
     if ! lab_alive tidegate; then
         warn "tidegate ended:"
+        tail -n 5 "$LAB_STATE/tidegate.log" >&2
+    elif [ "$LAB_DEPLOYMENT" = static ]; then
+        warn "the router's next hops do not answer: $(lab_get /policies | tr -d ' \n')"
         tail -n 5 "$LAB_STATE/tidegate.log" >&2
     elif [ "$(lab_get /groups/0/counters/bad_security)" != 0 ]; then
         warn "the router refuses the gateway's messages: WCCP passwords differ ($(lab_get /groups/0/counters/bad_security) messages)"
@@ -93,13 +101,22 @@ start_gateway() {
     return 1
 }
 
+# The lines of transfers.txt; over IPv6 there is no PASV and no PORT, and lftp uses EPRT.
+list_transfers() {
+    grep -v '^#' "$TG_ROOT/scripts/transfers.txt"
+    [ "$LAB_DEPLOYMENT" != static ] || awk '
+        $1 ~ /^EP/ { $1 = $1 "6"; print }
+        $1 == "PORT" && $2 == "lftp" { $1 = "EPRT6"; print }' "$TG_ROOT/scripts/transfers.txt"
+}
+
 # One transfer, and the router's word for where it went.
 probe() {
     local before after
-    before=$(lab_get /groups/0/counters/redirected)
+    lab_refresh
+    before=$(lab_redirected)
     run_transfer 0 EPSV curl download 0
     lab_refresh
-    after=$(lab_get /groups/0/counters/redirected)
+    after=$(lab_redirected)
     say "probe: one download, $((after - before)) packets redirected"
     [ "$after" -gt "$before" ]
 }
@@ -121,6 +138,8 @@ run_all() {
         n=$((n + 1))
         wanted=small
         [ "$size" = 256MiB ] && wanted=big
+        # Each family has captures of its own.
+        [[ $mode == *6 ]] && wanted=${wanted}6
         if [ -n "$keep" ] && [ "$wanted" != "$set" ]; then
             captures_stop
             captures_start "$captures" "$wanted" || return 1
@@ -148,13 +167,11 @@ run_all() {
 # What must be so when all transfers went through the gateway; a failure more if it is not.
 verdict_of_the_router() {
     lab_refresh
-    local redirected unassigned returned
-    redirected=$(lab_get /groups/0/counters/redirected)
-    unassigned=$(lab_get /groups/0/counters/unassigned)
-    returned=$(lab_get /groups/0/counters/returned)
-    say "router: $redirected packets redirected, $returned returned, $unassigned matched without a cache"
-    if [ "$unassigned" != 0 ]; then
-        warn "demo.sh: packets of the group went past the gateway"
+    local passed_by
+    passed_by=$(lab_passed_by)
+    say "router: $(lab_redirected) packets redirected, $(lab_get /counters/returned) returned, $passed_by matched without a gateway"
+    if [ "$passed_by" != 0 ]; then
+        warn "demo.sh: packets that are the gateway's went past it"
         failed=$((failed + 1))
     fi
 }
@@ -162,7 +179,7 @@ verdict_of_the_router() {
 lab_lock || give_up "another lab named $TG_LAB is in use (TG_LAB=other gives this one another name)"
 trap finish EXIT
 trap interrupted INT TERM HUP
-mapfile -t transfers < <(grep -v '^#' "$TG_ROOT/scripts/transfers.txt" | grep -E -- "$only")
+mapfile -t transfers < <(list_transfers | grep -E -- "$only")
 [ ${#transfers[@]} -gt 0 ] || give_up "no transfer in scripts/transfers.txt matches \"$only\""
 
 say "making the lab ($TG_LAB-client, -router, -server, -gw)"
@@ -170,11 +187,12 @@ lab_up || give_up "the lab cannot be made here"
 lab_keys "$wrong_password"
 make_files
 lab_vsftpd || give_up "no FTP server"
+if [ "$LAB_DEPLOYMENT" = static ]; then { lab_ipv6 && lab_vsftpd 6; } || give_up "no FTP server of IPv6"; fi
 if [ "$direct" = yes ]; then
     lab_router || give_up "no router"
     say "no redirection: the router forwards directly"
 else
-    lab_router "$(lab_group)" || give_up "no router"
+    lab_router "$(lab_redirecting)" || give_up "no router"
     start_gateway || joined=no
     probe || give_up "nothing was redirected: the transfer went directly from client to server"
     [ "$result" = identical ] || give_up "the first transfer failed: $result"
@@ -182,7 +200,7 @@ else
 fi
 if [ -n "$keep" ]; then
     keep=$(mkdir -p "$keep" && cd "$keep" && pwd)
-    rm -f "$keep"/{small,big}-*.pcapng "$keep"/captures.tsv
+    rm -f "$keep"/{small,big}{,6}-*.pcapng "$keep"/captures.tsv
     # dumpcap gives up root's right to write anywhere, so it writes to a place of root's own.
     captures=$(mktemp -d /var/tmp/tidegate-captures.XXXXXX) || give_up "no room for captures"
     captures_start "$captures" small || give_up "no captures"

@@ -6,6 +6,8 @@
 #                                   │
 #                                gateway 10.9.0.2 (never the kernel's address)
 #
+# In IPv6 the networks are fd00::/64, fd00:0:0:1::/64 and fd00:0:0:9::/64, with the same last numbers.
+#
 #   scripts/lab.sh up | down | status
 #   scripts/lab.sh exec client|router|server|gw COMMAND...
 #
@@ -23,8 +25,19 @@ LAB_CLIENT=10.0.0.10
 LAB_SERVER=10.1.0.10
 LAB_GATEWAY=10.9.0.2
 LAB_ROUTER=10.9.0.1
+LAB_CLIENT6=fd00::10
+LAB_SERVER6=fd00:0:0:1::10
+LAB_GATEWAY6=fd00:0:0:9::2
+LAB_ROUTER6=fd00:0:0:9::1
 # More client addresses, on the same interface: one group's hash spreads over caches by these.
 LAB_MORE_CLIENTS=(10.0.0.11 10.0.0.12 10.0.0.13)
+
+# The kind of lab; what starts the router and the gateway goes by these.
+LAB_DEPLOYMENT=${LAB_DEPLOYMENT:-wccp} # wccp or static
+LAB_REDIRECT=${LAB_REDIRECT:-gre}      # gre or l2, forward and return
+LAB_ASSIGNMENT=${LAB_ASSIGNMENT:-hash} # hash or mask
+LAB_UPSTREAM=${LAB_UPSTREAM:-own}      # own or client: whose address the server sees
+LAB_REVERSE=${LAB_REVERSE:-all}        # all or ports: what the reverse group of client lists
 
 lab_ns() { echo "$TG_LAB-$1"; }
 
@@ -144,6 +157,35 @@ lab_up() {
     lab_exec server ip route add default via 10.1.0.1 rto_min 2s
 }
 
+# lab_ipv6: gives the end hosts IPv6 addresses. Nothing of it is theirs to find out: no router advertisements, no
+# check for duplicates, no link-local address.
+lab_ipv6() {
+    local spec space dev address router
+    for spec in "client c0 $LAB_CLIENT6 fd00::1" "server s0 $LAB_SERVER6 fd00:0:0:1::1"; do
+        read -r space dev address router <<<"$spec"
+        lab_exec "$space" sysctl -qw "net.ipv6.conf.lo.disable_ipv6=0" "net.ipv6.conf.$dev.addr_gen_mode=1"             "net.ipv6.conf.$dev.accept_ra=0" "net.ipv6.conf.$dev.accept_dad=0"             "net.ipv6.conf.$dev.router_solicitations=0" "net.ipv6.conf.$dev.disable_ipv6=0"
+        lab_exec "$space" ip addr add "$address/64" dev "$dev" nodad
+        lab_exec "$space" ip -6 route add default via "$router" rto_min 2s
+    done
+}
+
+# lab_lossy: end hosts as they usually are, which recover from loss soon; the lab's own are patient, as nothing is
+# lost there.
+lab_lossy() {
+    local space
+    for space in client server; do
+        lab_exec "$space" sysctl -qw net.ipv4.tcp_early_retrans=3
+        lab_exec "$space" ip route show default | sed 's/rto_min \(lock \)*[^ ]*//' | while read -r route; do
+            # shellcheck disable=SC2086 # words
+            lab_exec "$space" ip route replace $route
+        done
+        lab_exec "$space" ip -6 route show default | sed 's/rto_min \(lock \)*[^ ]*//' | while read -r route; do
+            # shellcheck disable=SC2086
+            lab_exec "$space" ip -6 route replace $route
+        done
+    done
+}
+
 # Ends everything that a lab of this name left, also one whose script was killed.
 lab_down() {
     local file name space pid
@@ -182,22 +224,28 @@ lab_impair() { [ -z "$1" ] || echo "impair = { $1 }"; }
 
 # lab_router [GROUP-TOML]: starts the router; without an argument it redirects nothing.
 # LAB_IMPAIR_CLIENT, _SERVER, _GW: how bad the line into that leg is, as "drop = 0.01, segment = 100, seed = 7".
-# LAB_OVERSIZE=icmp makes it answer what GRE makes too long instead of cutting it.
+# LAB_OVERSIZE=icmp makes it answer what GRE makes too long instead of cutting it. LAB_EXCLUDE_IN=false makes it
+# redirect what the gateway sends, too. LAB_VLAN="7" or "7, 100": the tags on the gateway's leg, the outer one first.
 lab_router() {
     cat >"$LAB_STATE/router.toml" <<TOML
 oversize = "${LAB_OVERSIZE:-fragment}"
 [[leg]]
 name = "to-client"
 address = "10.0.0.1/24"
+address6 = "fd00::1/64"
 $(lab_impair "${LAB_IMPAIR_CLIENT:-}")
 [[leg]]
 name = "to-server"
 address = "10.1.0.1/24"
+address6 = "fd00:0:0:1::1/64"
+${LAB_SERVER_LEG:-}
 $(lab_impair "${LAB_IMPAIR_SERVER:-}")
 [[leg]]
 name = "to-gw"
-address = "10.9.0.1/24"
-exclude_in = true
+address = "$LAB_ROUTER/24"
+address6 = "$LAB_ROUTER6/64"
+exclude_in = ${LAB_EXCLUDE_IN:-true}
+vlan = [${LAB_VLAN:-}]
 $(lab_impair "${LAB_IMPAIR_GW:-}")
 [wccp]
 here_i_am = "${LAB_HERE_I_AM:-500ms}"
@@ -212,6 +260,7 @@ TOML
         return 1
     }
 }
+LAB_ALL_PORTS='21, 20, 2020, 2021, 2022, 2023, 2024, 2025'
 LAB_ROUTER_BIN=${LAB_ROUTER_BIN:-$TG_TARGET/release/wccp-router}
 LAB_TIDEGATE_BIN=${LAB_TIDEGATE_BIN:-$TG_TARGET/release/tidegate}
 
@@ -228,17 +277,51 @@ lab_lost() {
     echo "$sum"
 }
 
-# lab_group [KEY = VALUE...]: the TOML of the demo's forward group.
+# lab_group [KEY = VALUE...]: the TOML of the lab's forward group, and of its reverse group if there is one; the
+# lines given are in both.
 lab_group() {
+    lab_one_group 61 'redirect_in = ["to-client"]' "$@"
+    [ "$LAB_UPSTREAM" = own ] ||
+        lab_one_group 62 'redirect_in = ["to-server"]' 'permit_to = ["10.0.0.0/24"]' "$@"
+}
+lab_one_group() {
     cat <<TOML
 [[wccp.group]]
-id = 61
-redirect_in = ["to-client"]
+id = $1
 password_file = "$LAB_STATE/router.key"
-forward = ["gre"]
-return = ["gre"]
-$(printf '%s\n' "$@")
+forward = ["$LAB_REDIRECT"]
+return = ["$LAB_REDIRECT"]
 TOML
+    [ "$LAB_ASSIGNMENT" = hash ] || say "assignment = [\"$LAB_ASSIGNMENT\"]"
+    shift
+    printf '%s\n' "$@"
+}
+
+# lab_policy: the TOML of the lab's rules: clients' FTP, and with the client's address as source what the server
+# answers, go to the gateway.
+lab_policy() {
+    local hop
+    for hop in "$LAB_GATEWAY" "$LAB_GATEWAY6"; do
+        cat <<TOML
+[[policy]]
+in = ["to-client"]
+ports = [${LAB_PORTS:-$LAB_ALL_PORTS}]
+next_hop = "$hop"
+TOML
+        [ "$LAB_UPSTREAM" = own ] && continue
+        cat <<TOML
+[[policy]]
+in = ["to-server"]
+to = "$([ "$hop" = "$LAB_GATEWAY" ] && echo 10.0.0.0/24 || echo fd00::/64)"
+$([ "$LAB_REVERSE" = all ] || echo 'source_ports = [21, 20]')
+next_hop = "$hop"
+TOML
+    done
+}
+
+# lab_redirecting: what the router is told so that it redirects in this kind of lab.
+lab_redirecting() {
+    if [ "$LAB_DEPLOYMENT" = static ]; then lab_policy; else lab_group "$@"; fi
 }
 
 # lab_keys [yes]: the WCCP password files of both ends; with yes they differ.
@@ -250,47 +333,78 @@ lab_keys() {
 }
 
 # lab_gateway_config [DRIVER [SERVICE-TOML]]: tidegate's configuration, to standard output. SERVICE-TOML may
-# name other tables behind the service's own keys.
+# name other tables behind the service's own keys. LAB_INTERFACE_KEYS are lines of the interface's.
 lab_gateway_config() {
-    local active='active_source_port = 20'
+    local active='active_source_port = 20' server_mode=
     [[ ${2:-} == *active_source_port* ]] && active=
+    [ "$LAB_UPSTREAM/$LAB_REVERSE" = client/ports ] && server_mode='server_mode = "active"'
     cat <<TOML
 version = 1
 [deployment]
-kind = "wccp"
+kind = "$LAB_DEPLOYMENT"
 [[interface]]
 name = "gw0"
 driver = "${1:-af_xdp}"
-mode = "dedicated"
-address = ["$LAB_GATEWAY/24"]
-next_hop = "$LAB_ROUTER"
-[wccp]
-routers = ["$LAB_ROUTER"]
-password_file = "$LAB_STATE/gateway.key"
-forward = ["gre"]
-return = ["gre"]
-assignment = ["hash"]
-here_i_am = "${LAB_HERE_I_AM:-500ms}"
-[[wccp.group]]
-id = 61
-role = "forward"
-ports = [${LAB_PORTS:-21, 20, 2020, 2021, 2022, 2023, 2024, 2025}]
+mode = "${LAB_MODE:-dedicated}"
+$(lab_gateway_addresses)
+${LAB_INTERFACE_KEYS:-}
+$([ "$LAB_DEPLOYMENT" != wccp ] || lab_gateway_wccp)
 [[service]]
 name = "ftp"
 ports = [21]
 handling = "proxy"
-upstream_source = "own"
+upstream_source = "$LAB_UPSTREAM"
+$server_mode
 $active
 ${2:-data_ports = [2020, 2021, 2022, 2023, 2024, 2025]}
 [events]
 path = "$LAB_STATE/events.jsonl"
 TOML
 }
+# WCCP speaks IPv4 only.
+lab_gateway_addresses() {
+    if [ "$LAB_DEPLOYMENT" = static ]; then
+        say "address = [\"$LAB_GATEWAY/24\", \"$LAB_GATEWAY6/64\"]"
+        say "next_hop = [\"$LAB_ROUTER\", \"$LAB_ROUTER6\"]"
+    else
+        say "address = [\"$LAB_GATEWAY/24\"]"
+        say "next_hop = \"$LAB_ROUTER\""
+    fi
+}
+lab_gateway_wccp() {
+    cat <<TOML
+[wccp]
+routers = [${LAB_ROUTERS:-"\"$LAB_ROUTER\""}]
+password_file = "$LAB_STATE/gateway.key"
+forward = ["$LAB_REDIRECT"]
+return = ["$LAB_REDIRECT"]
+assignment = ["$LAB_ASSIGNMENT"]
+here_i_am = "${LAB_HERE_I_AM:-500ms}"
+[[wccp.group]]
+id = 61
+role = "forward"
+ports = [${LAB_PORTS:-$LAB_ALL_PORTS}]
+TOML
+    [ "$LAB_UPSTREAM" = own ] || cat <<TOML
+[[wccp.group]]
+id = 62
+role = "reverse"
+ports = $([ "$LAB_REVERSE" = all ] && echo '"all"' || echo '[21, 20]')
+TOML
+}
 
-# lab_assigned: whether the gateway is usable in the first group and has all its buckets.
+# lab_assigned: whether the router gives the gateway everything: by each group all buckets, or by policy.
 lab_assigned() {
+    local group=0
     lab_refresh || return 1
-    [ "$(lab_get /groups/0/caches/0/state)" = usable ] && [ "$(lab_get /groups/0/caches/0/buckets)" = 256 ]
+    if [ "$LAB_DEPLOYMENT" = static ]; then
+        [ "$(lab_get /policies | grep -o '"alive":true' | wc -l)" = "$(lab_policy | grep -c next_hop)" ]
+        return
+    fi
+    for group in $([ "$LAB_UPSTREAM" = own ] && echo 0 || echo 0 1); do
+        [ "$(lab_get "/groups/$group/caches/0/state")" = usable ] &&
+            [ "$(lab_get "/groups/$group/caches/0/buckets")" = "${LAB_BUCKETS:-256}" ] || return 1
+    done
 }
 
 # lab_joined SECONDS: waits until the gateway is assigned; fails early when it has ended.
@@ -311,17 +425,39 @@ lab_refresh() {
 }
 lab_fresher() { [ "$(lab_get /uptime_ms)" != "$1" ]; }
 
-# lab_vsftpd [KEY=VALUE...]: starts the FTP server; ftproot/pub may be written by clients.
+# lab_counters POINTER...: the sum of these values of the router's state.
+lab_counters() {
+    local sum=0 pointer value
+    for pointer in "$@"; do
+        value=$(lab_get "$pointer")
+        sum=$((sum + ${value:-0}))
+    done
+    echo "$sum"
+}
+# lab_redirected, lab_passed_by: packets that the router gave the gateway, and those that it should have.
+lab_redirected() { lab_counters /counters/redirected /counters/policy_routed; }
+lab_passed_by() {
+    lab_counters /groups/0/counters/unassigned /groups/1/counters/unassigned /policies/0/counters/straight \
+        /policies/1/counters/straight /policies/2/counters/straight /policies/3/counters/straight
+}
+
+# lab_vsftpd [6] [KEY=VALUE...]: starts the FTP server, with 6 the one of IPv6 beside it; ftproot/pub may be written by clients.
 lab_vsftpd() {
-    local root=$LAB_STATE/ftproot
+    local root=$LAB_STATE/ftproot name=vsftpd listen="listen=YES
+listen_address=$LAB_SERVER"
+    if [ "${1:-}" = 6 ]; then
+        shift
+        name=vsftpd6 listen="listen=NO
+listen_ipv6=YES
+listen_address6=$LAB_SERVER6"
+    fi
     unpack_program usr/sbin/vsftpd vsftpd || return 1
     mkdir -p "$root/pub" "$LAB_STATE/empty"
     chown root:root "$root" "$LAB_STATE/empty" && chmod 755 "$root" "$LAB_STATE/empty"
     chown daemon "$root/pub" && chmod 755 "$root/pub"
-    cat >"$LAB_STATE/vsftpd.conf" <<CONF
-listen=YES
+    cat >"$LAB_STATE/$name.conf" <<CONF
+$listen
 background=NO
-listen_address=$LAB_SERVER
 ftpd_banner=lab
 anonymous_enable=YES
 local_enable=NO
@@ -344,23 +480,23 @@ xferlog_enable=YES
 vsftpd_log_file=$LAB_STATE/vsftpd-transfers.log
 $(printf '%s\n' "$@")
 CONF
-    chown root:root "$LAB_STATE/vsftpd.conf"
+    chown root:root "$LAB_STATE/$name.conf"
     # On the processor that takes its interface's frames: Linux can lose the peer's FIN when one processor
     # handles it while another, closing the socket, handles the ACK before it (tcp_rcv_state_process says so
     # itself), and the FIN that is then sent again would count against the gateway.
     local cpus
     cpus=$(lab_exec server cat /sys/class/net/s0/queues/rx-0/rps_cpus)
-    lab_spawn vsftpd server taskset "${cpus:-1}" env "LD_LIBRARY_PATH=$(unpacked_libraries)" \
-        "$TG_LAB_DIR/root/usr/sbin/vsftpd" "$LAB_STATE/vsftpd.conf"
-    lab_wait 5 lab_listens server 21 || {
-        warn "vsftpd did not start:"
-        cat "$LAB_STATE/vsftpd.log" >&2
+    lab_spawn "$name" server taskset "${cpus:-1}" env "LD_LIBRARY_PATH=$(unpacked_libraries)" \
+        "$TG_LAB_DIR/root/usr/sbin/vsftpd" "$LAB_STATE/$name.conf"
+    lab_wait 5 lab_listens "-$([ "$name" = vsftpd ] && echo 4 || echo 6)" server 21 || {
+        warn "$name did not start:"
+        cat "$LAB_STATE/$name.log" >&2
         return 1
     }
 }
 
-# lab_listens SPACE PORT: whether something listens on the TCP port there.
-lab_listens() { lab_exec "$1" ss -Hltn "sport = :$2" | grep -q .; }
+# lab_listens -4|-6 SPACE PORT: whether something listens on the TCP port there.
+lab_listens() { lab_exec "$2" ss "$1" -Hltn "sport = :$3" | grep -q .; }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
     case ${1:-} in

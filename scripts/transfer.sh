@@ -4,6 +4,7 @@
 size_in_bytes() {
     case $1 in
         *MiB) echo $((${1%MiB} << 20)) ;;
+        *KiB) echo $((${1%KiB} << 10)) ;;
         *) echo "$1" ;;
     esac
 }
@@ -14,17 +15,21 @@ sum_of() { sha256sum "$1" | cut -d' ' -f1; }
 curl_mode() {
     case $1 in
         PASV) echo --disable-epsv ;;
-        EPSV) echo ;;
+        EPSV | EPSV6) echo ;;
         PORT) echo -P - --disable-eprt ;;
-        EPRT) echo -P - ;;
+        EPRT | EPRT6) echo -P - ;;
     esac
 }
+
+# EPSV6 and EPRT6 are EPSV and EPRT over IPv6; the server's address for a URL.
+server_host() { if [[ $1 == *6 ]]; then echo "[$LAB_SERVER6]"; else echo "$LAB_SERVER"; fi; }
 
 lftp_mode() {
     case $1 in
         PASV) echo "set ftp:passive-mode yes; set ftp:prefer-epsv no;" ;;
         EPSV) echo "set ftp:passive-mode yes; set ftp:prefer-epsv yes;" ;;
-        PORT) echo "set ftp:passive-mode no;" ;;
+        EPSV6) echo "set ftp:passive-mode yes;" ;;
+        PORT | EPRT6) echo "set ftp:passive-mode no;" ;;
     esac
 }
 
@@ -40,20 +45,20 @@ with_curl() {
 # with_lftp COMMANDS
 with_lftp() {
     client env "HOME=$LAB_STATE" lftp -c "set net:max-retries 1; set net:timeout 15; set cmd:fail-exit yes;
-        $(lftp_mode "$mode") open ftp://$LAB_SERVER; cd pub/t$n; $1"
+        $(lftp_mode "$mode") open ftp://$(server_host "$mode"); cd pub/t$n; $1"
 }
 
 # The directory as the server shows it to itself, not through the router.
-listing_at_the_server() { lab_exec server curl -sS "ftp://$LAB_SERVER/pub/t$n/" >"$here/expected"; }
+listing_at_the_server() { lab_exec server curl -sS "ftp://$(server_host "$mode")/pub/t$n/" >"$here/expected"; }
 
 # run_transfer N MODE TOOL OPERATION SIZE: sets result ("identical" or "failed: reason"), seconds, bytes, sum.
 run_transfer() {
     n=$1 mode=$2
     local tool=$3 operation=$4 size=$5 start
     bytes=$(size_in_bytes "$size")
-    limit=25
+    limit=${LAB_LIMIT:-25}
     [ "$bytes" -gt 100000000 ] && limit=100
-    here=$LAB_STATE/client
+    here=$LAB_STATE/client-$n
     there=$LAB_STATE/ftproot/pub/t$n
     rm -rf "$here" "$there"
     mkdir -p "$here" "$there"
@@ -71,7 +76,7 @@ run_transfer() {
     fi
     seconds=$(awk "BEGIN {printf \"%.3f\", $EPOCHREALTIME - $start}")
     record_transfer "$n" "$mode" "$tool" "$operation" "$size" "$start"
-    rm -rf "$there"
+    rm -rf "$here" "$there"
 }
 
 # What has to be there before.
@@ -91,7 +96,8 @@ prepare() {
 }
 
 transfer_with() {
-    local url=ftp://$LAB_SERVER/pub/t$n
+    local url
+    url=ftp://$(server_host "$mode")/pub/t$n
     case $1-$2 in
         curl-list) with_curl "$url/" >"$here/listing" ;;
         curl-download) with_curl -o "$here/file" "$url/file" ;;
@@ -155,23 +161,23 @@ record_transfer() {
 
 table() {
     awk -F'\t' '
-        BEGIN { print " no  mode  client  operation   size     seconds    MB/s  sha256        result" }
+        BEGIN { print " no  mode   client  operation   size     seconds    MB/s  sha256        result" }
         $1 > 0 {
             moved = ($4 == "download" || $4 == "upload") && $6 > 1000000 && $8 > 0
             rate = moved ? sprintf("%.1f", $6 / $8 / 1e6) : ""
-            printf "%3d  %-4s  %-6s  %-10s  %-7s  %7.3f  %6s  %-12.12s  %s\n", $1, $2, $3, $4, $5, $8, rate, $9, $11
+            printf "%3d  %-5s  %-6s  %-10s  %-7s  %7.3f  %6s  %-12.12s  %s\n", $1, $2, $3, $4, $5, $8, rate, $9, $11
         }' "$LAB_STATE/transfers.tsv"
 }
 
-# captures_start DIR SET: captures of the router's three legs into DIR/SET-LEG.pcapng; the set "big" keeps
-# headers only. captures_stop ends them and writes what each lost to DIR/captures.tsv.
+# captures_start DIR SET: captures of the router's three legs into DIR/SET-LEG.pcapng; the sets "big" and
+# "big6" keep headers only. captures_stop ends them and writes what each lost to DIR/captures.tsv.
 captures_running=()
 captures_start() {
     captures_dir=$1 captures_set=$2
     local leg
     for leg in client gw server; do
         local short=()
-        [ "$captures_set" = big ] && short=(-s 128)
+        [[ $captures_set == big* ]] && short=(-s 128)
         lab_spawn "capture-$leg" router dumpcap -q -i "to-$leg" -B 64 "${short[@]}" \
             -w "$captures_dir/$captures_set-$leg.pcapng"
         captures_running+=("$leg")
@@ -197,7 +203,7 @@ captures_stop() {
         dropped=$(sed -n "s|.*': [0-9]*/\([0-9]*\) .*|\1|p" <<<"$line")
         printf '%s\t%s\t%s\t%s\n' "$captures_set" "$leg" "${received:-unknown}" "${dropped:-unknown}" \
             >>"$captures_dir/captures.tsv"
-        if [ "$captures_set" = small ] && [ "$dropped" != 0 ]; then
+        if [[ $captures_set == small* ]] && [ "$dropped" != 0 ]; then
             warn "the capture of the $leg leg lost ${dropped:-an unknown number of} frames"
             status=1
         fi

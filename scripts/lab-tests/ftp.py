@@ -65,13 +65,16 @@ class Ftp:
         return int(re.search(r"\|\|\|(\d+)\|", self.expect(229, command="EPSV"))[1])
 
     def port(self):
-        """A listening socket, announced by PORT."""
-        s = socket.socket()
+        """A listening socket, announced by PORT, or over IPv6 by EPRT."""
+        s = socket.socket(self.sock.family)
         s.bind((self.source, 0))
         s.listen(1)
         s.settimeout(20)
         p = s.getsockname()[1]
-        self.expect(200, command=f"PORT {self.source.replace('.', ',')},{p >> 8},{p & 255}")
+        if self.sock.family == socket.AF_INET6:
+            self.expect(200, command=f"EPRT |2|{self.source}|{p}|")
+        else:
+            self.expect(200, command=f"PORT {self.source.replace('.', ',')},{p >> 8},{p & 255}")
         return s
 
     def connect(self, port, address=SERVER):

@@ -23,7 +23,7 @@ t_finish() {
     exit
 }
 
-# t_begin [VSFTPD-KEY=VALUE...]: the lab with its server.
+# t_begin [VSFTPD-KEY=VALUE...]: the lab with its server; with T_IPV6=yes in both families.
 t_begin() {
     need_commands ip ethtool sysctl curl lftp dumpcap tshark python3 ss
     lab_lock || die "this lab is in use"
@@ -32,6 +32,7 @@ t_begin() {
     lab_up || die "the lab cannot be made here"
     lab_keys
     lab_vsftpd "$@" || die "no FTP server"
+    [ "${T_IPV6:-no}" = no ] || { lab_ipv6 && lab_vsftpd 6 "$@"; } || die "no FTP server of IPv6"
 }
 
 # check WHAT COMMAND...: counts and prints one check.
@@ -48,10 +49,10 @@ check() {
     fi
 }
 
-# t_router [KEY = VALUE...]: the router with the group 61, and these lines in it.
+# t_router [KEY = VALUE...]: the router with the group 61 and these lines in it, or with its policies.
 t_router() {
     lab_stop router
-    lab_router "$(lab_group "$@")" || die "no router"
+    lab_router "$(lab_redirecting "$@")" || die "no router"
 }
 
 # t_gateway [SERVICE-TOML [DRIVER]]: tidegate, until it is assigned.

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# 200 sessions at once, three transfers each, from one address and from 50: all identical.
+source "$(dirname "$0")/harness.sh"
+# The server would take all of them for one client.
+t_begin max_per_ip=0 max_clients=0
+t_router
+check "the gateway joins" t_gateway 'data_ports = [2020, 2021, 2022, 2023, 2024, 2025]'
+for n in {100..149}; do lab_exec client ip addr add "10.0.0.$n/24" dev c0; done
+for n in 1 2 3; do head -c $((n * 20000)) /dev/urandom >"$LAB_STATE/ftproot/pub/file$n"; done
+mkdir -p "$LAB_STATE/many"
+# round ADDRESSES: 200 sessions, from as many addresses; counts in identical what is.
+round() {
+    local n jobs=() job way ok=0
+    rm -f "$LAB_STATE"/many/*
+    for n in {0..199}; do
+        way=(--disable-epsv)
+        case $((n % 4)) in 1) way=() ;; 2) way=(-P - --disable-eprt) ;; 3) way=(-P -) ;; esac
+        lab_exec client curl -sS -m 80 --connect-timeout 40 --interface "10.0.0.$((100 + n % $1))" "${way[@]}" \
+            "ftp://$LAB_SERVER/pub/file1" -o "$LAB_STATE/many/$n-1" \
+            "ftp://$LAB_SERVER/pub/file2" -o "$LAB_STATE/many/$n-2" \
+            "ftp://$LAB_SERVER/pub/file3" -o "$LAB_STATE/many/$n-3" 2>>"$LAB_STATE/many.log" &
+        jobs+=($!)
+    done
+    for job in "${jobs[@]}"; do wait "$job" && ok=$((ok + 1)); done
+    identical=0
+    for n in {0..199}-{1..3}; do
+        cmp -s "$LAB_STATE/many/$n" "$LAB_STATE/ftproot/pub/file${n#*-}" && identical=$((identical + 1))
+    done
+    say "  from $1: $ok sessions ended well"
+    [ "$ok" = 200 ] && [ "$identical" = 600 ]
+}
+check "from 50 addresses" round 50
+check "from one" round 1
+closed() { [ "$(grep -c '"state":"closed"' "$LAB_STATE/events.jsonl")" -ge 400 ]; }
+check "the gateway closed every session" lab_wait 20 closed
