@@ -45,10 +45,10 @@ impl Engine {
         let Ok(mut ip) = parse_ip(frame.bytes(), 0) else {
             return self.drop(turn, interface, frame, DropReason::BadIp);
         };
-        // What stands behind the packet fills a short frame up and is not sent on.
         if ip.is_v4() != (l2.ethertype == eth::TYPE_IPV4) {
             return self.drop(turn, interface, frame, DropReason::BadIp);
         }
+        // What stands behind the packet fills a short frame up and is not sent on.
         frame.truncate(ip.end);
         if group && ip.dst.is_multicast() {
             return self.grouped(turn, interface, frame, &ip, tags);
@@ -63,7 +63,8 @@ impl Engine {
             };
         }
         self.link.tags = tags;
-        if ip.fragment != Fragment::None {
+        let pieces = ip.fragment != Fragment::None;
+        if pieces {
             let Some(whole) = self.reassemble(turn, interface, frame, &ip) else { return };
             frame = whole;
             match parse_ip(frame.bytes(), 0) {
@@ -77,7 +78,8 @@ impl Engine {
             p if is_local(p) && !ip.transport_checksum_ok(frame.bytes()) => {
                 self.drop(turn, interface, frame, DropReason::BadTransport);
             }
-            proto::ICMPV6 if self.nd(turn, interface, frame.bytes(), &ip) => {
+            // Neighbour discovery is never in pieces (RFC 6980).
+            proto::ICMPV6 if !pieces && self.nd(turn, interface, frame.bytes(), &ip) => {
                 self.done(turn, interface, frame)
             }
             proto::ICMP | proto::ICMPV6 => self.icmp(turn, interface, frame, &ip),

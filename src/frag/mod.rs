@@ -1,12 +1,14 @@
-//! Reassembly of IPv4 fragments to our own address (RFC 791, RFC 815), bounded in number, size and time.
+//! Reassembly of fragments to our own address (RFC 791, RFC 815; RFC 8200 section 4.5), bounded in number,
+//! size and time.
 //!
 //! Redirection makes packets larger than they were; a router whose link is as wide as the client's cuts
 //! what it redirects. Overlapping pieces are never honest (RFC 5722 says so for IPv6, and it holds here):
 //! the datagram is dropped as a whole.
 
 use crate::time::{Duration, Instant};
+use crate::wire::build::IPV6_HEADER;
 use crate::wire::checksum::Sum;
-use crate::wire::{Fragment, IpPacket};
+use crate::wire::{Fragment, IpPacket, fragment_v6};
 use std::net::IpAddr;
 
 /// Datagrams under way at a time; the oldest gives way.
@@ -20,8 +22,42 @@ const LIFE: Duration = Duration::from_secs(5);
 struct Key {
     src: IpAddr,
     dst: IpAddr,
-    id: u16,
+    id: u32,
+    /// 0 in IPv6, where it is no part of what names a datagram.
     proto: u8,
+}
+
+/// One piece, as its packet tells.
+struct Piece<'a> {
+    key: Key,
+    start: usize,
+    more: bool,
+    /// What the datagram begins with if this is its first piece: no fragment header in it any more.
+    header: Vec<u8>,
+    bytes: &'a [u8],
+}
+
+impl<'a> Piece<'a> {
+    fn of(bytes: &'a [u8], ip: &IpPacket) -> Option<Self> {
+        if !ip.is_v4() {
+            let f = fragment_v6(bytes, ip)?;
+            let mut header = bytes.get(ip.start..f.at)?.to_vec();
+            *header.get_mut(f.announced.checked_sub(ip.start)?)? = f.next;
+            let key = Key { src: ip.src, dst: ip.dst, id: f.id, proto: 0 };
+            let (start, more, bytes) = (f.offset, f.more, bytes.get(f.at + 8..ip.end)?);
+            return Some(Self { key, start, more, header, bytes });
+        }
+        let h = bytes.get(ip.start..ip.l4).filter(|h| h.len() >= 20)?;
+        let word = u16::from_be_bytes([h[6], h[7]]);
+        let id = u32::from(u16::from_be_bytes([h[4], h[5]]));
+        Some(Self {
+            key: Key { src: ip.src, dst: ip.dst, id, proto: ip.proto },
+            start: usize::from(word & 0x1FFF) * 8,
+            more: word & 0x2000 != 0,
+            header: h.to_vec(),
+            bytes: ip.payload(bytes),
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -53,16 +89,11 @@ impl Reassembly {
 
     /// Takes a piece; gives the datagram when it is whole. `bytes` is what `ip` was parsed from.
     pub fn add(&mut self, now: Instant, bytes: &[u8], ip: &IpPacket) -> Option<Vec<u8>> {
-        let header = bytes.get(ip.start..ip.l4).filter(|h| ip.is_v4() && h.len() >= 20)?;
+        let Piece { key, start, more, header, bytes: piece } = Piece::of(bytes, ip)?;
         let before = self.datagrams.len();
         self.datagrams.retain(|d| now.since(d.since) < LIFE);
         self.failed += (before - self.datagrams.len()) as u64;
-        let word = u16::from_be_bytes([header[6], header[7]]);
-        let (start, more) = (usize::from(word & 0x1FFF) * 8, word & 0x2000 != 0);
-        let piece = ip.payload(bytes);
         let end = start + piece.len();
-        let key =
-            Key { src: ip.src, dst: ip.dst, id: u16::from_be_bytes([header[4], header[5]]), proto: ip.proto };
         let at = match self.datagrams.iter().position(|d| d.key == key) {
             Some(at) => at,
             None => {
@@ -70,14 +101,17 @@ impl Reassembly {
                     self.datagrams.remove(0);
                     self.failed += 1;
                 }
-                let (header, payload, have) = (Vec::new(), Vec::new(), Vec::new());
+                let (payload, have) = (Vec::new(), Vec::new());
+                let header = Vec::new();
                 self.datagrams.push(Datagram { key, since: now, header, payload, have, total: None });
                 self.datagrams.len() - 1
             }
         };
         // A piece that is empty, misaligned, too far out or says what cannot be spoils its datagram.
         let d = &mut self.datagrams[at];
-        let fits = end + 60 <= self.limit && !piece.is_empty() && (!more || piece.len().is_multiple_of(8));
+        let fits = end + header.len().max(60) <= self.limit
+            && !piece.is_empty()
+            && (!more || piece.len().is_multiple_of(8));
         let again = d.have.contains(&(start, end)) && d.payload.get(start..end) == Some(piece);
         let overlaps = d.have.iter().any(|&(s, e)| start < e && s < end);
         let beyond = d.total.is_some_and(|t| end > t || (!more && end != t))
@@ -100,7 +134,7 @@ impl Reassembly {
             d.total = Some(end);
         }
         if ip.fragment == Fragment::First {
-            d.header = header.to_vec();
+            d.header = header;
         }
         let mut reached = 0;
         for &(s, e) in &d.have {
@@ -127,6 +161,11 @@ fn join(d: Datagram) -> Vec<u8> {
     let mut packet = d.header;
     let header = packet.len();
     packet.extend_from_slice(&d.payload);
+    if d.key.dst.is_ipv6() {
+        let payload = (packet.len() - IPV6_HEADER) as u16;
+        packet[4..6].copy_from_slice(&payload.to_be_bytes());
+        return packet;
+    }
     let total = packet.len() as u16;
     packet[2..4].copy_from_slice(&total.to_be_bytes());
     packet[6..8].fill(0);
@@ -139,10 +178,10 @@ fn join(d: Datagram) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::build::{split_v4, udp_v4};
+    use crate::wire::build::{icmpv6, split_v4, udp_v4};
     use crate::wire::parse_ip;
     use proptest::prelude::*;
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     fn datagram(len: usize) -> Vec<u8> {
         let mut b: Vec<u8> = (0..28 + len).map(|i| i as u8).collect();
@@ -196,7 +235,84 @@ mod tests {
         assert!(pieces(600, &datagram(1500)).iter().all(|p| feed(&mut small, 0, p).is_none()));
     }
 
+    const US: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 2);
+    const ROUTER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 1);
+
+    /// An echo request, and its pieces of at most `room` bytes behind a hop-by-hop and a fragment header.
+    fn ping(len: usize, room: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
+        let mut b = vec![0; 48];
+        b.extend((0..len).map(|i| i as u8));
+        b[40] = 128;
+        icmpv6(&mut b, ROUTER, US, 64);
+        let cuts = b[40..].chunks(room).enumerate().map(|(i, part)| {
+            let more = u16::from((i + 1) * room < b.len() - 40);
+            let mut p = b[..40].to_vec();
+            p[4..6].copy_from_slice(&((16 + part.len()) as u16).to_be_bytes());
+            p[6] = 0;
+            p.extend([44, 0, 1, 4, 0, 0, 0, 0]);
+            let word = (i * room) as u16 | more;
+            p.extend([58, 0, (word >> 8) as u8, word as u8, 0xDE, 0xAD, 0, 1]);
+            p.extend(part);
+            p
+        });
+        let cuts = cuts.collect();
+        (b, cuts)
+    }
+
+    #[test]
+    fn ipv6_pieces_make_the_datagram_again_without_the_fragment_header() {
+        let (whole, cut) = ping(1500, 600);
+        assert_eq!(cut.len(), 3);
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            let mut r = Reassembly::new(1800);
+            assert_eq!(feed(&mut r, 0, &cut[order[0]]), None);
+            assert_eq!(feed(&mut r, 0, &cut[order[0]]), None);
+            assert_eq!(feed(&mut r, 1, &cut[order[1]]), None);
+            let joined = feed(&mut r, 2, &cut[order[2]]).unwrap();
+            assert_eq!((&joined[40..48], &joined[48..]), (&[58, 0, 1, 4, 0, 0, 0, 0][..], &whole[40..]));
+            let ip = parse_ip(&joined, 0).unwrap();
+            assert!(ip.fragment == Fragment::None && ip.proto == 58 && ip.transport_checksum_ok(&joined));
+            assert_eq!(r.counts(), (1, 0));
+        }
+    }
+
+    #[test]
+    fn ipv6_pieces_that_overlap_kill_their_datagram() {
+        let ((_, cut), (_, other)) = (ping(1500, 600), ping(1500, 400));
+        let mut r = Reassembly::new(1800);
+        feed(&mut r, 0, &cut[0]);
+        assert_eq!(feed(&mut r, 0, &other[1]), None);
+        assert_eq!(r.counts(), (0, 1));
+        assert!(cut[1..].iter().all(|p| feed(&mut r, 0, p).is_none()), "RFC 5722: nor with what comes later");
+        // The same place with other bytes is an overlap, too.
+        let mut r = Reassembly::new(1800);
+        feed(&mut r, 0, &cut[0]);
+        let mut changed = cut[0].clone();
+        changed[100] ^= 1;
+        assert_eq!((feed(&mut r, 0, &changed), r.counts()), (None, (0, 1)));
+    }
+
     proptest! {
+        #[test]
+        fn ipv6_memory_is_bounded_whatever_comes(
+            words in proptest::collection::vec((any::<u32>(), any::<u16>(), 0usize..80), 0..300)
+        ) {
+            let mut r = Reassembly::new(1800);
+            for (id, word, len) in words {
+                let mut b = ping(0, 600).1.remove(0);
+                b.truncate(56);
+                b.extend(vec![7; len]);
+                b[4..6].copy_from_slice(&((16 + len) as u16).to_be_bytes());
+                b[50..52].copy_from_slice(&(word & 0xFFF9).to_be_bytes());
+                b[52..56].copy_from_slice(&(id % 100).to_be_bytes());
+                if let Ok(ip) = parse_ip(&b, 0) && ip.fragment != Fragment::None {
+                    r.add(Instant::ZERO, &b, &ip);
+                }
+            }
+            prop_assert!(r.datagrams.len() <= DATAGRAMS);
+            prop_assert!(r.datagrams.iter().all(|d| d.payload.len() <= 1800 && d.have.len() <= PIECES));
+        }
+
         #[test]
         fn memory_is_bounded_whatever_comes(
             words in proptest::collection::vec((any::<u16>(), any::<u16>(), 1usize..80), 0..300)

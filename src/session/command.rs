@@ -163,8 +163,13 @@ impl Control {
         if self.epsv_all && asked != Verb::Epsv {
             return self.refuse(shared, asked, 500, "Refused: EPSV ALL was sent.");
         }
+        if asked == Verb::Pasv && self.client.is_ipv6() {
+            return self.refuse(shared, asked, 502, "PASV names an IPv4 address; use EPSV.");
+        }
         if asked == Verb::Epsv && source == super::settings::DataSource::Own {
-            return self.refuse(shared, asked, 502, "Refused by policy: data_source = \"own\"; use PASV.");
+            let other = if self.client.is_ipv6() { "EPRT" } else { "PASV" };
+            let text = format!("Refused by policy: data_source = \"own\"; use {other}.");
+            return self.refuse(shared, asked, 502, &text);
         }
         self.data_supersede(shared);
         self.ask_passive(Tag::Passive { asked });
@@ -182,6 +187,14 @@ impl Control {
         }
         if self.epsv_all {
             return self.refuse(shared, asked, 500, "Refused: EPSV ALL was sent.");
+        }
+        if at.is_ipv4() != self.client.is_ipv4() {
+            let (code, text) = match (asked, self.client.is_ipv6()) {
+                (Verb::Port, _) => (501, "PORT names an IPv4 address; use EPRT."),
+                (_, true) => (522, "Network protocol not supported, use (2)"),
+                (_, false) => (522, "Network protocol not supported, use (1)"),
+            };
+            return self.refuse(shared, asked, code, text);
         }
         if at.ip() != self.client.ip() {
             let reason = "the address is not the client's own";

@@ -88,6 +88,9 @@ impl Registry {
             return SynVerdict::Taken;
         }
         let Some(service) = self.shared.settings.service(seg.dst.port()) else { return SynVerdict::NotOurs };
+        if !is_host(seg.src.ip()) || !is_host(seg.dst.ip()) {
+            return SynVerdict::NotOurs;
+        }
         if self.shared.settings.own.is(seg.dst.ip()) {
             // We are no FTP server, and would look for ourselves on the wire.
             reset(seg, out);
@@ -426,6 +429,16 @@ impl Registry {
             }
         }
     }
+}
+
+/// Whether a host beyond our link may have this address. Connections of others are no business of ours: a
+/// group's or nobody's is a fraud, and a link-local one means another host here (RFC 4291 section 2.5.6).
+fn is_host(a: IpAddr) -> bool {
+    let odd = match a {
+        IpAddr::V4(a) => a.is_broadcast() || a.is_link_local(),
+        IpAddr::V6(a) => a.is_unicast_link_local() || a.to_ipv4_mapped().is_some(),
+    };
+    !(odd || a.is_unspecified() || a.is_loopback() || a.is_multicast())
 }
 
 fn reset(seg: &Segment, out: &mut dyn Outlet) {

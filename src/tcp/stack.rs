@@ -8,7 +8,7 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::Instant as StackInstant;
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpListenEndpoint, Ipv4Address};
+use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint, IpListenEndpoint, Ipv4Address, Ipv6Address};
 use std::net::SocketAddr;
 
 /// Names a connection of a stack: 0 to 3.
@@ -17,8 +17,10 @@ pub struct Conn(pub u8);
 
 /// The most connections of one session: two control legs, two data legs.
 pub(super) const CONNS: usize = 4;
-/// The address that the stack believes to be its own; it never leaves the stack.
+/// The addresses that the stack believes to be its own; they never leave the stack (RFC 7600 section 4.8, and
+/// of the discard prefix of RFC 6666).
 const DUMMY: Ipv4Address = Ipv4Address::new(192, 0, 0, 8);
+const DUMMY_V6: Ipv6Address = Ipv6Address::new(0x0100, 0, 0, 0, 0, 0, 0, 8);
 
 /// Sizes of a connection's buffers, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,9 +169,11 @@ impl Stack {
         // Speaking as anybody needs both: any address accepted, and a route through an own one.
         iface.set_any_ip(true);
         iface.update_ip_addrs(|a| {
-            let _ = a.push(IpCidr::new(IpAddress::Ipv4(DUMMY), 32));
+            let _ = a.push(IpCidr::new(DUMMY.into(), 32));
+            let _ = a.push(IpCidr::new(DUMMY_V6.into(), 128));
         });
         let _ = iface.routes_mut().add_default_ipv4_route(DUMMY);
+        let _ = iface.routes_mut().add_default_ipv6_route(DUMMY_V6);
         Self { iface, sockets: SocketSet::new(Vec::new()), links: [const { None }; CONNS], mtu, origin: now }
     }
 
@@ -276,6 +280,10 @@ impl Stack {
     /// Hands an IP packet with a TCP segment to its connection and sends what comes of it at once.
     /// The packet's acknowledgement is changed in place. Checksums must have been verified.
     pub fn receive(&mut self, now: Instant, packet: &mut [u8], out: &mut dyn Outlet) {
+        // The stack reads no extension headers but the first kind, and would answer them.
+        if let Some(mut plain) = build::without_extensions(packet) {
+            return self.receive(now, &mut plain, out);
+        }
         if self.inbound(packet) {
             let mut device = Device { rx: Some(packet), out, links: &mut self.links, mtu: self.mtu };
             let at = to_stack(self.origin, now);

@@ -195,6 +195,24 @@ pub fn icmpv6(out: &mut [u8], src: Ipv6Addr, dst: Ipv6Addr, hop_limit: u8) {
     put16(m, 2, c);
 }
 
+/// A whole IPv6 packet without its extension headers, its transport header behind the fixed one; `None` if it
+/// has none, is a fragment, or no IPv6 packet.
+pub fn without_extensions(packet: &[u8]) -> Option<Vec<u8>> {
+    if packet.first()? >> 4 != 6 || packet.get(6) == Some(&proto::TCP) {
+        return None;
+    }
+    let ip = super::parse_ip(packet, 0).ok()?;
+    if ip.l4 == IPV6_HEADER || ip.fragment != super::Fragment::None {
+        return None;
+    }
+    let payload = ip.payload(packet);
+    let mut plain = packet[..IPV6_HEADER].to_vec();
+    put16(&mut plain, 4, payload.len() as u16);
+    plain[6] = ip.proto;
+    plain.extend_from_slice(payload);
+    Some(plain)
+}
+
 /// Cuts an IPv4 packet without DF that is longer than `mtu` (RFC 791 3.2): `packet` becomes the first piece,
 /// what follows comes back as a packet of its own, perhaps still too long. `None` if it is short enough or
 /// may not be cut.

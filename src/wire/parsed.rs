@@ -1,6 +1,6 @@
 //! An IP packet inside a slice: where its parts begin and end, proven once.
 
-use super::{be16, proto};
+use super::{be16, be32, proto};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why a packet is not what it says.
@@ -48,6 +48,8 @@ pub struct IpPacket {
 
 /// The most extension headers walked: more is evasion, not networking.
 const MAX_EXTENSIONS: usize = 8;
+/// Next-header value of a fragment header.
+const FRAGMENT_HEADER: u8 = 44;
 
 /// Reads the IPv4 (RFC 791) or IPv6 (RFC 8200) packet that begins at `start`.
 ///
@@ -104,20 +106,20 @@ fn parse_v6(b: &[u8], start: usize) -> Result<IpPacket, Malformed> {
         o.copy_from_slice(&h[at..at + 16]);
         IpAddr::V6(Ipv6Addr::from(o))
     };
+    let whole = |at: usize, proto: u8, fragment: Fragment| {
+        let (src, dst) = (addr(8), addr(24));
+        Ok(IpPacket { start, l4: start + at, end: start + end, proto, fragment, src, dst })
+    };
     let (mut at, mut next, mut fragment) = (40, h[6], Fragment::None);
     for _ in 0..=MAX_EXTENSIONS {
         let len = match next {
-            // Hop-by-hop, routing, destination options, mobility, HIP, shim6.
-            0 | 43 | 60 | 135 | 139 | 140 => {
-                let e = b.get(at..at + 2).ok_or(Malformed::Short)?;
-                (usize::from(e[1]) + 1) * 8
-            }
-            // Authentication header (RFC 4302): its length is in 4-byte units less two.
-            51 => {
-                let e = b.get(at..at + 2).ok_or(Malformed::Short)?;
-                (usize::from(e[1]) + 2) * 4
-            }
-            44 => {
+            // Hop-by-hop, destination options, mobility, HIP, shim6.
+            0 | 60 | 135 | 139 | 140 => extension_len(b, at)?,
+            // With hops to come the destination is not the end host's (RFC 8200 section 4.4): whatever
+            // follows is not a segment that its checksum, or we, could know.
+            43 if b.get(at + 3).is_some_and(|left| *left != 0) => return whole(at, next, fragment),
+            43 => extension_len(b, at)?,
+            FRAGMENT_HEADER => {
                 let e = b.get(at..at + 8).ok_or(Malformed::Short)?;
                 let off = be16(e, 2);
                 fragment = match (off >> 3, off & 1 != 0) {
@@ -128,18 +130,9 @@ fn parse_v6(b: &[u8], start: usize) -> Result<IpPacket, Malformed> {
                 };
                 8
             }
-            _ => {
-                let (src, dst) = (addr(8), addr(24));
-                return Ok(IpPacket {
-                    start,
-                    l4: start + at,
-                    end: start + end,
-                    proto: next,
-                    fragment,
-                    src,
-                    dst,
-                });
-            }
+            // A transport, nothing (59), or what only the ends can read: ESP (50) hides what follows, and
+            // authentication (51) forbids to change it.
+            _ => return whole(at, next, fragment),
         };
         if at + len > end {
             return Err(Malformed::Short);
@@ -148,11 +141,55 @@ fn parse_v6(b: &[u8], start: usize) -> Result<IpPacket, Malformed> {
         at += len;
         if fragment == Fragment::Later {
             // What follows is the middle of something, not a header.
-            let (src, dst) = (addr(8), addr(24));
-            return Ok(IpPacket { start, l4: start + at, end: start + end, proto: next, fragment, src, dst });
+            return whole(at, next, fragment);
         }
     }
     Err(Malformed::Extension)
+}
+
+/// Length of the extension header at `at`, but for fragment headers (RFC 8200 section 4.2 and following).
+fn extension_len(b: &[u8], at: usize) -> Result<usize, Malformed> {
+    let units = b.get(at + 1).ok_or(Malformed::Short)?;
+    Ok((usize::from(*units) + 1) * 8)
+}
+
+/// Where a fragment of an IPv6 packet belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FragmentV6 {
+    /// Where the fragment header begins; what stands before it is in every piece.
+    pub at: usize,
+    /// Where the field stands that announces the fragment header.
+    pub announced: usize,
+    /// What follows it: good in the first piece.
+    pub next: u8,
+    /// Identification.
+    pub id: u32,
+    /// Offset of the piece in bytes.
+    pub offset: usize,
+    /// Whether more pieces follow.
+    pub more: bool,
+}
+
+/// The fragment header (RFC 8200 section 4.5) of a parsed IPv6 packet.
+pub fn fragment_v6(bytes: &[u8], ip: &IpPacket) -> Option<FragmentV6> {
+    let b = bytes.get(ip.start..ip.end)?;
+    let (mut at, mut announced) = (40, 6);
+    for _ in 0..=MAX_EXTENSIONS {
+        if *b.get(announced)? == FRAGMENT_HEADER {
+            let h = b.get(at..at + 8)?;
+            let word = be16(h, 2);
+            return Some(FragmentV6 {
+                at: ip.start + at,
+                announced: ip.start + announced,
+                next: h[0],
+                id: be32(h, 4),
+                offset: usize::from(word & 0xFFF8),
+                more: word & 1 != 0,
+            });
+        }
+        (announced, at) = (at, at + extension_len(b, at).ok()?);
+    }
+    None
 }
 
 impl IpPacket {
@@ -257,5 +294,43 @@ mod tests {
             many.extend([60, 0, 1, 4, 0, 0, 0, 0]);
         }
         assert_eq!(parse_ip(&many, 0), Err(Malformed::Extension));
+    }
+
+    #[test]
+    fn what_hides_or_guards_its_payload_is_no_segment() {
+        let with = |next: u8, header: [u8; 8]| {
+            let mut b = vec![0x60, 0, 0, 0, 0, 28, next, 64];
+            b.extend([0; 32]);
+            b.extend(header);
+            b.extend([0; 20]);
+            b
+        };
+        for (next, header, want) in [
+            (43, [6, 0, 0, 0, 0, 0, 0, 0], (48, 6)),  // routing, done with
+            (43, [6, 0, 0, 1, 0, 0, 0, 0], (40, 43)), // routing, a hop to come
+            (51, [6, 0, 0, 0, 0, 0, 0, 0], (40, 51)), // authentication
+            (50, [0; 8], (40, 50)),                   // ESP
+            (59, [0; 8], (40, 59)),                   // nothing
+            (253, [0; 8], (40, 253)),                 // an experiment
+        ] {
+            let p = parse_ip(&with(next, header), 0).unwrap();
+            assert_eq!((p.l4, p.proto), want);
+        }
+    }
+
+    #[test]
+    fn a_fragment_header_is_found_behind_others() {
+        let mut b = vec![9, 9, 0x60, 0, 0, 0, 0, 24, 0, 64];
+        b.extend([0; 32]);
+        b.extend([44, 0, 1, 4, 0, 0, 0, 0]); // hop-by-hop, then fragment
+        b.extend([58, 0, 0x01, 0x09, 1, 2, 3, 4]); // offset 264, more
+        b.extend([0; 8]);
+        let p = parse_ip(&b, 2).unwrap();
+        let want = FragmentV6 { at: 50, announced: 42, next: 58, id: 0x0102_0304, offset: 264, more: true };
+        assert_eq!((p.fragment, fragment_v6(&b, &p)), (Fragment::Later, Some(want)));
+        b[8] = 60;
+        b[42] = 59;
+        let p = parse_ip(&b, 2).unwrap();
+        assert_eq!(fragment_v6(&b, &p), None);
     }
 }

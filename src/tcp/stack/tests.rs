@@ -219,3 +219,57 @@ fn an_idle_connection_lives_and_an_unanswered_one_does_not() {
     assert_eq!(l.stack.state(LEG), ConnState::Reset);
     assert!(l.sent.take().iter().any(|(s, ..)| s.has(RST)));
 }
+
+#[test]
+fn an_ipv6_connection_is_as_any_other_and_headers_before_its_segments_are_no_matter() {
+    let (us, peer): (SocketAddr, SocketAddr) =
+        ("[2001:db8:1::10]:21".parse().unwrap(), "[2001:db8::10]:5001".parse().unwrap());
+    let now = Instant::from_millis(5000);
+    let mut stack = Stack::new(now, 1500, 7);
+    let peer_options = SynOptions { mss: Some(1440), window_scale: None, sack: true, timestamps: false };
+    let h = Handshake { peer_isn: 100, peer_window: 4096, peer_options, own_isn: 900 };
+    assert!(stack.accepted(now, LEG, us, peer, BUFFERS, &h));
+    let mut sent = Sent::default();
+    let segment = |seq: u32, ack: u32, flags: u8, payload: &[u8], extended: bool| {
+        let options = SynOptions::default();
+        let t = build::Tcp { src: peer, dst: us, seq, ack, flags, window: 4096, options, ttl: 60, ip_id: 0 };
+        let mut b = vec![0; t.len()];
+        t.emit(&mut b);
+        b.extend_from_slice(payload);
+        build::finish(&mut b);
+        if extended {
+            // Hop-by-hop options, destination options, then TCP.
+            b[6] = 0;
+            let length = (b.len() - 40 + 16) as u16;
+            b[4..6].copy_from_slice(&length.to_be_bytes());
+            b.splice(40..40, [60, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4, 0, 0, 0, 0]);
+        }
+        b
+    };
+    for (p, extended) in [(&b""[..], false), (b"USER a\r\n", false), (b"PASS b\r\n", true)] {
+        let seq = if extended { 109 } else { 101 };
+        let mut b = segment(seq, 901, ACK, p, extended);
+        assert!(parse_ip(&b, 0).unwrap().transport_checksum_ok(&b));
+        stack.receive(now, &mut b, &mut sent);
+        stack.poll(now, &mut sent);
+    }
+    let mut all = Vec::new();
+    stack.read(LEG, |b| {
+        all.extend_from_slice(b);
+        b.len()
+    });
+    assert_eq!(all, b"USER a\r\nPASS b\r\n");
+    sent.take();
+    let long = vec![7; 3000];
+    assert_eq!(stack.write(LEG, &long), 3000);
+    stack.poll(now, &mut sent);
+    let got = sent.take();
+    assert_eq!((got[0].0.src, got[0].0.dst, got[0].0.ack), (us, peer, 117));
+    assert!(got.iter().all(|(_, p, _)| p.len() <= 1440) && got[0].1.len() == 1440);
+    // Our own connection, with our SYN.
+    let data = SocketAddr::new(us.ip(), 20);
+    assert!(stack.connect(now, Conn(1), data, peer, BUFFERS, 77, None));
+    stack.poll(now, &mut sent);
+    let syn = sent.take().pop().unwrap().0;
+    assert_eq!((syn.seq, syn.flags, syn.src, syn.dst), (77, SYN, data, peer));
+}
