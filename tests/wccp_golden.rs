@@ -189,6 +189,41 @@ fn g5_removal_query_gets_the_known_digests() {
 }
 
 /// A HERE_I_AM without security whose identity component has this body.
+/// A whole exchange of another make's cache with another make's router: both ends' messages.
+#[test]
+fn an_exchange_of_traffic_wccp_is_read_by_both_ends() {
+    let files = [
+        include_str!("data/wccp/traffic-server-hash.txt"),
+        include_str!("data/wccp/traffic-server-mask.txt"),
+    ];
+    for (file, mask) in files.iter().zip([false, true]) {
+        let mut told = Vec::new();
+        for line in file.lines().filter(|line| !line.starts_with('#')) {
+            let datagram = bytes(line.rsplit(' ').next().unwrap());
+            match parse(&datagram, password("secret1").as_ref()).unwrap() {
+                Message::HereIAm(m) => {
+                    assert_eq!(m.identity.address, Ipv4Addr::new(10, 9, 0, 2));
+                    told.push("HIA");
+                }
+                Message::ISeeYou(m) => {
+                    assert_eq!(m.view.caches.len(), usize::from(told.len() > 1));
+                    let assigned = told.contains(&"RA");
+                    assert_eq!(m.map.is_some(), assigned && mask);
+                    assert_eq!(m.view.key.change, if assigned { 2 } else { 0 });
+                    told.push("ISY");
+                }
+                Message::RedirectAssign(m) => {
+                    assert_eq!(matches!(m.assignment, Redirect::Alternate(_)), mask);
+                    told.push("RA");
+                }
+                Message::RemovalQuery(_) => told.push("RQ"),
+            }
+        }
+        let expected = ["HIA", "ISY", "HIA", "ISY", "HIA", "ISY", "RA", "HIA", "ISY", "HIA", "ISY", "RQ"];
+        assert_eq!(told, expected);
+    }
+}
+
 fn with_identity(body: &[u8]) -> Vec<u8> {
     let mut datagram = g1().emit(None).unwrap();
     let start = 8 + 8 + 28;

@@ -2,9 +2,13 @@
 
 pub mod assign;
 pub mod codec;
+#[cfg(test)]
+mod golden;
 pub mod group;
 #[cfg(test)]
 mod joint;
+#[cfg(test)]
+mod negative;
 
 use assign::PacketKey;
 use codec::{Message, Security, ServiceKey, digest_holds, parse};

@@ -37,7 +37,7 @@ fn here_i_am(datagram: &[u8]) -> (Security, HereIAm) {
 }
 
 /// The same message with its digest made anew.
-fn signed(mut datagram: Vec<u8>, password: &[u8]) -> Vec<u8> {
+pub fn signed(mut datagram: Vec<u8>, password: &[u8]) -> Vec<u8> {
     datagram[16..32].fill(0);
     let digest = md5_of(password, &datagram);
     datagram[16..32].copy_from_slice(&digest);
