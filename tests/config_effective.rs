@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 use tidegate::config::{
-    ClientMode, Config, DataSource, Deployment, Driver, EventTarget, GroupRole, Idle, MssClamp,
-    NicProfileName, load, parse,
+    Assignment, ClientMode, Config, DataSource, Deployment, Driver, EventTarget, GroupRole, Idle, Method,
+    MssClamp, NicProfileName, load, parse,
 };
 
 const SMALL: &str = r#"version = 1
@@ -38,11 +38,12 @@ address = ["10.9.0.2/24"]
 next_hop = "10.9.0.1"
 nic_profile = "cards/mine.toml"
 [wccp]
-routers = ["10.9.0.3"]
+routers = ["10.9.0.3", "10.8.0.3"]
 password_file = "wccp.key"
 forward = ["gre", "l2"]
 return = ["gre"]
 assignment = ["hash", "mask"]
+mask = 0xF00
 here_i_am = "0.5s"
 [[wccp.group]]
 id = 61
@@ -113,6 +114,8 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(c.interface.nic_profile, NicProfileName::Generic);
     assert_eq!(w.here_i_am, Duration::from_secs(10));
     assert_eq!(w.groups[0].priority, 240);
+    assert_eq!((w.forward.as_slice(), w.return_method.as_slice()), (&[Method::Gre][..], &[Method::Gre][..]));
+    assert_eq!((w.assignment.as_slice(), w.mask), (&[Assignment::Hash][..], None));
     assert_eq!(c.services[0].client_mode, ClientMode::Any);
     assert_eq!(c.services[0].data_source, DataSource::Server);
     assert_eq!(c.services[0].active_source_port, 20);
@@ -133,7 +136,10 @@ fn every_written_value_arrives() {
     assert_eq!(c.interface.nic_profile, NicProfileName::File(dir.path().join("cards/mine.toml")));
     assert_eq!(c.interface.addresses(), [(Ipv4Addr::new(10, 9, 0, 2).into(), 24)]);
     assert_eq!(c.interface.v6, None);
-    assert_eq!(w.router, Ipv4Addr::new(10, 9, 0, 3));
+    assert_eq!(w.routers, [Ipv4Addr::new(10, 9, 0, 3), Ipv4Addr::new(10, 8, 0, 3)]);
+    assert_eq!(w.forward, [Method::Gre, Method::L2]);
+    assert_eq!(w.return_method, [Method::Gre]);
+    assert_eq!((w.assignment.as_slice(), w.mask), (&[Assignment::Hash, Assignment::Mask][..], Some(0xF00)));
     assert_eq!(w.password.as_ref().unwrap().as_bytes(), b"secret12");
     assert_eq!(w.here_i_am, Duration::from_millis(500));
     assert_eq!((w.groups[0].id, w.groups[0].priority), (61, 200));
@@ -155,8 +161,7 @@ fn every_written_value_arrives() {
     assert_eq!(
         c.notes,
         [
-            "wccp.forward: \"l2\" is not built yet and is not offered to the router",
-            "wccp.assignment: \"mask\" is not built yet and is not offered to the router",
+            "wccp.forward: 10.8.0.3 is not on our network; \"l2\" is not agreed with it",
             "wccp.group 255: no service uses port 3000; the router sends it for nothing",
             "wccp.group 62: no service has upstream_source = \"client\"; the router sends it for nothing",
             "wccp: a password of 8 bytes; some routers use only 7 and then refuse every message",
@@ -184,7 +189,7 @@ fn both_effective_forms_hold_the_same_keys_and_values() {
     let (_dir, config) = full();
     let toml: toml::Table = config.effective_toml().parse().unwrap();
     let mut json = config.effective_json();
-    assert_eq!(json.as_object_mut().unwrap().remove("notes").unwrap().as_array().unwrap().len(), 5);
+    assert_eq!(json.as_object_mut().unwrap().remove("notes").unwrap().as_array().unwrap().len(), 4);
     assert_eq!(serde_json::to_value(toml).unwrap(), json);
     assert_eq!(json["wccp"]["group"][1]["id"], 255);
 }

@@ -158,26 +158,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
         &["t.toml:6: key `interface.mode`: \"shared\" is not built yet; possible now: \"dedicated\""],
     );
     refuses(
-        "forward = [\"gre\", \"l2\"]",
-        "forward = [\"l2\"]",
-        &["t.toml:11: key `wccp.forward`: \"l2\" is not built yet; possible now: [\"gre\"]"],
-    );
-    refuses(
-        "forward = [\"gre\", \"l2\"]",
-        "return = [\"l2\"]",
-        &["t.toml:11: key `wccp.return`: \"l2\" is not built yet; possible now: [\"gre\"]"],
-    );
-    refuses(
-        "forward = [\"gre\", \"l2\"]",
-        "assignment = [\"mask\"]",
-        &["t.toml:11: key `wccp.assignment`: \"mask\" is not built yet; possible now: [\"hash\"]"],
-    );
-    refuses(
-        "routers = [\"10.9.0.1\"]",
-        "routers = [\"10.9.0.1\", \"10.9.0.3\"]",
-        &["t.toml:10: key `wccp.routers`: several routers are not built yet; possible now: one"],
-    );
-    refuses(
         "[wccp]",
         "[[interface]]\nname = \"eth2\"\n[wccp]",
         &["t.toml:9: key `interface`: several interfaces are not built yet; possible now: one [[interface]]"],
@@ -329,6 +309,84 @@ fn reverse_groups_do_not_overlap_and_do_not_replace_forward_ones() {
         Some(
             "t.toml:9: key `wccp.group`: no group of role \"forward\"; add a [[wccp.group]] with id and ports"
         )
+    );
+}
+
+#[test]
+fn methods_masks_and_routers_are_lists_that_make_sense() {
+    let line = "forward = [\"gre\", \"l2\"]";
+    let write = "write a list, as";
+    refuses(
+        line,
+        "forward = [\"l3\"]",
+        &["t.toml:11: key `wccp.forward`: \"l3\" is no choice here; write \"gre\" or \"l2\""],
+    );
+    refuses(
+        line,
+        "return = []",
+        &[&format!("t.toml:11: key `wccp.return`: names no method; {write} [\"gre\"]")],
+    );
+    refuses(
+        line,
+        "assignment = []",
+        &[&format!("t.toml:11: key `wccp.assignment`: names no method; {write} [\"hash\"]")],
+    );
+    refuses(
+        line,
+        "assignment = [\"mask\", \"mask\"]",
+        &["t.toml:11: key `wccp.assignment`: names the same entry twice; take one of them out"],
+    );
+    refuses(
+        line,
+        "mask = 0x1741",
+        &["t.toml:11: key `wccp.mask`: is for mask assignment, which wccp.assignment does not name; write \
+         assignment = [\"hash\", \"mask\"], or take the key out"],
+    );
+    refuses(
+        line,
+        "assignment = [\"mask\"]\nmask = 0xFF",
+        &["t.toml:12: key `wccp.mask`: 0xff has 8 bits; take 1 to 7, as 0x1741: routers have room for few \
+         values"],
+    );
+    refuses(
+        line,
+        "assignment = [\"mask\"]\nmask = 0",
+        &["t.toml:12: key `wccp.mask`: 0 is out of range; write a whole number from 1 to 4294967295"],
+    );
+    let routers = "routers = [\"10.9.0.1\"]";
+    refuses(
+        routers,
+        "routers = [\"10.9.0.1\", \"10.9.0.1\"]",
+        &["t.toml:10: key `wccp.routers`: names the same entry twice; take one of them out"],
+    );
+    refuses(
+        routers,
+        "routers = []",
+        &["t.toml:10: key `wccp.routers`: the list is empty; write the router's address, as routers = \
+         [\"10.9.0.1\"]"],
+    );
+    let many: Vec<String> = (1..=34).filter(|n| *n != 2).map(|n| format!("\"10.9.0.{n}\"")).collect();
+    refuses(
+        routers,
+        &format!("routers = [{}]", many.join(", ")),
+        &["t.toml:10: key `wccp.routers`: a group has at most 32 routers; take the others out"],
+    );
+    // GRE crosses networks, MAC addresses do not.
+    let far = GOOD.replace(routers, "routers = [\"10.9.0.1\", \"10.8.0.1\"]");
+    assert_eq!(errors(&far), [""; 0]);
+    assert_eq!(
+        errors(&far.replace(line, "forward = [\"l2\"]\nreturn = [\"l2\", \"gre\"]")),
+        [
+            "t.toml:10: key `wccp.routers`: 10.8.0.1 is not on our network, which wccp.forward = [\"l2\"] needs; \
+          write the router's address on our network, or allow \"gre\""
+        ]
+    );
+    assert_eq!(
+        errors(&far.replace("10.8.0.1", "10.9.0.2")),
+        [
+            "t.toml:10: key `wccp.routers`: 10.9.0.2 is our own address; write the router's address, or another \
+          interface.address"
+        ]
     );
 }
 

@@ -1,7 +1,8 @@
 //! What values mean together: everything that one key alone cannot tell.
 
 use super::checked::{
-    Config, DataSource, Deployment, Group, GroupRole, Interface, Network, Password, Service, Wccp,
+    Assignment, Config, DataSource, Deployment, Group, GroupRole, Interface, Method, Network, Password,
+    Service, Wccp,
 };
 use super::raw::{Raw, RawGroup, RawInterface, RawService, RawWccp, relative};
 use super::reader::{At, Source};
@@ -15,6 +16,9 @@ use std::os::unix::fs::PermissionsExt as _;
 /// Room for ports in a service group (WCCP version 2, service information).
 const GROUP_PORTS: usize = 8;
 const PASSWORD_BYTES: usize = 8;
+/// Six bits, the same as routers' makers take.
+const DEFAULT_MASK: u32 = 0x1741;
+const MASK_BITS: u32 = 7;
 
 /// The configuration, if nothing was found wrong in it; what is wrong is noted in `source`.
 pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
@@ -25,15 +29,16 @@ pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
     };
     let redirected = raw.wccp.as_ref().map(forward);
     let services = services(source, &raw.services, redirected.as_ref(), &mut notes);
-    let router = raw.wccp.as_ref().and_then(|w| w.router.clone());
-    let interface = raw.interface.and_then(|i| interface(source, i, router.as_ref()));
-    if let (Some(i), Some(router)) = (&interface, &router)
+    let routers = raw.wccp.as_ref().map(|w| w.routers.clone()).unwrap_or_default();
+    let interface = raw.interface.and_then(|i| interface(source, i, &routers));
+    if let (Some(i), Some(router)) = (&interface, routers.first())
         && i.v4.is_none()
     {
         let remedy = "add an IPv4 address to interface.address and its router to next_hop";
         source.error(&router.place, "WCCP and GRE speak IPv4, and we have no IPv4 address", remedy);
     }
-    let wccp = raw.wccp.and_then(|w| wccp(source, w, &services, &mut notes));
+    let own = interface.as_ref().and_then(|i| i.v4);
+    let wccp = raw.wccp.and_then(|w| wccp(source, w, own, &services, &mut notes));
     let deployment = raw.deployment?;
     if deployment == Deployment::Wccp && wccp.is_none() {
         return None;
@@ -52,10 +57,9 @@ pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
     })
 }
 
-fn interface(source: &Source<'_>, raw: RawInterface, router: Option<&At<Ipv4Addr>>) -> Option<Interface> {
-    if let Some(router) = router
-        && raw.addresses.iter().any(|a| a.value.address == router.value)
-    {
+fn interface(source: &Source<'_>, raw: RawInterface, routers: &[At<Ipv4Addr>]) -> Option<Interface> {
+    let ours = |router: &&At<Ipv4Addr>| raw.addresses.iter().any(|a| a.value.address == router.value);
+    for router in routers.iter().filter(ours) {
         let what = format!("{} is our own address", router.value);
         source.error(&router.place, what, "write the router's address, or another interface.address");
     }
@@ -106,10 +110,15 @@ fn next_hop_fits(source: &Source<'_>, cidr: Cidr, next_hop: &At<IpAddr>) {
     }
 }
 
-fn wccp(source: &Source<'_>, raw: RawWccp, services: &[Service], notes: &mut Vec<String>) -> Option<Wccp> {
-    for (key, method) in &raw.not_offered {
-        notes.push(format!("wccp.{key}: {method:?} is not built yet and is not offered to the router"));
-    }
+fn wccp(
+    source: &Source<'_>,
+    raw: RawWccp,
+    own: Option<Network<Ipv4Addr>>,
+    services: &[Service],
+    notes: &mut Vec<String>,
+) -> Option<Wccp> {
+    own.iter().for_each(|own| by_mac(source, &raw, *own, notes));
+    let mask = mask(source, &raw);
     if !raw.groups.iter().any(|g| g.role == GroupRole::Forward) {
         source.error(
             &raw.groups_place,
@@ -148,7 +157,57 @@ fn wccp(source: &Source<'_>, raw: RawWccp, services: &[Service], notes: &mut Vec
         }
     }
     let password = password(source, &raw, notes);
-    Some(Wccp { router: raw.router?.value, password, here_i_am: raw.here_i_am, groups })
+    let routers: Vec<Ipv4Addr> = raw.routers.iter().map(|r| r.value).collect();
+    let RawWccp { forward, return_method, assignment, here_i_am, .. } = raw;
+    (!routers.is_empty()).then_some(Wccp {
+        routers,
+        password,
+        forward,
+        return_method,
+        assignment,
+        mask,
+        here_i_am,
+        groups,
+    })
+}
+
+/// Packets travel by MAC address within one network only.
+fn by_mac(source: &Source<'_>, raw: &RawWccp, own: Network<Ipv4Addr>, notes: &mut Vec<String>) {
+    let on_link = |a: Ipv4Addr| Cidr { address: own.address.into(), prefix: own.prefix }.contains(a.into());
+    let lists = [("forward", &raw.forward), ("return", &raw.return_method)];
+    for router in raw.routers.iter().filter(|r| !on_link(r.value)) {
+        for (key, _) in lists.iter().filter(|(_, list)| list.contains(&Method::L2)) {
+            if lists.iter().any(|(k, list)| k == key && list.contains(&Method::Gre)) {
+                notes.push(format!(
+                    "wccp.{key}: {} is not on our network; \"l2\" is not agreed with it",
+                    router.value
+                ));
+            } else {
+                let what =
+                    format!("{} is not on our network, which wccp.{key} = [\"l2\"] needs", router.value);
+                source.error(
+                    &router.place,
+                    what,
+                    "write the router's address on our network, or allow \"gre\"",
+                );
+            }
+        }
+    }
+}
+
+/// The mask that values are dealt of, if they may be.
+fn mask(source: &Source<'_>, raw: &RawWccp) -> Option<u32> {
+    let by_mask = raw.assignment.contains(&Assignment::Mask);
+    let Some(mask) = &raw.mask else { return by_mask.then_some(DEFAULT_MASK) };
+    if !by_mask {
+        let what = "is for mask assignment, which wccp.assignment does not name";
+        source.error(&mask.place, what, "write assignment = [\"hash\", \"mask\"], or take the key out");
+    }
+    if mask.value.count_ones() > MASK_BITS {
+        let what = format!("{:#x} has {} bits", mask.value, mask.value.count_ones());
+        source.error(&mask.place, what, "take 1 to 7, as 0x1741: routers have room for few values");
+    }
+    Some(mask.value)
 }
 
 fn group(source: &Source<'_>, raw: &RawGroup, earlier: &[Group]) -> Option<Group> {

@@ -139,13 +139,25 @@ pub enum NicProfileName {
     File(PathBuf),
 }
 
-/// WCCP: one router, GRE both ways, hash assignment; it needs an IPv4 address of ours.
+/// Most routers of a group.
+pub(super) const MAX_ROUTERS: usize = 32;
+
+/// WCCP; it needs an IPv4 address of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wccp {
-    /// The router that redirects to us.
-    pub router: Ipv4Addr,
+    /// The routers that redirect to us, 1 to 32, none of them our own address.
+    pub routers: Vec<Ipv4Addr>,
     /// The password of all groups; `None` for no security.
     pub password: Option<Password>,
+    /// How redirected packets may come, in order of preference; at least one.
+    pub forward: Vec<Method>,
+    /// How declined packets may go back, likewise.
+    pub return_method: Vec<Method>,
+    /// How packets may be shared out among gateways, likewise.
+    pub assignment: Vec<Assignment>,
+    /// The bits of the client's address that mask assignment looks at, 1 to 7 of them; `None` if mask
+    /// assignment is not among the possible.
+    pub mask: Option<u32>,
     /// Time between two HERE_I_AM messages, 100 ms to 60 s.
     pub here_i_am: Duration,
     /// At least one group; ids and ports are unique.
@@ -156,6 +168,44 @@ impl Wccp {
     /// The group that brings us what clients send to this port.
     pub fn group_for_port(&self, port: u16) -> Option<&Group> {
         self.groups.iter().find(|g| g.role == GroupRole::Forward && g.ports.contains(&port))
+    }
+}
+
+/// How packets travel between a router and us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// In GRE.
+    Gre,
+    /// By MAC address, on our own network.
+    L2,
+}
+
+impl Method {
+    /// The word in configuration files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gre => "gre",
+            Self::L2 => "l2",
+        }
+    }
+}
+
+/// How packets are shared out among gateways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Assignment {
+    /// By a hash of the client's address.
+    Hash,
+    /// By some bits of the client's address.
+    Mask,
+}
+
+impl Assignment {
+    /// The word in configuration files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hash => "hash",
+            Self::Mask => "mask",
+        }
     }
 }
 

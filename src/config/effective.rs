@@ -1,10 +1,11 @@
 //! The effective configuration: every key with the value in use, as TOML or JSON. The TOML is itself a
 //! configuration that means the same (an inline password excepted, which is not shown).
 
-use super::checked::{Config, EventTarget, GroupRole, MssClamp, NicProfileName, Wccp};
+use super::checked::{Config, EventTarget, GroupRole, Method, MssClamp, NicProfileName, Wccp};
 use super::units::show_duration;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 /// One line: key, value, and a comment that may be empty. A key that begins with `#` is shown as a comment
 /// and is not in the JSON form.
@@ -235,7 +236,8 @@ impl Config {
 }
 
 fn wccp_block(w: &Wccp, secrets: bool) -> Block {
-    let mut entries = vec![plain("routers", json!([w.router.to_string()]))];
+    let texts = |list: &[Ipv4Addr]| list.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>();
+    let mut entries = vec![plain("routers", json!(texts(&w.routers)))];
     match &w.password {
         Some(p) if secrets => {
             let text = String::from_utf8_lossy(p.as_bytes());
@@ -247,12 +249,18 @@ fn wccp_block(w: &Wccp, secrets: bool) -> Block {
         },
         None => entries.push(noted("# password", "", "none: messages are not authenticated")),
     }
+    let names = |list: &[Method]| json!(list.iter().map(|m| m.name()).collect::<Vec<_>>());
+    let assignment: Vec<_> = w.assignment.iter().map(|a| a.name()).collect();
     entries.extend([
-        noted("forward", json!(["gre"]), "all that is offered"),
-        noted("return", json!(["gre"]), "all that is offered"),
-        noted("assignment", json!(["hash"]), "all that is offered"),
-        plain("here_i_am", show_duration(w.here_i_am)),
+        noted("forward", names(&w.forward), "in order of preference"),
+        noted("return", names(&w.return_method), "in order of preference"),
+        noted("assignment", json!(assignment), "in order of preference"),
     ]);
+    if let Some(mask) = w.mask {
+        let values = 1u32 << mask.count_ones();
+        entries.push(noted("mask", mask, &format!("{mask:#x}: {values} values of the client's address")));
+    }
+    entries.push(plain("here_i_am", show_duration(w.here_i_am)));
     one("wccp", entries)
 }
 

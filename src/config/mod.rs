@@ -13,8 +13,9 @@ mod reader;
 mod units;
 
 pub use checked::{
-    ClientMode, Config, DataSource, Deployment, Driver, EventTarget, Group, GroupRole, Idle, Interface,
-    Limits, MssClamp, Network, NicProfileName, Password, Service, Timers, Wccp, WorkerSettings,
+    Assignment, ClientMode, Config, DataSource, Deployment, Driver, EventTarget, Group, GroupRole, Idle,
+    Interface, Limits, Method, MssClamp, Network, NicProfileName, Password, Service, Timers, Wccp,
+    WorkerSettings,
 };
 pub use error::{ConfigError, ConfigErrors};
 pub use units::{Cidr, parse_size};

@@ -1,16 +1,19 @@
 //! Reads each section of the file: values are typed here, and judged one by one; what two values mean
 //! together is judged in `check`.
 
+mod wccp;
+
 use super::checked::{
-    ClientMode, DataSource, Deployment, Driver, EventTarget, GroupRole, Idle, Limits, MssClamp,
-    NicProfileName, Timers, WorkerSettings,
+    ClientMode, DataSource, Deployment, Driver, EventTarget, Idle, Limits, MssClamp, NicProfileName, Timers,
+    WorkerSettings,
 };
 use super::reader::Choice::{Is, NotBuilt};
 use super::reader::{At, Item, Place, Section, Source};
 use super::units::Cidr;
 use crate::time::Duration;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+pub(super) use wccp::{RawGroup, RawWccp};
 
 /// The file as written, value by value. `None` stands for a key that is missing or wrong; it is noted then.
 pub(super) struct Raw {
@@ -33,27 +36,6 @@ pub(super) struct RawInterface {
     /// All that was written was right, value by value.
     pub(super) sound: bool,
     pub(super) nic_profile: NicProfileName,
-}
-
-pub(super) struct RawWccp {
-    pub(super) router: Option<At<Ipv4Addr>>,
-    pub(super) password: Option<At<String>>,
-    pub(super) password_file: Option<At<String>>,
-    pub(super) here_i_am: Duration,
-    pub(super) groups: Vec<RawGroup>,
-    pub(super) groups_place: Place,
-    /// Methods named that are not offered.
-    pub(super) not_offered: Vec<(&'static str, &'static str)>,
-}
-
-pub(super) struct RawGroup {
-    pub(super) id: Option<At<u8>>,
-    pub(super) role: GroupRole,
-    pub(super) priority: u8,
-    pub(super) ports: Vec<At<u16>>,
-    pub(super) ports_place: Place,
-    /// Every port, written `"all"`.
-    pub(super) all: bool,
 }
 
 pub(super) struct RawService {
@@ -89,7 +71,7 @@ pub(super) fn read(source: &Source<'_>) -> Raw {
             "WCCP does not go together with kind = \"static\", where the router negotiates nothing",
             "take the section out, or write kind = \"wccp\"",
         ),
-        (Some(item), _) => item.section().map(wccp_section),
+        (Some(item), _) => item.section().map(wccp::section),
         (None, Some(Deployment::Wccp)) => {
             let place = root.place_of("wccp");
             source.error(
@@ -270,82 +252,6 @@ fn host(item: Item<'_, '_>) -> Option<IpAddr> {
         None => item.wrong(format!("{text:?} is no host's address"), "write it as \"10.9.0.1\""),
         a => a,
     }
-}
-
-fn ipv4(item: Item<'_, '_>) -> Option<Ipv4Addr> {
-    let text = item.string("an IPv4 address, as \"10.9.0.1\"")?;
-    match text.parse().ok().filter(|a: &Ipv4Addr| is_host((*a).into())) {
-        None => item.wrong(format!("{text:?} is no host's IPv4 address"), "write it as \"10.9.0.1\""),
-        a => a,
-    }
-}
-
-fn wccp_section(mut s: Section<'_, '_>) -> RawWccp {
-    let remedy = "write the router's address, as routers = [\"10.9.0.1\"]";
-    let router = s.need("routers", remedy, |i| one(i, "routers", ipv4));
-    let password = s.take("password").and_then(|i| i.at(|i| i.string("a string of 1 to 8 characters")));
-    let password_file = s.take("password_file").and_then(|i| i.at(|i| i.string("a path")));
-    let mut not_offered = Vec::new();
-    for (key, good, later) in
-        [("forward", "gre", "l2"), ("return", "gre", "l2"), ("assignment", "hash", "mask")]
-    {
-        if s.take(key).and_then(|i| methods(&i, good, later)) == Some(true) {
-            not_offered.push((key, later));
-        }
-    }
-    let range = Duration::from_millis(100)..=Duration::from_secs(60);
-    let here_i_am = s.or("here_i_am", Duration::from_secs(10), |i| i.duration(range));
-    let groups_place = s.place_of("group");
-    let groups =
-        s.need("group", "add a [[wccp.group]] section with id and ports", Item::sections).unwrap_or_default();
-    let groups = groups.into_iter().map(group).collect();
-    s.finish();
-    RawWccp { router, password, password_file, here_i_am, groups, groups_place, not_offered }
-}
-
-/// A list of methods in order of preference. `Some(true)` if it names the one that is not offered too.
-fn methods(item: &Item<'_, '_>, good: &str, later: &str) -> Option<bool> {
-    let wanted = format!("a list, as [{good:?}]");
-    let items = item.items(&wanted)?;
-    if items.len() == 1 && items.first().is_some_and(|i| i.is_string(later)) {
-        return item.wrong(format!("{later:?} is not built yet"), format!("possible now: [{good:?}]"));
-    }
-    let named = item.set(&wanted, |i| i.choice(&[(good, Is(true)), (later, Is(false))]))?;
-    if named.is_empty() {
-        return item.wrong("names no method", format!("write {wanted}"));
-    }
-    Some(named.iter().any(|m| !m.value))
-}
-
-fn group(mut s: Section<'_, '_>) -> RawGroup {
-    let id = s.need("id", "write a service id from 51 to 255", |i| i.at(|i| i.number(51..=255)));
-    let role = s.or("role", GroupRole::Forward, |i| {
-        i.choice(&[GroupRole::Forward, GroupRole::Reverse].map(|r| (r.name(), Is(r))))
-    });
-    let priority = s.or("priority", 240, |i| i.number(0..=255));
-    let mut ports_place = s.place_of("ports");
-    let mut all = false;
-    let ports = s.need("ports", "write the ports to redirect, as ports = [21]", |i| {
-        ports_place = i.place.clone();
-        all = i.is_string("all");
-        if all && role == GroupRole::Forward {
-            return i.wrong("\"all\" is for groups of role \"reverse\"", "list ports");
-        }
-        if all {
-            return None;
-        }
-        let ports = i.set(PORTS, port)?;
-        if i.items(PORTS)?.is_empty() {
-            let remedy = match role {
-                GroupRole::Forward => "write the ports to redirect, as ports = [21]",
-                GroupRole::Reverse => "write the servers' ports, as ports = [21, 20], or ports = \"all\"",
-            };
-            return i.wrong("the list is empty", remedy);
-        }
-        Some(ports)
-    });
-    s.finish();
-    RawGroup { id, role, priority, ports: ports.unwrap_or_default(), ports_place, all }
 }
 
 fn port(item: Item<'_, '_>) -> Option<u16> {

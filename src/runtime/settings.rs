@@ -60,13 +60,20 @@ fn wccp(config: &Config, w: &config::Wccp) -> wccp::Settings {
         // WCCP is configured with an IPv4 address of ours only.
         own_address: config.interface.v4.map_or(Ipv4Addr::UNSPECIFIED, |n| n.address),
         prefix: config.interface.v4.map_or(32, |n| n.prefix),
-        routers: vec![w.router],
+        routers: w.routers.clone(),
         // Its length was checked when it was read.
         password: w.password.as_ref().and_then(|p| wccp::Password::new(p.as_bytes()).ok()),
-        forward: vec![wccp::Method::Gre],
-        return_method: vec![wccp::Method::Gre],
-        assignment: vec![wccp::Assignment::Hash],
-        mask: wccp::DEFAULT_MASK,
+        forward: w.forward.iter().copied().map(method).collect(),
+        return_method: w.return_method.iter().copied().map(method).collect(),
+        assignment: w
+            .assignment
+            .iter()
+            .map(|a| match a {
+                config::Assignment::Hash => wccp::Assignment::Hash,
+                config::Assignment::Mask => wccp::Assignment::Mask,
+            })
+            .collect(),
+        mask: w.mask.unwrap_or(wccp::DEFAULT_MASK),
         here_i_am: w.here_i_am,
         groups: w
             .groups
@@ -82,6 +89,13 @@ fn wccp(config: &Config, w: &config::Wccp) -> wccp::Settings {
                 protocol: 6,
             })
             .collect(),
+    }
+}
+
+const fn method(m: config::Method) -> wccp::Method {
+    match m {
+        config::Method::Gre => wccp::Method::Gre,
+        config::Method::L2 => wccp::Method::L2,
     }
 }
 

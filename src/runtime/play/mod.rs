@@ -167,7 +167,9 @@ fn redirection(config: &Config) -> Redirection {
     let us = config.interface.v4.map_or(Ipv4Addr::UNSPECIFIED, |n| n.address);
     let form = config.wccp.as_ref().map_or(Form::Mac, |w| {
         let group = w.groups.first().map_or(0, |g| g.id);
-        Form::Gre { router: w.router, us, group }
+        // One of them sends it all.
+        let router = w.routers.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
+        Form::Gre { router, us, group }
     });
     Redirection { form, mac: US, tags: eth::Tags::default(), mtu: usize::from(MTU) }
 }
@@ -228,7 +230,8 @@ impl Player {
     fn introduce(&mut self, config: &Config) {
         let i = &config.interface;
         if let Some(n) = i.v4 {
-            for sender in std::iter::once(n.next_hop).chain(config.wccp.iter().map(|w| w.router)) {
+            let routers = config.wccp.iter().flat_map(|w| w.routers.iter().copied());
+            for sender in std::iter::once(n.next_hop).chain(routers) {
                 let a =
                     Arp { request: true, sender_mac: ROUTER, sender, target_mac: [0; 6], target: n.address };
                 self.stage().push(eth::TYPE_ARP, &arp::emit(&a), eth::BROADCAST);
