@@ -28,6 +28,7 @@ package_of() {
         ps | sysctl) echo procps ;;
         cc) echo gcc ;;
         mount) echo mount ;;
+        ping) echo iputils-ping ;;
         *) echo "$1" ;;
     esac
 }
@@ -103,6 +104,11 @@ unpack_program() {
                 libnetfilter_conntrack.so.3) missing+=(libnetfilter-conntrack3) ;;
                 libnfnetlink.so.0) missing+=(libnfnetlink0) ;;
                 libmnl.so.0) missing+=(libmnl0) ;;
+                libhiredis.so.0.14) missing+=(libhiredis0.14) ;;
+                libmemcached.so.11) missing+=(libmemcached11) ;;
+                libmemcachedutil.so.2) missing+=(libmemcachedutil2) ;;
+                libhashkit.so.2) missing+=(libhashkit2) ;;
+                libpcre2-posix.so.3) missing+=(libpcre2-posix3) ;;
                 libltdl.so.7) missing+=(libltdl7) ;;
                 libtdb.so.1) missing+=(libtdb1) ;;
                 libpam.so.0) missing+=(libpam0g) ;;

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Shows the whole thing: builds, makes the lab, redirects a client's FTP through tidegate by WCCP, and
-# compares every byte of every transfer. Prints the table, and "demo: N transfers, N identical, 0 failed"
-# as its last line; only then its exit status is 0.
+# Shows the whole thing: builds, makes the lab, redirects a client's FTP through tidegate by WCCP or by a router's
+# policy, and compares every byte of every transfer. Prints the table, and
+# "demo: N transfers, N identical, 0 failed" as its last line; only then its exit status is 0.
 #
-#   scripts/demo.sh [--deployment wccp] [--keep DIR] [--only REGEX]
+#   scripts/demo.sh [--deployment wccp|static] [--keep DIR] [--only REGEX]
 #
-#   --deployment KIND   which deployment; wccp is the one that is built
+#   --deployment KIND   wccp (default): the router and the gateway negotiate; static: the router's policy gives FTP
+#                       to the gateway, in IPv4 and in IPv6
 #   --keep DIR          keep captures of every leg, events, the router's counters and all logs there
 #   --only REGEX        only the transfers of scripts/transfers.txt that match, as 'EPSV .* 1MiB'
 #   --driver DRIVER     af_xdp (default) or pnet
@@ -24,14 +25,17 @@ bad_usage() {
     exit 2
 }
 
-deployment=wccp
+deployment=wccp redirect=gre upstream=own reverse=
 arguments=("$@")
 while [ $# -gt 0 ]; do
     case $1 in
-        --deployment | --keep | --only | --driver)
+        --deployment | --redirect | --upstream | --reverse | --keep | --only | --driver)
             [ $# -ge 2 ] || bad_usage "$1 needs a value"
             case $1 in
                 --deployment) deployment=$2 ;;
+                --redirect) redirect=$2 ;;
+                --upstream) upstream=$2 ;;
+                --reverse) reverse=$2 ;;
                 --driver)
                     case $2 in af_xdp | pnet) ;; *) bad_usage "there is no driver \"$2\"; use af_xdp or pnet" ;; esac
                     ;;
@@ -47,14 +51,22 @@ while [ $# -gt 0 ]; do
     esac
 done
 case $deployment in
-    wccp) ;;
-    static | bridge | route | host)
-        bad_usage "the deployment \"$deployment\" is not built yet; use --deployment wccp"
+    wccp | static) ;;
+    bridge | route | host)
+        bad_usage "the deployment \"$deployment\" is not built yet; use --deployment wccp or static"
         ;;
-    *) bad_usage "there is no deployment \"$deployment\"; use --deployment wccp" ;;
+    *) bad_usage "there is no deployment \"$deployment\"; use --deployment wccp or static" ;;
 esac
+case $redirect in gre | l2) ;; *) bad_usage "there is no redirection \"$redirect\"; use --redirect gre or l2" ;; esac
+case $upstream in own | client) ;; *) bad_usage "there is no source \"$upstream\"; use --upstream own or client" ;; esac
+case $reverse in '' | all | ports) ;; *) bad_usage "--reverse is all or ports, not \"$reverse\"" ;; esac
+[ "$deployment $redirect" != "static l2" ] ||
+    bad_usage "a policy gives frames to the gateway as L2 redirection does; leave --redirect out"
+[ -z "$reverse" ] || [ "$upstream" = client ] || bad_usage "--reverse goes with --upstream client"
+export LAB_DEPLOYMENT=$deployment LAB_REDIRECT=$redirect LAB_UPSTREAM=$upstream LAB_REVERSE=${reverse:-all}
 
-say "tidegate demo: deployment $deployment, $(grep -vc '^#' "$TG_ROOT/scripts/transfers.txt") transfers in scripts/transfers.txt"
+say "tidegate demo: deployment $deployment, redirection $([ "$deployment" = static ] && echo 'by policy' || echo "$redirect")," \
+    "the server sees $([ "$upstream" = own ] && echo "the gateway's address" || echo "the client's address")"
 need_commands curl lftp ip ethtool sysctl dumpcap clang cc
 need_rust
 
@@ -62,4 +74,5 @@ say "building (cargo build --release)"
 (cd "$TG_ROOT" && cargo build --release --locked --bins) || die "the build failed"
 
 as_root env "TG_LAB_DIR=$TG_LAB_DIR" "CARGO_TARGET_DIR=$TG_TARGET" "TG_OWNER=$(id -u):$(id -g)" \
+    "LAB_DEPLOYMENT=$LAB_DEPLOYMENT" "LAB_REDIRECT=$LAB_REDIRECT" "LAB_UPSTREAM=$LAB_UPSTREAM" "LAB_REVERSE=$LAB_REVERSE" \
     bash "$TG_ROOT/scripts/demo-lab.sh" "${arguments[@]}"

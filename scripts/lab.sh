@@ -6,6 +6,9 @@
 #                                   │
 #                                gateway 10.9.0.2 (never the kernel's address)
 #
+# With LAB_SECOND=yes there is a second router beside the first one, 10.0.0.3, 10.1.0.3 and 10.9.0.3, and each network is
+# a bridge in the namespace "lan".
+#
 # In IPv6 the networks are fd00::/64, fd00:0:0:1::/64 and fd00:0:0:9::/64, with the same last numbers.
 #
 #   scripts/lab.sh up | down | status
@@ -20,7 +23,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 TG_LAB=${TG_LAB:-tg}
 LAB_STATE=$TG_LAB_DIR/state-$TG_LAB
-LAB_SPACES=(client router server gw)
+LAB_SPACES=(client router server gw router2 lan)
 LAB_CLIENT=10.0.0.10
 LAB_SERVER=10.1.0.10
 LAB_GATEWAY=10.9.0.2
@@ -119,6 +122,19 @@ lab_link() {
     done
 }
 
+# lab_lan BRIDGE SPACE:NAME...: one network for several, by a bridge.
+lab_lan() {
+    local bridge=$1 end n=0
+    shift
+    lab_exec lan ip link add dev "$bridge" type bridge || return 1
+    for end in "$@"; do
+        n=$((n + 1))
+        lab_link "${end%:*}" "${end#*:}" lan "$bridge-$n" || return 1
+        lab_exec lan ip link set dev "$bridge-$n" master "$bridge"
+    done
+    lab_exec lan ip link set dev "$bridge" up
+}
+
 # lab_lock: takes the lab for this process; fails if another live one has it.
 lab_lock() {
     mkdir -p "$TG_LAB_DIR"
@@ -131,6 +147,7 @@ lab_up() {
     mkdir -p "$LAB_STATE"
     local space n addr
     for space in "${LAB_SPACES[@]}"; do
+        case $space in router2 | lan) [ "${LAB_SECOND:-no}" = yes ] || continue ;; esac
         n=$(lab_ns "$space")
         ip netns add "$n" || return 1
         # No neighbour discovery between the frames that the tests count, and no address of the kernel's
@@ -145,9 +162,15 @@ lab_up() {
         lab_exec "$space" sysctl -qw net.ipv4.tcp_early_retrans=0
         lab_exec "$space" ip link set dev lo up
     done
-    lab_link client c0 router to-client || return 1
-    lab_link server s0 router to-server || return 1
-    lab_link gw gw0 router to-gw || return 1
+    if [ "${LAB_SECOND:-no}" = yes ]; then
+        lab_lan clients client:c0 router:to-client router2:to-client || return 1
+        lab_lan servers server:s0 router:to-server router2:to-server || return 1
+        lab_lan gateway gw:gw0 router:to-gw router2:to-gw || return 1
+    else
+        lab_link client c0 router to-client || return 1
+        lab_link server s0 router to-server || return 1
+        lab_link gw gw0 router to-gw || return 1
+    fi
     lab_exec client ip addr add "$LAB_CLIENT/24" dev c0
     for addr in "${LAB_MORE_CLIENTS[@]}"; do lab_exec client ip addr add "$addr/24" dev c0; done
     # Retransmission only after 2 s (200 ms is the kernel's own least): a machine that builds something beside
@@ -225,38 +248,40 @@ lab_impair() { [ -z "$1" ] || echo "impair = { $1 }"; }
 # lab_router [GROUP-TOML]: starts the router; without an argument it redirects nothing.
 # LAB_IMPAIR_CLIENT, _SERVER, _GW: how bad the line into that leg is, as "drop = 0.01, segment = 100, seed = 7".
 # LAB_OVERSIZE=icmp makes it answer what GRE makes too long instead of cutting it. LAB_EXCLUDE_IN=false makes it
-# redirect what the gateway sends, too. LAB_VLAN="7" or "7, 100": the tags on the gateway's leg, the outer one first.
+# redirect what the gateway sends, too. LAB_ROUTER_NAME=router2 LAB_ROUTER_NUMBER=3 is the second one, here and for what
+# asks for its state. LAB_VLAN="7" or "7, 100": the tags on the gateway's leg, the outer one first.
 lab_router() {
-    cat >"$LAB_STATE/router.toml" <<TOML
+    local name=${LAB_ROUTER_NAME:-router} number=${LAB_ROUTER_NUMBER:-1}
+    cat >"$LAB_STATE/$name.toml" <<TOML
 oversize = "${LAB_OVERSIZE:-fragment}"
 [[leg]]
 name = "to-client"
-address = "10.0.0.1/24"
-address6 = "fd00::1/64"
+address = "10.0.0.$number/24"
+address6 = "fd00::$number/64"
 $(lab_impair "${LAB_IMPAIR_CLIENT:-}")
 [[leg]]
 name = "to-server"
-address = "10.1.0.1/24"
-address6 = "fd00:0:0:1::1/64"
+address = "10.1.0.$number/24"
+address6 = "fd00:0:0:1::$number/64"
 ${LAB_SERVER_LEG:-}
 $(lab_impair "${LAB_IMPAIR_SERVER:-}")
 [[leg]]
 name = "to-gw"
-address = "$LAB_ROUTER/24"
-address6 = "$LAB_ROUTER6/64"
+address = "10.9.0.$number/24"
+address6 = "fd00:0:0:9::$number/64"
 exclude_in = ${LAB_EXCLUDE_IN:-true}
 vlan = [${LAB_VLAN:-}]
 $(lab_impair "${LAB_IMPAIR_GW:-}")
 [wccp]
 here_i_am = "${LAB_HERE_I_AM:-500ms}"
-router_id = "$LAB_ROUTER"
+router_id = "10.9.0.$number"
 ${1:-}
 TOML
-    rm -f "$LAB_STATE/router.json"
-    lab_spawn router router "$LAB_ROUTER_BIN" --config "$LAB_STATE/router.toml" --status "$LAB_STATE/router.json"
-    lab_wait 5 test -s "$LAB_STATE/router.json" || {
+    rm -f "$LAB_STATE/$name.json"
+    lab_spawn "$name" "$name" "$LAB_ROUTER_BIN" --config "$LAB_STATE/$name.toml" --status "$LAB_STATE/$name.json"
+    lab_wait 5 test -s "$LAB_STATE/$name.json" || {
         warn "the router did not start:"
-        cat "$LAB_STATE/router.log" >&2
+        cat "$LAB_STATE/$name.log" >&2
         return 1
     }
 }
@@ -414,13 +439,13 @@ lab_joined() {
 lab_assigned_or_ended() { ! lab_alive tidegate || lab_assigned; }
 
 # lab_get POINTER: one value of the router's state, made fresh by a signal.
-lab_get() { "$LAB_ROUTER_BIN" --status "$LAB_STATE/router.json" --get "$1" 2>/dev/null; }
+lab_get() { "$LAB_ROUTER_BIN" --status "$LAB_STATE/${LAB_ROUTER_NAME:-router}.json" --get "$1" 2>/dev/null; }
 
 # lab_refresh: has the router write its state now.
 lab_refresh() {
     local before
     before=$(lab_get /uptime_ms)
-    kill -s USR1 "$(lab_pid router)" 2>/dev/null || return 1
+    kill -s USR1 "$(lab_pid "${LAB_ROUTER_NAME:-router}")" 2>/dev/null || return 1
     lab_wait 3 lab_fresher "${before:-0}"
 }
 lab_fresher() { [ "$(lab_get /uptime_ms)" != "$1" ]; }
@@ -491,6 +516,55 @@ CONF
     lab_wait 5 lab_listens "-$([ "$name" = vsftpd ] && echo 4 || echo 6)" server 21 || {
         warn "$name did not start:"
         cat "$LAB_STATE/$name.log" >&2
+        return 1
+    }
+}
+
+# lab_proftpd: the FTP server with TLS, in place of the other one; the same directory for anonymous clients.
+lab_proftpd() {
+    local root=$TG_LAB_DIR/root state=$LAB_STATE
+    unpack_program usr/sbin/proftpd proftpd-core proftpd-mod-crypto || return 1
+    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=lab -keyout "$state/tls.key" -out "$state/tls.crt" \
+        2>/dev/null || return 1
+    chmod 600 "$state/tls.key"
+    chmod 777 "$state/ftproot/pub"
+    cat >"$state/proftpd.conf" <<CONF
+ServerName lab
+ServerType standalone
+DefaultServer on
+DefaultAddress $LAB_SERVER
+SocketBindTight on
+UseIPv6 off
+UseReverseDNS off
+Port 21
+User nobody
+Group nogroup
+ModulePath $root/usr/lib/proftpd
+LoadModule mod_tls.c
+PassivePorts 30000 39999
+PidFile $state/proftpd.pid
+ScoreboardFile $state/proftpd.scores
+DelayTable none
+SystemLog $state/proftpd-system.log
+WtmpLog off
+TLSEngine on
+TLSRequired off
+TLSProtocol TLSv1.2 TLSv1.3
+TLSRSACertificateFile $state/tls.crt
+TLSRSACertificateKeyFile $state/tls.key
+TLSOptions NoSessionReuseRequired
+<Anonymous $state/ftproot>
+User daemon
+Group daemon
+UserAlias anonymous daemon
+RequireValidShell off
+AllowOverwrite on
+</Anonymous>
+CONF
+    lab_spawn proftpd server env "LD_LIBRARY_PATH=$(unpacked_libraries)" "$root/usr/sbin/proftpd" -n -c "$state/proftpd.conf"
+    lab_wait 5 lab_listens -4 server 21 || {
+        warn "proftpd did not start:"
+        cat "$state/proftpd.log" >&2
         return 1
     }
 }

@@ -69,6 +69,7 @@ record() {
 }
 session() { script <"$LAB_STATE/session.py"; }
 
+T_IPV6=yes
 t_begin
 t_router
 head -c 16384 /dev/urandom >"$LAB_STATE/ftproot/pub/16KiB"
@@ -211,3 +212,43 @@ if [ ${#wanted[@]} = 0 ] || [[ " ${wanted[*]} " == *" not-ours "* ]]; then
     check "not-ours: its replay" keep not-ours \
         "packets of a session that began without us are returned, redirect header echoed"
 fi
+lab_stop tidegate
+
+# Other ways in. Each has the router for it.
+LAB_DEPLOYMENT=static
+t_router
+T_SERVER=$LAB_SERVER6 T_CLIENT=$LAB_CLIENT6
+record static-ipv6 "a router's policy, IPv6: EPSV and EPRT downloads, an upload; neighbour discovery" <<'PY'
+from ftp import *
+f = Ftp()
+f.expect(200, command="TYPE I")
+need(len(f.retrieve("RETR pub/16KiB", f.connect(f.epsv()))) == 16384, "other bytes")
+listen = f.port()
+f.send("RETR pub/3000")
+data, peer = listen.accept()
+need(peer[0] == SERVER, f"data from {peer}")
+f.expect(150, 125)
+need(len(f.finish(data)) == 3000, "other bytes")
+data = f.connect(f.epsv())
+f.expect(150, 125, command="STOR pub/up6")
+data.sendall(bytes(range(256)) * 20)
+data.close()
+f.expect(226)
+f.expect(250, command="DELE pub/up6")
+f.expect(221, command="QUIT")
+PY
+unset T_SERVER T_CLIENT
+cat >"$LAB_STATE/both.py" <<'PY'
+from ftp import *
+f = Ftp()
+f.expect(200, command="TYPE I")
+need(len(f.retrieve("RETR pub/16KiB", f.connect(f.epsv()))) == 16384, "other bytes")
+listen = f.port()
+f.send("RETR pub/3000")
+data, peer = listen.accept()
+f.expect(150, 125)
+need(len(f.finish(data)) == 3000, "other bytes")
+f.expect(221, command="QUIT")
+PY
+record static-ipv4 "a router's policy, IPv4: passive and active downloads by MAC address" <"$LAB_STATE/both.py"
+LAB_DEPLOYMENT=wccp

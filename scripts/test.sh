@@ -101,6 +101,7 @@ stage build count_one cargo build --release --locked --bins
 stage replay count_lines run_replay
 stage squid count_lines run_squid
 stage demo count_demo "$TG_ROOT/scripts/demo.sh" --only '(0|1|1MiB)$'
+stage static count_demo "$TG_ROOT/scripts/demo.sh" --deployment static --only '(0|1|1MiB)$'
 stage matrix count_lines bash scripts/matrix.sh
 stage lab count_lines run_lab_tests
 

@@ -51,7 +51,7 @@ check() {
 
 # t_router [KEY = VALUE...]: the router with the group 61 and these lines in it, or with its policies.
 t_router() {
-    lab_stop router
+    lab_stop "${LAB_ROUTER_NAME:-router}"
     lab_router "$(lab_redirecting "$@")" || die "no router"
 }
 
@@ -83,10 +83,11 @@ transfer() {
     [ "$result" = identical ]
 }
 
-# script: a Python script on standard input, run by the client, with the FTP class of ftp.py.
+# script: a Python script on standard input, run by the client, with the FTP class of ftp.py; T_SERVER and T_CLIENT
+# are other addresses for it.
 script() {
-    lab_exec client env "PYTHONPATH=$T_DIR" PYTHONDONTWRITEBYTECODE=1 "SERVER=$LAB_SERVER" \
-        "CLIENT=$LAB_CLIENT" "GATEWAY=$LAB_GATEWAY" "STATE=$LAB_STATE" timeout 90 python3 - "$@"
+    lab_exec client env "PYTHONPATH=$T_DIR" PYTHONDONTWRITEBYTECODE=1 "SERVER=${T_SERVER:-$LAB_SERVER}" \
+        "CLIENT=${T_CLIENT:-$LAB_CLIENT}" "GATEWAY=$LAB_GATEWAY" "STATE=$LAB_STATE" timeout 90 python3 - "$@"
 }
 
 # t_capture LEG, t_captured FILTER [FIELD...]: frames on the router's leg, and what tshark makes of them.
