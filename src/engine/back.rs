@@ -21,7 +21,7 @@ impl Engine {
         let Some(origin) = a.origin else {
             return self.drop(turn, a.interface, a.frame, DropReason::Unhandled);
         };
-        if !self.guard.may_return(turn.now, a.frame.bytes()) {
+        if !self.link.guard.may_return(turn.now, a.frame.bytes()) {
             return self.drop(turn, a.interface, a.frame, DropReason::Loop);
         }
         match origin {
@@ -67,25 +67,12 @@ impl Engine {
             return self.drop(turn, a.interface, a.frame, DropReason::TooBig);
         }
         build::gre_v4(a.frame.bytes_mut(), own, to, id, redirect);
-        let mtu = usize::from(self.link.settings.mtu);
+        let mtu = usize::from(self.paths.mtu(turn.now, to, self.link.settings.mtu));
         let Some(tx) = turn.tx.get_mut(a.interface) else { return };
         self.returned += 1;
         let mut out = Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops };
         if a.frame.len() > mtu {
-            // What came in pieces goes back in pieces: it does not fit with the headers around it.
-            let mut first = a.frame.bytes().to_vec();
-            if let Some(rest) = build::split_v4(&mut first, mtu)
-                && let Some(mut second) = out.spare()
-            {
-                if second.set(&rest) {
-                    a.frame.truncate(first.len());
-                    a.frame.bytes_mut().copy_from_slice(&first);
-                    out.ip(a.frame, to.into());
-                    return out.ip(second, to.into());
-                }
-                out.tx.done.push(second);
-            }
-            return out.drop(a.frame, DropReason::TooBig);
+            return out.in_pieces(a.frame, to.into(), mtu);
         }
         out.ip(a.frame, to.into());
     }

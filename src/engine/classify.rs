@@ -10,8 +10,10 @@ use super::turn::Turn;
 use crate::buf::Frame;
 use crate::flow::{self, Action, Entry, Flags, FlowKey, Leg, Lookup, Rewrite, SlotRef, Sticky};
 use crate::session::{SynVerdict, port_owner};
+use crate::time::Instant;
 use crate::wire::eth::{self, Mac, Tags};
 use crate::wire::gre;
+use crate::wire::icmp::{self, Icmp};
 use crate::wire::tcp::{self, Segment};
 use crate::wire::{Fragment, IpPacket, build, parse_ip, proto};
 use std::net::{IpAddr, Ipv4Addr};
@@ -82,7 +84,9 @@ impl Engine {
             proto::ICMPV6 if !pieces && self.nd(turn, interface, frame.bytes(), &ip) => {
                 self.done(turn, interface, frame)
             }
-            proto::ICMP | proto::ICMPV6 => self.icmp(turn, interface, frame, &ip),
+            proto::ICMP | proto::ICMPV6 => {
+                self.icmp(turn, Arrived { interface, origin: None, tags, frame }, &ip);
+            }
             proto::UDP => self.udp(turn, interface, frame, &ip),
             _ => self.drop(turn, interface, frame, DropReason::Unhandled),
         }
@@ -132,7 +136,7 @@ impl Engine {
         if self.routers.find(router).is_none() {
             if self.worker != 0 {
                 // A router's own name for itself is known first where WCCP is spoken.
-                return self.hand_frame(turn, interface, frame, 0);
+                return self.hand_frame(turn, interface, frame, &tags, 0);
             }
             return self.drop(turn, interface, frame, DropReason::StrangeRouter);
         }
@@ -170,10 +174,21 @@ impl Engine {
         if self.link.settings.own().is(ip.src) {
             return self.drop(turn, arrived.interface, arrived.frame, DropReason::Loop);
         }
-        if ip.proto == proto::TCP && ip.fragment == Fragment::None {
-            self.tcp(turn, arrived, ip);
-        } else {
-            self.give_back(turn, arrived);
+        if ip.fragment != Fragment::None {
+            return self.give_back(turn, arrived);
+        }
+        match ip.proto {
+            proto::TCP => self.tcp(turn, arrived, ip),
+            proto::ICMP | proto::ICMPV6 if ip.transport_checksum_ok(arrived.frame.bytes()) => {
+                let strange = match icmp::parse(arrived.frame.bytes(), ip) {
+                    Some(error @ Icmp::TcpError { .. }) => self.quoted(turn, arrived, ip, &error),
+                    _ => Some(arrived),
+                };
+                if let Some(arrived) = strange {
+                    self.give_back(turn, arrived);
+                }
+            }
+            _ => self.give_back(turn, arrived),
         }
     }
 
@@ -196,8 +211,15 @@ impl Engine {
     }
 
     /// Hands a frame whose Ethernet header was taken off to another worker, as it came in.
-    pub(super) fn hand_frame(&mut self, turn: &mut Turn<'_>, interface: usize, mut frame: Frame, to: u16) {
-        if frame.push_front(eth::header_len(&self.link.tags)).is_some() {
+    pub(super) fn hand_frame(
+        &mut self,
+        turn: &mut Turn<'_>,
+        interface: usize,
+        mut frame: Frame,
+        tags: &Tags,
+        to: u16,
+    ) {
+        if frame.push_front(eth::header_len(tags)).is_some() {
             turn.handoff_out.push((to, Item::Frame { interface, bytes: frame.bytes().to_vec() }));
         }
         if let Some(tx) = turn.tx.get_mut(interface) {
@@ -241,6 +263,9 @@ impl Engine {
         }
         if entry.owner != self.worker {
             return self.hand_over(turn, a, seg, Some(entry.owner));
+        }
+        if self.is_ours(turn.now, &a) {
+            return self.drop(turn, a.interface, a.frame, DropReason::Loop);
         }
         if !ip.transport_checksum_ok(a.frame.bytes()) {
             return self.drop(turn, a.interface, a.frame, DropReason::BadTransport);
@@ -317,6 +342,9 @@ impl Engine {
             if owner != self.worker {
                 return self.hand_over(turn, a, seg, Some(owner));
             }
+            if self.is_ours(turn.now, &a) {
+                return self.drop(turn, a.interface, a.frame, DropReason::Loop);
+            }
             if !ip.transport_checksum_ok(a.frame.bytes()) {
                 return self.drop(turn, a.interface, a.frame, DropReason::BadTransport);
             }
@@ -355,6 +383,11 @@ impl Engine {
         out.drop(a.frame, DropReason::UnknownFlow);
     }
 
+    /// Whether we sent this packet in somebody else's name, and a router redirected it back to us.
+    fn is_ours(&mut self, now: Instant, a: &Arrived) -> bool {
+        a.origin.is_some() && self.link.guard.is_ours(now, a.frame.bytes())
+    }
+
     fn pair_owner(&self, seg: &Segment) -> u16 {
         flow::owner(seg.src.ip(), seg.dst.ip(), self.owner_salt, usize::from(self.workers)) as u16
     }
@@ -374,7 +407,7 @@ impl Engine {
         }
     }
 
-    fn done(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame) {
+    pub(super) fn done(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame) {
         if let Some(tx) = turn.tx.get_mut(interface) {
             tx.done.push(frame);
         }

@@ -29,7 +29,7 @@ reasons! {
     OuterFragment = "outer_fragment", "a packet to us in fragments that overlap, are too long or never came all";
     BadGre = "bad_gre", "a GRE packet that is not WCCP's, or is malformed";
     StrangeRouter = "strange_router", "a redirected packet from an address that is no configured router";
-    Loop = "loop", "a packet came back although it had been returned; exclude the gateway's interface from redirection";
+    Loop = "loop", "a packet of ours came back redirected; exclude what comes from the gateway: `ip wccp redirect exclude in`, or no policy, on the router's interface towards it";
     TtlExceeded = "ttl_exceeded", "the packet's time to live is used up";
     TxFull = "tx_full", "the transmit ring was full";
     NoNeighbour = "no_neighbour", "the next hop does not answer ARP";

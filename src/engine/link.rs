@@ -1,6 +1,7 @@
 //! The way out: from an IP packet to a frame for the right neighbour.
 
 use super::drops::{DropReason, Drops};
+use super::guard::LoopGuard;
 use super::state::Interface;
 use super::turn::Tx;
 use crate::buf::Frame;
@@ -9,7 +10,7 @@ use crate::tcp::Outlet;
 use crate::time::Instant;
 use crate::wire::arp::{self, Arp};
 use crate::wire::eth::{self, Mac, Tags};
-use crate::wire::nd;
+use crate::wire::{build, nd};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -24,11 +25,14 @@ pub(super) struct Link {
     waiting: VecDeque<(IpAddr, Vec<u8>)>,
     /// Tags of what comes in: ours go out with the same.
     pub(super) tags: Tags,
+    /// Remembers what leaves in others' names.
+    pub(super) guard: LoopGuard,
 }
 
 impl Link {
-    pub(super) fn new(settings: Interface) -> Self {
-        Self { settings, neighbours: Neighbours::new(1024), waiting: VecDeque::new(), tags: Tags::default() }
+    pub(super) fn new(settings: Interface, guard: LoopGuard) -> Self {
+        let neighbours = Neighbours::new(1024);
+        Self { settings, neighbours, waiting: VecDeque::new(), tags: Tags::default(), guard }
     }
 
     /// Where a packet to `dst` goes next; none if we have no address of its family.
@@ -98,6 +102,26 @@ impl Out<'_> {
         };
         eth::emit(room, mac, self.link.settings.mac, &tags, kind);
         self.raw(frame);
+    }
+
+    /// Sends an IPv4 packet that is larger than the way takes: what came in pieces goes back in pieces, for it
+    /// does not fit with the headers around it.
+    pub(super) fn in_pieces(&mut self, mut frame: Frame, dst: IpAddr, mtu: usize) {
+        let mut first = frame.bytes().to_vec();
+        let mut rest = build::split_v4(&mut first, mtu);
+        if rest.is_none() {
+            return self.drop(frame, DropReason::TooBig);
+        }
+        frame.truncate(first.len());
+        frame.bytes_mut().copy_from_slice(&first);
+        self.ip(frame, dst);
+        while let Some(mut piece) = rest {
+            rest = build::split_v4(&mut piece, mtu);
+            let Some(mut frame) = self.spare() else { return self.drops.count(DropReason::TxFull) };
+            if frame.set(&piece) {
+                self.ip(frame, dst);
+            }
+        }
     }
 
     /// Sends a whole frame.
@@ -202,21 +226,26 @@ impl Outlet for Out<'_> {
         };
         let keep = frame.grow(len).is_some_and(fill);
         let bytes = frame.bytes();
-        let Some(dst) = destination(bytes).filter(|_| keep) else {
+        let Some((src, dst)) = ends(bytes).filter(|_| keep) else {
             frame.reset();
             self.tx.spare.push(frame);
             return keep;
         };
+        if !self.link.settings.own().is(src) {
+            self.link.guard.sent(self.now, bytes);
+        }
         self.ip(frame, dst);
         true
     }
 }
 
-/// Where an IP packet goes; none if it has no whole header.
-fn destination(packet: &[u8]) -> Option<IpAddr> {
+/// Source and destination of an IP packet; none if it has no whole header.
+fn ends(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    let v4 = |at: usize| Some(Ipv4Addr::from(*packet.get(at..)?.first_chunk::<4>()?).into());
+    let v6 = |at: usize| Some(Ipv6Addr::from(*packet.get(at..)?.first_chunk::<16>()?).into());
     match packet.first()? >> 4 {
-        4 => Some(Ipv4Addr::from(*packet.get(16..20)?.first_chunk::<4>()?).into()),
-        6 => Some(Ipv6Addr::from(*packet.get(24..40)?.first_chunk::<16>()?).into()),
+        4 => Some((v4(12)?, v4(16)?)),
+        6 => Some((v6(8)?, v6(24)?)),
         _ => None,
     }
 }

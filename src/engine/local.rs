@@ -1,4 +1,4 @@
-//! What is for ourselves: ping, WCCP, ICMP errors, and what we send of our own.
+//! What is for ourselves, ICMP apart: WCCP, and what we send of our own.
 
 use super::drops::DropReason;
 use super::handoff::Item;
@@ -6,45 +6,12 @@ use super::link::Out;
 use super::state::Engine;
 use super::turn::Turn;
 use crate::buf::Frame;
-use crate::flow::{Action, FlowKey, Leg, Lookup};
 use crate::rng::Purpose;
 use crate::wccp;
-use crate::wire::icmp::{self, Icmp};
 use crate::wire::{IpPacket, build, proto, udp};
 use std::net::{IpAddr, Ipv4Addr};
 
 impl Engine {
-    /// An ICMP or ICMPv6 packet to our address, its checksum right.
-    pub(super) fn icmp(&mut self, turn: &mut Turn<'_>, interface: usize, mut frame: Frame, ip: &IpPacket) {
-        let now = turn.now;
-        let Some(tx) = turn.tx.get_mut(interface) else { return };
-        let mut out = Out { now, link: &mut self.link, tx, drops: &mut self.drops };
-        let from = ip.src;
-        match icmp::parse(frame.bytes(), ip) {
-            Some(Icmp::EchoRequest) => {
-                build::echo_reply(frame.bytes_mut(), ip);
-                frame.truncate(ip.end);
-                frame.pull_front(ip.start);
-                out.ip(frame, from);
-            }
-            Some(error @ Icmp::TcpError { src, dst, .. }) => {
-                // Quoted is what we sent: the answering direction's key finds its owner.
-                if let Some(key) = FlowKey::tcp(dst, src, Leg::Direct, 0)
-                    && let Lookup::Hit(_, entry) = self.flows.lookup(&key)
-                    && let Action::Session { leg } = entry.action
-                {
-                    if entry.owner != self.worker {
-                        return self.hand_frame(turn, interface, frame, entry.owner);
-                    }
-                    self.sessions.icmp(now, entry.id, leg, from, &error, &mut out);
-                }
-                out.tx.done.push(frame);
-            }
-            Some(Icmp::Other) => out.drop(frame, DropReason::Unhandled),
-            None => out.drop(frame, DropReason::BadTransport),
-        }
-    }
-
     /// A UDP packet to our address, its checksum right.
     pub(super) fn udp(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame, ip: &IpPacket) {
         let datagram = udp::parse(frame.bytes(), ip);
@@ -55,7 +22,8 @@ impl Engine {
                 self.tell_routers(turn);
             }
             (Some(d), IpAddr::V4(_), None) if d.dst_port == wccp::PORT => {
-                return self.hand_frame(turn, interface, frame, 0);
+                let tags = self.link.tags;
+                return self.hand_frame(turn, interface, frame, &tags, 0);
             }
             _ => self.drops.count(DropReason::Unhandled),
         }

@@ -15,6 +15,7 @@ mod drops;
 mod errors;
 mod guard;
 mod handoff;
+mod icmp;
 mod link;
 mod local;
 mod neighbour;

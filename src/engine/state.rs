@@ -3,6 +3,7 @@
 use super::drops::Drops;
 use super::errors::Pace;
 use super::guard::LoopGuard;
+use super::icmp::Paths;
 use super::link::{Link, Out};
 use super::routers::Routers;
 use super::turn::Turn;
@@ -87,7 +88,10 @@ pub struct Engine {
     pub(super) clamp: u16,
     pub(super) drops: Drops,
     pub(super) fragments: Reassembly,
-    pub(super) guard: LoopGuard,
+    /// How large packets to routers may be.
+    pub(super) paths: Paths,
+    /// Errors about translated connections that went on to the end that they mean.
+    pub(super) errors_mapped: u64,
     /// Bounds the ICMP errors that we send of our own.
     pub(super) errors: Pace,
     pub(super) keyed: Keyed,
@@ -115,7 +119,7 @@ impl Engine {
         let clamp = clamps.min().unwrap_or(u16::MAX);
         let wccp = settings.wccp.filter(|_| worker == 0).map(wccp::Client::new).transpose()?;
         Ok(Self {
-            link: Link::new(settings.interface),
+            link: Link::new(settings.interface, LoopGuard::new(keyed)),
             sessions: Registry::new(settings.session, flows.clone(), keyed),
             flows,
             wccp,
@@ -125,7 +129,8 @@ impl Engine {
             clamp,
             drops: Drops::default(),
             fragments: Reassembly::new(MAX_FRAME),
-            guard: LoopGuard::new(keyed),
+            paths: Paths::default(),
+            errors_mapped: 0,
             owner_salt: keyed.value(Purpose::Owner, b"owner", 0),
             keyed,
             worker,
@@ -244,6 +249,7 @@ impl Engine {
             ("late_syns".into(), c.late_syns),
             ("table_full".into(), c.table_full),
             ("service_cut".into(), c.service_cut),
+            ("errors_mapped".into(), self.errors_mapped),
         ];
         all.push(("reassembled".into(), self.fragments.counts().0));
         for &reason in super::DropReason::ALL {

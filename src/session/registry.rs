@@ -11,7 +11,7 @@ use crate::rng::{Keyed, Purpose};
 use crate::tcp::Outlet;
 use crate::time::{Duration, Instant};
 use crate::wire::build;
-use crate::wire::icmp::Icmp;
+use crate::wire::icmp::{self, Icmp};
 use crate::wire::tcp::{Segment, SynOptions};
 use hashbrown::HashMap;
 use std::net::IpAddr;
@@ -244,10 +244,17 @@ impl Registry {
     /// An ICMP error about a segment that a session of ours sent.
     pub fn icmp(&mut self, now: Instant, id: u32, leg: u8, from: IpAddr, error: &Icmp, out: &mut dyn Outlet) {
         self.shared.now = now;
-        if let Icmp::TcpError { kind, seq, .. } = *error
-            && leg == LEG_HALF_SERVER
-        {
-            self.shared.half_icmp(&mut self.halves, id, from, kind, seq, out);
+        let Icmp::TcpError { kind, seq, src, dst, mtu, .. } = *error else { return };
+        match leg {
+            LEG_HALF_SERVER => self.shared.half_icmp(&mut self.halves, id, from, kind, seq, out),
+            LEG_HALF_CLIENT => {}
+            _ if matches!(kind, icmp::TOO_BIG_V4 | icmp::TOO_BIG_V6) => {
+                if let Some(s) = self.sessions.get_mut(id) {
+                    s.ctl.stack.too_big((src, dst), seq, mtu as usize);
+                }
+            }
+            // An established connection is not ended by what anybody could have sent (RFC 5927 section 5.2).
+            _ => {}
         }
     }
 

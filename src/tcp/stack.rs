@@ -569,5 +569,6 @@ fn peer_syn(local: SocketAddr, remote: SocketAddr, h: &Handshake, flags: u8, ack
     b
 }
 
+mod path;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The least MTU of IPv6 links (RFC 8200 section 5); errors do not exceed it.
 const MIN_MTU_V6: usize = 1280;
+/// Fragmentation needed and DF set: type and code (RFC 792, RFC 1191 section 4).
+pub const TOO_BIG_V4: (u8, u8) = (3, 4);
+/// Packet too big: type and code (RFC 4443 3.2).
+pub const TOO_BIG_V6: (u8, u8) = (2, 0);
 /// Time exceeded in transit: type and code (RFC 792).
 pub const TIME_EXCEEDED_V4: (u8, u8) = (11, 0);
 /// Hop limit exceeded in transit: type and code (RFC 4443 3.3).
@@ -32,6 +36,15 @@ pub enum Icmp {
         /// Its sequence number.
         seq: u32,
         /// The next hop's MTU (`fragmentation needed`, `packet too big`), else 0.
+        mtu: u32,
+    },
+    /// An error about a GRE packet over IPv4 that somebody sent.
+    GreError {
+        /// Type and code as on the wire.
+        kind: (u8, u8),
+        /// Whom the quoted packet was for.
+        dst: Ipv4Addr,
+        /// The next hop's MTU (`fragmentation needed`), else 0.
         mtu: u32,
     },
     /// Anything else.
@@ -67,6 +80,9 @@ pub fn parse(bytes: &[u8], ip: &IpPacket) -> Option<Icmp> {
 fn quoted(bytes: &[u8], ip: &IpPacket, kind: (u8, u8), mtu: u32) -> Icmp {
     let at = ip.l4 + 8;
     let Some(q) = bytes.get(at..ip.end) else { return Icmp::Other };
+    if q.len() >= 20 && q[0] >> 4 == 4 && q[9] == proto::GRE {
+        return Icmp::GreError { kind, dst: Ipv4Addr::new(q[16], q[17], q[18], q[19]), mtu };
+    }
     let (src, dst, l4) = match q.first().map(|b| b >> 4) {
         Some(4) if q.len() >= 20 && q[9] == proto::TCP && be16(q, 6) & 0x1FFF == 0 => {
             let a = |i: usize| IpAddr::V4(Ipv4Addr::new(q[i], q[i + 1], q[i + 2], q[i + 3]));
@@ -93,6 +109,70 @@ fn quoted(bytes: &[u8], ip: &IpPacket, kind: (u8, u8), mtu: u32) -> Icmp {
         dst: SocketAddr::new(dst, be16(t, 2)),
         seq: be32(t, 4),
         mtu,
+    }
+}
+
+/// Turns an error about a segment that was rewritten on its way into one about the segment as its sender
+/// knows it: the quoted headers get `src` and `dst`, and the error goes to `src`. `quoted` is where the quoted
+/// packet begins; it must be of the error's own family. Checksums in it that were right are right again, as
+/// far as they are quoted; the error's own are computed. False, and nothing is changed, if that cannot be.
+pub fn requote(b: &mut [u8], ip: &IpPacket, quoted: usize, src: SocketAddr, dst: SocketAddr) -> bool {
+    use super::checksum::{Sum, add, delta16, patch};
+    let version = b.get(quoted).map(|v| v >> 4);
+    // Where addresses stand in either header, and where TCP's begins in the quoted one.
+    let (at, l4) = match (version, ip.is_v4(), src.ip(), dst.ip()) {
+        (Some(4), true, IpAddr::V4(_), IpAddr::V4(_)) => (12, quoted + usize::from(b[quoted] & 0x0F) * 4),
+        (Some(6), false, IpAddr::V6(_), IpAddr::V6(_)) => (8, quoted + 40),
+        _ => return false,
+    };
+    let end = ip.end.min(b.len());
+    if l4 + 4 > end || l4 < quoted + 20 {
+        return false;
+    }
+    let mut delta = 0;
+    let mut write = |b: &mut [u8], at: usize, new: &[u8]| {
+        for (i, pair) in new.as_chunks::<2>().0.iter().enumerate() {
+            let new = u16::from_be_bytes(*pair);
+            delta = add(delta, delta16(be16(b, at + 2 * i), new));
+            super::put16(b, at + 2 * i, new);
+        }
+        delta
+    };
+    let (from, to) = (octets(src.ip()), octets(dst.ip()));
+    let width = if ip.is_v4() { 4 } else { 16 };
+    write(b, quoted + at, &from[..width]);
+    let addresses = write(b, quoted + at + width, &to[..width]);
+    write(b, l4, &src.port().to_be_bytes());
+    let all = write(b, l4 + 2, &dst.port().to_be_bytes());
+    if ip.is_v4() {
+        let c = be16(b, quoted + 10);
+        super::put16(b, quoted + 10, patch(c, addresses));
+    }
+    if l4 + 18 <= end {
+        let c = be16(b, l4 + 16);
+        super::put16(b, l4 + 16, patch(c, all));
+    }
+    b[ip.start + at + width..ip.start + at + 2 * width].copy_from_slice(&from[..width]);
+    super::put16(b, ip.l4 + 2, 0);
+    let sum = Sum::new().bytes(&b[ip.l4..end]);
+    let sum = if ip.is_v4() { sum } else { sum.pseudo(ip.src, src.ip(), proto::ICMPV6, end - ip.l4) };
+    super::put16(b, ip.l4 + 2, sum.checksum());
+    if ip.is_v4() {
+        super::put16(b, ip.start + 10, 0);
+        let c = Sum::new().bytes(&b[ip.start..ip.l4]).checksum();
+        super::put16(b, ip.start + 10, c);
+    }
+    true
+}
+
+/// An address's bytes; those of an IPv4 address come first.
+fn octets(a: IpAddr) -> [u8; 16] {
+    match a {
+        IpAddr::V4(a) => {
+            let [b, c, d, e] = a.octets();
+            [b, c, d, e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        }
+        IpAddr::V6(a) => a.octets(),
     }
 }
 
@@ -190,6 +270,51 @@ mod tests {
             super::super::put16(&mut short, 10, c);
             let ip = parse_ip(&short, 0).unwrap();
             let _ = parse(&short, &ip);
+        }
+    }
+
+    #[test]
+    fn a_quoted_segment_gets_its_old_addresses_back_and_every_checksum_is_right() {
+        let six = |s: &str| -> (SocketAddr, SocketAddr) {
+            let (a, b) = s.split_once(' ').unwrap();
+            (a.parse().unwrap(), b.parse().unwrap())
+        };
+        for (sent, was, from) in [
+            ("10.9.0.2:40000 10.1.0.10:3333", "10.0.0.10:5001 10.1.0.10:2020", "10.1.0.1"),
+            ("[fd00::2]:40000 [fd00:1::10]:3333", "[fd00::a]:5001 [fd00:1::10]:2020", "fd00:1::1"),
+        ] {
+            let ((src, dst), (old_src, old_dst)) = (six(sent), six(was));
+            let segment = |src, dst| {
+                let t = build::Tcp {
+                    src,
+                    dst,
+                    seq: 77,
+                    ack: 5,
+                    flags: tcp::ACK,
+                    window: 1,
+                    options: tcp::SynOptions::default(),
+                    ttl: 64,
+                    ip_id: 9,
+                };
+                let mut b = vec![0; t.len()];
+                t.emit(&mut b);
+                b
+            };
+            let kind = if src.is_ipv4() { TOO_BIG_V4 } else { TOO_BIG_V6 };
+            let from: IpAddr = from.parse().unwrap();
+            let mut e = error(from, src.ip(), kind, [0, 0, 5, 0], &segment(src, dst)).unwrap();
+            let ip = parse_ip(&e, 0).unwrap();
+            let quoted = ip.l4 + 8;
+            assert!(requote(&mut e, &ip, quoted, old_src, old_dst));
+            let want = error(from, old_src.ip(), kind, [0, 0, 5, 0], &segment(old_src, old_dst)).unwrap();
+            assert_eq!(e, want);
+            let end = e.len();
+            for cut in quoted..end {
+                let cut = IpPacket { end: cut, ..ip };
+                let _ = requote(&mut e.clone(), &cut, quoted, old_src, old_dst);
+            }
+            assert!(!requote(&mut e, &ip, quoted, old_src, "1.2.3.4:5".parse().unwrap()) || src.is_ipv4());
+            assert!(!requote(&mut e, &ip, end, old_src, old_dst));
         }
     }
 }
