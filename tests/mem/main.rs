@@ -41,6 +41,7 @@ mod data;
 mod garbage;
 mod half;
 mod local;
+mod mtu;
 mod r000;
 mod steering;
 mod ways;

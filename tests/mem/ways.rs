@@ -164,3 +164,71 @@ fn a_drained_gateway_on_policy_returns_new_connections_and_is_done_at_once() {
     w.control(&[Control::Leave]);
     assert!(w.gates[0].engine.has_left() && w.gates[0].engine.busy() == 0);
 }
+
+/// A router that redirects what comes from the gateway too.
+fn without_exclusion(way: Way) -> World {
+    World::new(Options { way, exclude_in: false, ..options(way) })
+}
+
+#[test]
+fn a_router_without_an_exclusion_makes_no_storm_of_what_we_return() {
+    for way in [Way::L2, Way::GreReturnL2, Way::Policy] {
+        let mut w = without_exclusion(way);
+        w.watch();
+        let packet = segment(STRANGER, SocketAddrV4::new(SERVER, 21), 1, 1, 0x10);
+        for repeated in 1..=3 {
+            // The host says it again: each time it goes around once and is dropped then.
+            w.host_sends(0, &packet);
+            w.pass(Duration::from_millis(300));
+            assert_eq!(passed(&w, Hop::FromGateway).len(), repeated, "{way:?}");
+            assert_eq!(w.counter("drop_loop"), repeated as u64, "{way:?}");
+        }
+        assert_eq!(w.counter("returned"), 3);
+        w.pass(Duration::from_secs(2));
+        let told = w.told(|e| match e {
+            What::Drop { reason: "loop", count, text } => Some((*count, *text)),
+            _ => None,
+        });
+        assert_eq!(told.iter().map(|t| t.0).sum::<u64>(), 3);
+        assert!(told.len() <= 2 && told[0].1.contains("exclude"), "once a second, with the remedy: {told:?}");
+    }
+}
+
+#[test]
+fn a_router_without_an_exclusion_makes_no_storm_of_a_session() {
+    for way in [Way::Gre, Way::L2, Way::Policy] {
+        let mut w = without_exclusion(way);
+        w.watch();
+        w.connect(0, 5001);
+        w.pass(Duration::from_secs(5));
+        let frames = w.seen.as_ref().unwrap().iter().filter(|(h, _)| *h == Hop::FromGateway).count();
+        // A handshake, its repetitions, and WCCP.
+        assert!(frames < 40, "{way:?}: {frames} frames in five seconds");
+    }
+}
+
+#[test]
+fn our_own_segment_that_comes_redirected_is_known_and_a_hosts_like_it_is_not() {
+    let mut w = World::new(options(Way::L2));
+    w.watch();
+    w.login(0, 5001);
+    let greeting = |(h, p): &&(Hop, Vec<u8>)| {
+        *h == Hop::FromGateway && tcp_of(p).is_some_and(|t| t.payload.starts_with(b"220"))
+    };
+    let ours = w.seen.as_ref().unwrap().iter().find(greeting).unwrap().1.clone();
+    assert_eq!(ours[12..16], SERVER.octets(), "it speaks as the server");
+    let again = |w: &mut World, hops: u8| {
+        let mut p = ours.clone();
+        p[8] = hops;
+        p[10..12].fill(0);
+        let c = !sum(&[&p[..20]]);
+        p[10..12].copy_from_slice(&c.to_be_bytes());
+        w.gateway_gets(&[&GW_MAC[..], &ROUTER_MAC, &[8, 0], &p].concat());
+        w.settle();
+        (w.counter("drop_loop"), w.counter("returned"))
+    };
+    assert_eq!(again(&mut w, ours[8] - 1), (1, 0));
+    assert_eq!(again(&mut w, ours[8]), (1, 1), "nobody counted a hop: it is not known for ours");
+    w.pass(Duration::from_secs(2));
+    assert_eq!(again(&mut w, ours[8] - 1), (1, 2), "long ago");
+}

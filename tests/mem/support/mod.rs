@@ -8,6 +8,7 @@ mod server;
 mod way;
 mod world;
 
+pub(crate) use crate::router::Oversize;
 pub(crate) use bystander::Bystander;
 pub(crate) use check::{sum, tcp_of};
 pub(crate) use client::Ctl;

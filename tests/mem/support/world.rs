@@ -74,6 +74,8 @@ pub(crate) struct Options {
     pub(crate) way: Way,
     /// The router does not redirect what comes from the gateway.
     pub(crate) exclude_in: bool,
+    /// What the router does with packets that GRE makes too long.
+    pub(crate) oversize: Oversize,
     /// Slots of the flow table.
     pub(crate) table: usize,
 }
@@ -124,6 +126,7 @@ impl Default for Options {
             router_id: ROUTER,
             way: Way::Gre,
             exclude_in: true,
+            oversize: Oversize::Icmp,
             table: 1 << 14,
         }
     }
@@ -194,7 +197,7 @@ impl World {
             password: Some(b"secret1".to_vec()),
             offer: o.way.offer(),
             redirect_list: RedirectList { deny_ports: o.denied.clone(), ..RedirectList::default() },
-            redirect_in: vec![0],
+            redirect_in: if o.exclude_in { vec![0] } else { vec![0, 2] },
             redirect_out: vec![],
             interval: Duration::from_secs(1),
             router_id: o.router_id,
@@ -210,7 +213,7 @@ impl World {
             seed: o.seed,
             gates,
             table,
-            router: Router::new(legs, wccp, Oversize::Icmp),
+            router: Router::new(legs, wccp, o.oversize),
             batches: (0..3).map(|_| Batch::new()).collect(),
             hosts,
             server_host,
