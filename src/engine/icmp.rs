@@ -94,7 +94,7 @@ impl Engine {
                 self.hand_frame(turn, a.interface, a.frame, &a.tags, entry.owner);
             }
             Action::Session { leg } => {
-                let Some(tx) = turn.tx.get_mut(a.interface) else { return None };
+                let tx = turn.tx.get_mut(a.interface)?;
                 let mut out = Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops };
                 self.sessions.icmp(turn.now, entry.id, leg, ip.src, error, &mut out);
                 out.tx.done.push(a.frame);
@@ -106,7 +106,7 @@ impl Engine {
                 if !icmp::requote(bytes, ip, quoted, was_src, was_dst) || !build::hop(bytes, ip) {
                     return Some(a);
                 }
-                let Some(tx) = turn.tx.get_mut(a.interface) else { return None };
+                let tx = turn.tx.get_mut(a.interface)?;
                 self.errors_mapped += 1;
                 Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops }
                     .ip(a.frame, was_src.ip());
