@@ -40,6 +40,7 @@ source "$TG_ROOT/scripts/lab-tests/harness.sh"
 # Way, source, reverse group: what the lab's variables of these names say.
 WAYS=(
     "gre own all"
+    "l2 own all"
     "static own all"
 )
 # Transfers at a time; most of the time each waits for something that was lost.

@@ -252,3 +252,8 @@ f.expect(221, command="QUIT")
 PY
 record static-ipv4 "a router's policy, IPv4: passive and active downloads by MAC address" <"$LAB_STATE/both.py"
 LAB_DEPLOYMENT=wccp
+
+LAB_REDIRECT=l2
+t_router
+record l2 "L2 redirection agreed by WCCP: passive and active downloads by MAC address" <"$LAB_STATE/both.py"
+LAB_REDIRECT=gre

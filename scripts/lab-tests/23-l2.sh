@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# L2 redirection: the router writes our MAC address into the frame, and gets back by its own what is not ours.
+source "$(dirname "$0")/harness.sh"
+LAB_REDIRECT=l2
+t_begin
+t_router
+echo before >"$LAB_STATE/ftproot/pub/before"
+script >"$LAB_STATE/session.out" 2>&1 <<'PY' &
+from ftp import *
+f = Ftp()
+tell("logged-in")
+wait_for("joined")
+f.expect(200, 250, command="NOOP")
+need(f.retrieve("RETR pub/before", f.connect(f.pasv()[1])) == b"before\n", "other bytes")
+f.expect(221, command="QUIT")
+print("done")
+PY
+job=$!
+lab_wait 10 test -e "$LAB_STATE/logged-in"
+t_capture gw
+check "the gateway joins" t_gateway 'data_ports = [2020, 2021, 2022, 2023, 2024, 2025]'
+check "L2 is agreed, both ways" eval \
+    '[ "$(lab_get /groups/0/caches/0/forward) $(lab_get /groups/0/caches/0/return)" = "l2 l2" ]'
+touch "$LAB_STATE/joined"
+wait "$job"
+check "a session from before transfers and ends in order" grep -q '^done$' "$LAB_STATE/session.out"
+for mode in PASV EPSV PORT EPRT; do
+    check "$mode download" transfer "$mode" curl download 1MiB
+    check "$mode upload" transfer "$mode" curl upload 1MiB
+done
+t_capture_stop
+check "no GRE was on the gateway's leg" [ -z "$(t_captured gre frame.number)" ]
+check "the router redirected by MAC address" [ "$(t_captured "ip.src == $LAB_CLIENT && ip.dst == $LAB_SERVER" frame.number | wc -l)" -gt 500 ]
+check "the packets from before came back by MAC address" [ "$(t_captured "ip.src == $LAB_CLIENT && ip.dst == $LAB_SERVER && eth.dst == $(lab_exec router cat /sys/class/net/to-gw/address)" frame.number | wc -l)" -gt 3 ]
+check "no packet of the group went past the gateway" seen /groups/0/counters/unassigned 0
