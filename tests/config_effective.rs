@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 use tidegate::config::{
-    Assignment, ClientMode, Config, DataSource, Deployment, Driver, EventTarget, GroupRole, Idle, Method,
-    MssClamp, NicProfileName, load, parse,
+    Assignment, ClientMode, Config, DataSource, Deployment, Driver, EventTarget, Ftps, GroupRole, Idle,
+    Method, MssClamp, NicProfileName, ServerMode, UpstreamSource, load, parse,
 };
 
 const SMALL: &str = r#"version = 1
@@ -74,6 +74,9 @@ mss_clamp = 1400
 name = "other"
 ports = [2121]
 client_mode = "active"
+server_mode = "same"
+upstream_source = "client"
+ftps = "opaque"
 mss_clamp = "off"
 [limits]
 sessions = 7
@@ -152,6 +155,16 @@ fn every_written_value_arrives() {
     assert_eq!(c.services[0].active_source_port, 21);
     assert_eq!(c.services[0].mss_clamp, MssClamp::Bytes(1400));
     assert_eq!(c.services[1].mss_clamp, MssClamp::Off);
+    assert_eq!(
+        (c.services[0].server_mode, c.services[0].upstream_source),
+        (ServerMode::Passive, UpstreamSource::Own)
+    );
+    assert_eq!(
+        (c.services[1].server_mode, c.services[1].upstream_source),
+        (ServerMode::Same, UpstreamSource::Client)
+    );
+    assert_eq!((c.services[0].ftps, c.services[1].ftps), (Ftps::Refuse, Ftps::Opaque));
+    assert!(c.services[1].server_ports.is_empty(), "a group of all ports leaves none out");
     assert_eq!((c.limits.sessions, c.limits.line), (7, 8_192));
     assert_eq!(c.timers.connect, Duration::from_millis(1500));
     assert_eq!(c.timers.quarantine, Duration::ZERO);
@@ -161,9 +174,9 @@ fn every_written_value_arrives() {
     assert_eq!(
         c.notes,
         [
+            "service other: client_mode does not hold for encrypted sessions (ftps = \"opaque\")",
             "wccp.forward: 10.8.0.3 is not on our network; \"l2\" is not agreed with it",
             "wccp.group 255: no service uses port 3000; the router sends it for nothing",
-            "wccp.group 62: no service has upstream_source = \"client\"; the router sends it for nothing",
             "wccp: a password of 8 bytes; some routers use only 7 and then refuse every message",
         ]
     );

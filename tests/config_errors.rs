@@ -139,12 +139,8 @@ fn what_is_not_built_yet_is_refused_by_name() {
     for (section, key, value, now) in [
         ("service", "handling", "inspect", "\"proxy\""),
         ("service", "handling", "tunnel", "\"proxy\""),
-        ("service", "server_mode", "active", "\"passive\""),
-        ("service", "server_mode", "same", "\"passive\""),
-        ("service", "upstream_source", "client", "\"own\""),
-        ("service", "ftps", "opaque", "\"refuse\""),
-        ("service", "ftps", "terminate", "\"refuse\""),
-        ("service", "ftps", "require", "\"refuse\""),
+        ("service", "ftps", "terminate", "\"refuse\" or \"opaque\""),
+        ("service", "ftps", "require", "\"refuse\" or \"opaque\""),
     ] {
         refuses(
             "name = \"ftp\"",

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use tidegate::config::{Deployment, Driver, EventTarget, parse};
+use tidegate::config::{Deployment, Driver, EventTarget, Group, UpstreamSource, parse};
 
 fn readme() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
@@ -20,7 +20,7 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
 fn the_sample_configuration_loads() {
     let text = readme();
     let samples = blocks(&text, "toml");
-    assert_eq!(samples.len(), 2);
+    assert_eq!(samples.len(), 3);
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("wccp.key");
     fs::write(&key, "s3cret\n").unwrap();
@@ -38,13 +38,34 @@ fn the_sample_configuration_loads() {
     let (head, rest) = samples[0].split_once("[wccp]").unwrap();
     let policy = format!("{head}{}", &rest[rest.find("[[service]]").unwrap()..]);
     assert!(policy.contains(wccp_kind));
-    let policy = parse(&policy.replace(wccp_kind, samples[1]), &file).unwrap_or_else(|e| panic!("{e}"));
+    let policy = parse(&policy.replace(wccp_kind, samples[2]), &file).unwrap_or_else(|e| panic!("{e}"));
     assert!(policy.deployment == Deployment::Static && policy.notes.is_empty());
 
-    // The redirect list for the router names the group's ports, each and no other.
-    let group = &wccp.groups[0];
+    // With the client's address toward servers: what the second sample adds to the first.
+    let (reverse, keys) = samples[1].split_once("[[service]]\n# ...\n").unwrap();
+    let both = samples[0].replacen("[[service]]\n", &format!("{reverse}[[service]]\n"), 1).replacen(
+        "\n[events]",
+        &format!("{keys}\n[events]"),
+        1,
+    );
+    let spoofing = parse(&both, &file).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(spoofing.notes, Vec::<String>::new(), "nothing to remark on");
+    assert_eq!(spoofing.services[0].upstream_source, UpstreamSource::Client);
+
+    let back = &spoofing.wccp.as_ref().unwrap().groups[1];
+
+    // The redirect lists for the router name their groups' ports, each and no other.
+    for (list, group) in [("TIDEGATE", &wccp.groups[0]), ("TIDEGATE-BACK", back)] {
+        lists_all_ports(&text, list, group);
+    }
+}
+
+/// The access list of this name and the lines about the group say what the configuration says.
+fn lists_all_ports(text: &str, list: &str, group: &Group) {
     let mut listed = Vec::new();
-    for line in text.lines().filter(|l| l.trim().starts_with("permit tcp ")) {
+    let head = format!("ip access-list extended {list}\n");
+    let lines = text.split_once(head.as_str()).unwrap().1.lines();
+    for line in lines.take_while(|l| l.trim().starts_with("permit tcp ")) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let port = |i: usize| words[i].parse::<u16>().unwrap();
         let at = words.iter().position(|w| *w == "eq" || *w == "range").unwrap();

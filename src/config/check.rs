@@ -7,6 +7,7 @@ use super::checked::{
 use super::raw::{Raw, RawGroup, RawInterface, RawService, RawWccp, relative};
 use super::reader::{At, Source};
 use super::units::Cidr;
+use super::upstream::{self, Reverse};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
@@ -28,7 +29,8 @@ pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
         groups.flat_map(|g| g.ports.iter().map(|p| p.value)).collect::<BTreeSet<u16>>()
     };
     let redirected = raw.wccp.as_ref().map(forward);
-    let services = services(source, &raw.services, redirected.as_ref(), &mut notes);
+    let reverse = raw.wccp.as_ref().map(Reverse::of);
+    let services = services(source, &raw.services, redirected.as_ref(), reverse.as_ref(), &mut notes);
     let routers = raw.wccp.as_ref().map(|w| w.routers.clone()).unwrap_or_default();
     let interface = raw.interface.and_then(|i| interface(source, i, &routers));
     if let (Some(i), Some(router)) = (&interface, routers.first())
@@ -140,10 +142,7 @@ fn wccp(
     };
     for g in &groups {
         if g.role == GroupRole::Reverse {
-            notes.push(format!(
-                "wccp.group {}: no service has upstream_source = \"client\"; the router sends it for nothing",
-                g.id
-            ));
+            notes.extend(upstream::idle(g, services));
             continue;
         }
         let idle: Vec<String> =
@@ -243,6 +242,7 @@ fn services(
     source: &Source<'_>,
     raw: &[RawService],
     redirected: Option<&BTreeSet<u16>>,
+    reverse: Option<&Reverse>,
     notes: &mut Vec<String>,
 ) -> Vec<Service> {
     let control: BTreeSet<u16> = raw.iter().flat_map(|s| s.ports.iter().map(|p| p.value)).collect();
@@ -264,13 +264,19 @@ fn services(
         if s.data_source == DataSource::Server && s.client_mode.allows_active() {
             listed(source, active, "source port of active data", redirected);
         }
+        upstream::check(source, s, reverse);
+        upstream::opaque(source, s, notes);
         done.push(Service {
             name: s.name.as_ref().map_or_else(String::new, |n| n.value.clone()),
             ports: s.ports.iter().map(|p| p.value).collect(),
             client_mode: s.client_mode,
+            server_mode: s.server_mode.value,
+            upstream_source: s.upstream_source.value,
+            server_ports: upstream::server_ports(s, reverse),
             data_source: s.data_source,
             data_ports: s.data_ports.iter().flatten().map(|p| p.value).collect(),
             active_source_port: active.value,
+            ftps: s.ftps.value,
             mss_clamp: s.mss_clamp,
         });
     }

@@ -265,7 +265,7 @@ impl fmt::Debug for Password {
 }
 
 /// An FTP service: which connections are ours and how they are treated. Control connections are
-/// terminated (`handling = "proxy"`), the server leg is passive and comes from our own address.
+/// terminated (`handling = "proxy"`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// Its name in events, 1 to 32 bytes of `a-z A-Z 0-9 _ -`.
@@ -274,6 +274,12 @@ pub struct Service {
     pub ports: Vec<u16>,
     /// How clients may open data connections.
     pub client_mode: ClientMode,
+    /// Who opens data connections between us and servers.
+    pub server_mode: ServerMode,
+    /// Whose address servers see.
+    pub upstream_source: UpstreamSource,
+    /// Source ports of servers' data connections that are redirected to us; none if all of them reach us.
+    pub server_ports: Vec<u16>,
     /// Whose address the data connections of clients see.
     pub data_source: DataSource,
     /// Ports named to passive clients; each is in a service group. May be empty if `client_mode` is
@@ -282,6 +288,8 @@ pub struct Service {
     /// Source port of data connections toward active clients. In a service group, unless `client_mode` is
     /// `Passive` or `data_source` is `Own`.
     pub active_source_port: u16,
+    /// What becomes of control connections that want to be encrypted.
+    pub ftps: Ftps,
     /// The MSS that is allowed toward redirected clients.
     pub mss_clamp: MssClamp,
 }
@@ -318,6 +326,65 @@ impl ClientMode {
     }
 }
 
+/// Who opens data connections between us and servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerMode {
+    /// We do: servers get EPSV or PASV.
+    Passive,
+    /// Servers do: they get PORT or EPRT.
+    Active,
+    /// As between the client and us.
+    Same,
+}
+
+impl ServerMode {
+    /// The word in configuration files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passive => "passive",
+            Self::Active => "active",
+            Self::Same => "same",
+        }
+    }
+
+    /// Whether servers may be asked to listen, with such clients.
+    pub const fn may_listen(self, client: ClientMode) -> bool {
+        match self {
+            Self::Passive => true,
+            Self::Active => false,
+            Self::Same => client.allows_passive(),
+        }
+    }
+
+    /// Whether servers may be asked to connect, with such clients.
+    pub const fn may_connect(self, client: ClientMode) -> bool {
+        match self {
+            Self::Passive => false,
+            Self::Active => true,
+            Self::Same => client.allows_active(),
+        }
+    }
+}
+
+/// Whose address servers see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamSource {
+    /// Ours.
+    Own,
+    /// The client's, with its port. Servers' answers are redirected to us.
+    Client,
+}
+
+impl UpstreamSource {
+    /// The word in configuration files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Client => "client",
+        }
+    }
+}
+
 /// Whose address data connections toward clients have at our end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataSource {
@@ -333,6 +400,25 @@ impl DataSource {
         match self {
             Self::Server => "server",
             Self::Own => "own",
+        }
+    }
+}
+
+/// What becomes of control connections that want to be encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ftps {
+    /// AUTH is answered with 534.
+    Refuse,
+    /// AUTH TLS is passed on, then bytes; data connections go past us.
+    Opaque,
+}
+
+impl Ftps {
+    /// The word in configuration files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Opaque => "opaque",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The effective configuration: every key with the value in use, as TOML or JSON. The TOML is itself a
 //! configuration that means the same (an inline password excepted, which is not shown).
 
-use super::checked::{Config, EventTarget, GroupRole, Method, MssClamp, NicProfileName, Wccp};
+use super::checked::{Config, EventTarget, Ftps, GroupRole, Method, MssClamp, NicProfileName, Wccp};
 use super::units::show_duration;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -119,8 +119,8 @@ impl Config {
                     plain("ports", json!(s.ports)),
                     noted("handling", "proxy", "control connections end here on both sides"),
                     plain("client_mode", s.client_mode.name()),
-                    plain("server_mode", "passive"),
-                    noted("upstream_source", "own", "the server sees our address"),
+                    noted("server_mode", s.server_mode.name(), "of the data connections with servers"),
+                    noted("upstream_source", s.upstream_source.name(), "whose address servers see"),
                     noted(
                         "data_source",
                         s.data_source.name(),
@@ -132,7 +132,12 @@ impl Config {
                         "named to passive clients instead of the server's port",
                     ),
                     noted("active_source_port", s.active_source_port, "toward active clients"),
-                    noted("ftps", "refuse", "AUTH is answered with 534"),
+                    match s.ftps {
+                        Ftps::Refuse => noted("ftps", "refuse", "AUTH is answered with 534"),
+                        Ftps::Opaque => {
+                            noted("ftps", "opaque", "AUTH TLS and all behind it is passed on unread")
+                        }
+                    },
                     match s.mss_clamp {
                         MssClamp::Auto => noted("mss_clamp", "auto", self.auto_clamp()),
                         MssClamp::Bytes(n) => plain("mss_clamp", n),

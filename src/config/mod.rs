@@ -11,11 +11,12 @@ mod error;
 mod raw;
 mod reader;
 mod units;
+mod upstream;
 
 pub use checked::{
-    Assignment, ClientMode, Config, DataSource, Deployment, Driver, EventTarget, Group, GroupRole, Idle,
-    Interface, Limits, Method, MssClamp, Network, NicProfileName, Password, Service, Timers, Wccp,
-    WorkerSettings,
+    Assignment, ClientMode, Config, DataSource, Deployment, Driver, EventTarget, Ftps, Group, GroupRole,
+    Idle, Interface, Limits, Method, MssClamp, Network, NicProfileName, Password, ServerMode, Service,
+    Timers, UpstreamSource, Wccp, WorkerSettings,
 };
 pub use error::{ConfigError, ConfigErrors};
 pub use units::{Cidr, parse_size};

@@ -4,8 +4,8 @@
 mod wccp;
 
 use super::checked::{
-    ClientMode, DataSource, Deployment, Driver, EventTarget, Idle, Limits, MssClamp, NicProfileName, Timers,
-    WorkerSettings,
+    ClientMode, DataSource, Deployment, Driver, EventTarget, Ftps, Idle, Limits, MssClamp, NicProfileName,
+    ServerMode, Timers, UpstreamSource, WorkerSettings,
 };
 use super::reader::Choice::{Is, NotBuilt};
 use super::reader::{At, Item, Place, Section, Source};
@@ -42,10 +42,13 @@ pub(super) struct RawService {
     pub(super) name: Option<At<String>>,
     pub(super) ports: Vec<At<u16>>,
     pub(super) client_mode: ClientMode,
+    pub(super) server_mode: At<ServerMode>,
+    pub(super) upstream_source: At<UpstreamSource>,
     pub(super) data_source: DataSource,
     pub(super) data_ports: Option<Vec<At<u16>>>,
     pub(super) data_ports_place: Place,
     pub(super) active_source_port: At<u16>,
+    pub(super) ftps: At<Ftps>,
     pub(super) mss_clamp: MssClamp,
 }
 
@@ -280,8 +283,12 @@ fn service(mut s: Section<'_, '_>) -> RawService {
     let client_mode = s.or("client_mode", ClientMode::Any, |i| {
         i.choice(&[ClientMode::Any, ClientMode::Active, ClientMode::Passive].map(|m| (m.name(), Is(m))))
     });
-    s.or("server_mode", (), |i| i.choice(&[("passive", Is(())), ("active", NotBuilt), ("same", NotBuilt)]));
-    s.or("upstream_source", (), |i| i.choice(&[("own", Is(())), ("client", NotBuilt)]));
+    let default = At { value: ServerMode::Passive, place: s.place_of("server_mode") };
+    let modes = [ServerMode::Passive, ServerMode::Active, ServerMode::Same].map(|m| (m.name(), Is(m)));
+    let server_mode = s.or("server_mode", default, |i| i.at(|i| i.choice(&modes)));
+    let default = At { value: UpstreamSource::Own, place: s.place_of("upstream_source") };
+    let sources = [UpstreamSource::Own, UpstreamSource::Client].map(|u| (u.name(), Is(u)));
+    let upstream_source = s.or("upstream_source", default, |i| i.at(|i| i.choice(&sources)));
     let data_source = s.or("data_source", DataSource::Server, |i| {
         i.choice(&[DataSource::Server, DataSource::Own].map(|d| (d.name(), Is(d))))
     });
@@ -289,8 +296,10 @@ fn service(mut s: Section<'_, '_>) -> RawService {
     let data_ports = s.take("data_ports").map(|i| i.set(PORTS, port).unwrap_or_default());
     let default = At { value: 20, place: s.place_of("active_source_port") };
     let active_source_port = s.or("active_source_port", default, |i| i.at(port));
-    let later = ["opaque", "terminate", "require"].map(|k| (k, NotBuilt));
-    s.or("ftps", (), |i| i.choice(&[&[("refuse", Is(()))], later.as_slice()].concat()));
+    let default = At { value: Ftps::Refuse, place: s.place_of("ftps") };
+    let now = [Ftps::Refuse, Ftps::Opaque].map(|f| (f.name(), Is(f)));
+    let later = ["terminate", "require"].map(|k| (k, NotBuilt));
+    let ftps = s.or("ftps", default, |i| i.at(|i| i.choice(&[now.as_slice(), later.as_slice()].concat())));
     let mss_clamp = s.or("mss_clamp", MssClamp::Auto, |i| {
         if i.is_string("auto") {
             Some(MssClamp::Auto)
@@ -307,10 +316,13 @@ fn service(mut s: Section<'_, '_>) -> RawService {
         name,
         ports: ports.unwrap_or_default(),
         client_mode,
+        server_mode,
+        upstream_source,
         data_source,
         data_ports,
         data_ports_place,
         active_source_port,
+        ftps,
         mss_clamp,
     }
 }

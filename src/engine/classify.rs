@@ -280,6 +280,9 @@ impl Engine {
                 }
             }
             Action::Session { leg } => {
+                if a.origin.is_some() && self.sessions.is_ours(entry.id, leg, seg) {
+                    return out.drop(a.frame, DropReason::Loop);
+                }
                 self.sessions.segment(now, entry.id, leg, seg, a.frame.bytes_mut(), &mut out);
             }
             Action::Translate | Action::Reset => {

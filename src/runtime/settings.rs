@@ -108,12 +108,26 @@ fn service(s: &config::Service, mtu: u16, overhead: u16) -> session::Service {
             config::ClientMode::Active => session::ClientMode::Active,
             config::ClientMode::Passive => session::ClientMode::Passive,
         },
+        server_mode: match s.server_mode {
+            config::ServerMode::Passive => session::ServerMode::Passive,
+            config::ServerMode::Active => session::ServerMode::Active,
+            config::ServerMode::Same => session::ServerMode::Same,
+        },
+        upstream_source: match s.upstream_source {
+            config::UpstreamSource::Own => session::UpstreamSource::Own,
+            config::UpstreamSource::Client => session::UpstreamSource::Client,
+        },
+        server_ports: s.server_ports.clone(),
         data_source: match s.data_source {
             config::DataSource::Server => session::DataSource::Server,
             config::DataSource::Own => session::DataSource::Own,
         },
         data_ports: s.data_ports.clone(),
         active_source_port: s.active_source_port,
+        ftps: match s.ftps {
+            config::Ftps::Refuse => session::Ftps::Refuse,
+            config::Ftps::Opaque => session::Ftps::Opaque,
+        },
         mss_clamp: match s.mss_clamp {
             MssClamp::Auto => Some(mtu - 40 - overhead),
             MssClamp::Bytes(n) => Some(n),

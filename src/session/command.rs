@@ -1,7 +1,7 @@
 //! Commands of the client: passed on, turned into others, answered, or refused.
 
 use super::control::{Control, Tag, Transfer};
-use super::settings::ClientMode;
+use super::settings::{ClientMode, Ftps};
 use super::shared::{Shared, lossy};
 use crate::event::{Event, What};
 use crate::ftp::command::{Command, Foreign, foreign_first_line};
@@ -28,10 +28,11 @@ impl Control {
         }
         let waits = match command.verb {
             Verb::Abor | Verb::Quit => false,
+            Verb::Auth if self.passes_auth(shared) => self.auth_too_early(),
             verb => self.data.is_waiting() || (verb.is_data_setup() && self.sets_up_too_early()),
         };
         if waits {
-            self.deferred = Some(line.bytes.to_vec());
+            self.deferred = Some((command.verb, line.bytes.to_vec()));
             return;
         }
         let before = shared.events.len();
@@ -44,20 +45,23 @@ impl Control {
 
     /// What began a connection to an FTP port and is not FTP.
     pub(super) fn refuse_foreign(&mut self, shared: &mut Shared) {
-        let service = shared.settings.services.get(self.service).map_or_else(String::new, |s| s.name.clone());
-        shared.event(What::Session {
-            session: Some(self.id),
-            state: "refused",
-            client: self.client,
-            server: self.server,
-            service,
-            reason: "the client does not speak FTP".to_owned(),
-        });
+        self.session_event(shared, "refused", "the client does not speak FTP");
         self.abandon("the client does not speak FTP");
     }
 
     fn act(&mut self, shared: &mut Shared, command: &Command<'_>, synch: bool) -> &'static str {
         match command.verb {
+            Verb::Auth if self.passes_auth(shared) => self.auth(shared, command),
+            // In clear text they mean nothing, and the server will say so.
+            Verb::Pbsz | Verb::Prot | Verb::Ccc if self.passes_auth(shared) => {
+                self.forward(command, Tag::Plain)
+            }
+            Verb::Adat | Verb::Mic | Verb::Conf | Verb::Enc if self.passes_auth(shared) => self.refuse(
+                shared,
+                command.verb,
+                534,
+                "Refused by policy: ftps = \"opaque\" is for AUTH TLS.",
+            ),
             Verb::Auth
             | Verb::Adat
             | Verb::Pbsz
@@ -65,10 +69,7 @@ impl Control {
             | Verb::Ccc
             | Verb::Mic
             | Verb::Conf
-            | Verb::Enc => {
-                self.answer(shared, command.verb, 534, "Refused by policy: ftps = \"refuse\".");
-                "refused"
-            }
+            | Verb::Enc => self.refuse(shared, command.verb, 534, "Refused by policy: ftps = \"refuse\"."),
             Verb::Rein => self.refuse(shared, command.verb, 502, "REIN is not supported; reconnect instead."),
             Verb::Lprt | Verb::Lpsv => self.refuse(shared, command.verb, 502, "Use EPRT or EPSV."),
             Verb::Sscn | Verb::Cpsv => {
@@ -119,7 +120,11 @@ impl Control {
         }
     }
 
-    fn forward(&mut self, command: &Command<'_>, tag: Tag) -> &'static str {
+    fn passes_auth(&self, shared: &Shared) -> bool {
+        shared.settings.services[self.service].ftps == Ftps::Opaque
+    }
+
+    pub(super) fn forward(&mut self, command: &Command<'_>, tag: Tag) -> &'static str {
         let mut text = Vec::with_capacity(command.line.len() + 2);
         command.write(&mut text);
         telnet::escape_into(&mut self.to_server, &text);
@@ -128,7 +133,7 @@ impl Control {
         "forwarded"
     }
 
-    fn refuse(&mut self, shared: &mut Shared, verb: Verb, code: u16, text: &str) -> &'static str {
+    pub(super) fn refuse(&mut self, shared: &mut Shared, verb: Verb, code: u16, text: &str) -> &'static str {
         self.answer(shared, verb, code, text);
         "refused"
     }
@@ -171,9 +176,7 @@ impl Control {
             let text = format!("Refused by policy: data_source = \"own\"; use {other}.");
             return self.refuse(shared, asked, 502, &text);
         }
-        self.data_supersede(shared);
-        self.ask_passive(Tag::Passive { asked });
-        "converted"
+        self.data_setup(shared, asked, None)
     }
 
     fn active(&mut self, shared: &mut Shared, asked: Verb, at: SocketAddr) -> &'static str {
@@ -205,16 +208,6 @@ impl Control {
             self.expectation(shared, "refused", at, None, "the port is not allowed");
             return self.refuse_argument(shared, asked, e);
         }
-        self.data_supersede(shared);
-        self.ask_passive(Tag::Active { asked, client: at });
-        "converted"
-    }
-
-    /// Asks the server to listen, in the way it is known to understand.
-    fn ask_passive(&mut self, tag: Tag) {
-        let verb = if self.server_epsv { Verb::Epsv } else { Verb::Pasv };
-        self.to_server.extend_from_slice(verb.name().as_bytes());
-        self.to_server.extend_from_slice(b"\r\n");
-        let _ = self.pending.push(verb, tag);
+        self.data_setup(shared, asked, Some(at))
     }
 }

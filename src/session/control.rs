@@ -2,8 +2,9 @@
 
 use super::data::Data;
 use super::half::{CONTROL_BUFFER, Opened};
+use super::opaque::Cover;
 use super::reply::Gate;
-use super::shared::{Shared, direct, redirected};
+use super::shared::{Shared, redirected};
 use crate::event::{SessionId, What};
 use crate::flow::{Pair, SlotRef, TimerId};
 use crate::ftp::line::Line;
@@ -13,6 +14,7 @@ use crate::ftp::{command, pending::Pending, verb::Verb};
 use crate::rng::Purpose;
 use crate::tcp::{Buffers, Conn, ConnState, Outlet, Stack};
 use crate::time::{Duration, Instant};
+use crate::wire::tcp::{ACK, Segment};
 use std::net::SocketAddr;
 
 /// The control connection with the client; legs have these numbers in the flow table, too.
@@ -28,6 +30,9 @@ pub(super) const SERVER_DATA: Conn = Conn(3);
 const HIGH_WATER: usize = 8 * 1024;
 /// Rounds of one service call; what is left waits for the next.
 const ROUNDS: usize = 32;
+
+/// How far back a control connection's numbers are looked for; larger than any buffer of one.
+const LOOP_SPAN: u32 = 64 * 1024;
 
 /// How long a client has to take the last words of a session that ends by itself.
 const LAST_CALL: Duration = Duration::from_secs(10);
@@ -49,6 +54,10 @@ pub(super) enum Tag {
         /// Where the client listens.
         client: SocketAddr,
     },
+    /// PORT or EPRT of ours, for whatever the client asked.
+    Named,
+    /// AUTH, passed on.
+    Auth,
     /// FEAT; the reply is filtered.
     Feat,
     /// A transfer.
@@ -57,6 +66,13 @@ pub(super) enum Tag {
     Local(Box<[u8]>),
     /// The client has its answer already: the server's is dropped.
     Swallowed,
+}
+
+impl Tag {
+    /// Whether a data connection is being set up with the server.
+    pub(super) fn sets_up(&self) -> bool {
+        matches!(self, Self::Passive { .. } | Self::Active { .. } | Self::Named)
+    }
 }
 
 /// A transfer under way, for its event.
@@ -71,7 +87,7 @@ pub(super) struct Transfer {
 pub(super) struct Session {
     pub(super) client_lines: Reader,
     pub(super) server_lines: Reader,
-    client_unread: Vec<u8>,
+    pub(super) client_unread: Vec<u8>,
     server_unread: Vec<u8>,
     pub(super) ctl: Control,
 }
@@ -98,7 +114,10 @@ pub(super) struct Control {
     pub(super) held: Held,
     /// The server understands EPSV, as far as we know.
     pub(super) server_epsv: bool,
+    /// The server understands PORT, as far as we know.
+    pub(super) server_port: bool,
     pub(super) epsv_all: bool,
+    pub(super) cover: Cover,
     pub(super) logged_in: bool,
     pub(super) greeted: bool,
     pub(super) first_line: bool,
@@ -108,13 +127,15 @@ pub(super) struct Control {
     pub(super) gated: Vec<u8>,
     /// Index in `gated` of a final reply that came before the client's data connection stood.
     pub(super) gated_final: Option<usize>,
+    /// Index in `gated` behind a final reply that waits for the client to have the data.
+    pub(super) gated_reply: usize,
     pub(super) activity: Instant,
     /// Why it ends, once that is decided.
     pub(super) ending: Option<&'static str>,
     /// Until when an ending session's client may take its last words.
     last_call: Instant,
     /// A command that has to wait for the transfer before it, as it came.
-    pub(super) deferred: Option<Vec<u8>>,
+    pub(super) deferred: Option<(Verb, Vec<u8>)>,
     client_shut: bool,
     server_shut: bool,
     /// A relay has ended; its connections are removed once the stack has said their last word.
@@ -164,7 +185,9 @@ impl Session {
                 commands: limits.commands,
                 held: Held::default(),
                 server_epsv: true,
+                server_port: true,
                 epsv_all: false,
+                cover: Cover::Clear,
                 logged_in: false,
                 greeted: false,
                 first_line: true,
@@ -173,6 +196,7 @@ impl Session {
                 gate: Gate::Open,
                 gated: Vec::new(),
                 gated_final: None,
+                gated_reply: 0,
                 activity: now,
                 ending: None,
                 last_call: now + LAST_CALL,
@@ -193,7 +217,11 @@ impl Session {
                 shared.counters.service_cut += 1;
                 break;
             }
-            let moved = self.read_client(shared) | self.read_server(shared);
+            let moved = if self.ctl.is_opaque() {
+                self.ctl.opaque_service(shared)
+            } else {
+                self.read_client(shared) | self.read_server(shared)
+            };
             let moved = moved | self.ctl.relay_service(shared) | self.ctl.gate_service(shared);
             let moved = moved | self.ctl.flush();
             if !moved {
@@ -215,10 +243,11 @@ impl Session {
     }
 
     fn read_client(&mut self, shared: &mut Shared) -> bool {
-        if !self.ctl.sets_up_too_early()
-            && let Some(bytes) = self.ctl.deferred.take()
+        if !self.ctl.defers()
+            && let Some((_, bytes)) = self.ctl.deferred.take()
         {
             self.ctl.on_command(shared, &Line { bytes: &bytes, crlf: true, synch: false });
+            self.watch_client(shared);
             return true;
         }
         if self.client_unread.is_empty() {
@@ -228,6 +257,7 @@ impl Session {
                 b.len()
             });
         }
+        self.watch_client(shared);
         if self.client_unread.is_empty() {
             return false;
         }
@@ -250,6 +280,7 @@ impl Session {
             }
         }
         self.client_unread = rest.to_vec();
+        self.watch_client(shared);
         true
     }
 
@@ -278,6 +309,10 @@ impl Session {
                 Input::Overlong { .. } => self.ctl.abandon("line of the server too long"),
                 Input::Answer(bytes) => self.ctl.to_server.extend_from_slice(&bytes),
                 Input::Runaway => self.ctl.abandon("telnet subnegotiation without end"),
+            }
+            if matches!(self.ctl.cover, Cover::Agreed(_)) {
+                self.cover(shared, !rest.is_empty());
+                return true;
             }
         }
         true
@@ -315,6 +350,27 @@ impl Control {
         Pair { client: self.client.ip(), server: self.server.ip() }
     }
 
+    /// Whether a segment that came for leg `leg` is one that the other leg sent: it fits that one's numbers and
+    /// not the peer's, which acknowledges what this leg sent.
+    pub(super) fn is_ours(&self, leg: u8, seg: &Segment) -> bool {
+        // Only the client's own address on both legs makes their segments look alike.
+        if self.own != self.client {
+            return false;
+        }
+        let (this, other) = match leg {
+            0 => (CLIENT, SERVER),
+            1 => (SERVER, CLIENT),
+            _ => return false,
+        };
+        let fits = |seq: u32, expected: u32| expected.wrapping_sub(seq) <= LOOP_SPAN;
+        let (Some((_, peer)), Some((ours, acked))) = (self.stack.numbers(this), self.stack.numbers(other))
+        else {
+            return false;
+        };
+        let of_peer = seg.seq.wrapping_add(LOOP_SPAN).wrapping_sub(peer) <= 2 * LOOP_SPAN;
+        fits(seg.seq, ours) && (!seg.has(ACK) || fits(seg.ack, acked)) && !of_peer
+    }
+
     /// Gives a session up: both ends are reset, at once.
     pub(super) fn abandon(&mut self, why: &'static str) {
         self.ending.get_or_insert(why);
@@ -329,10 +385,19 @@ impl Control {
             || !self.greeted
             || self.ending.is_some()
             || self.deferred.is_some()
+            || self.awaits_auth()
             || self.pending.len() >= self.commands
             || self.to_server.len() > HIGH_WATER
             || self.to_client.len() + self.gated.len() > HIGH_WATER
-            || self.pending.iter().any(|e| matches!(e.tag, Tag::Passive { .. } | Tag::Active { .. }))
+            || self.pending.iter().any(|e| e.tag.sets_up())
+    }
+
+    /// Whether the command that was put off has to wait longer.
+    fn defers(&self) -> bool {
+        match &self.deferred {
+            Some((Verb::Auth, _)) => self.auth_too_early(),
+            _ => self.sets_up_too_early(),
+        }
     }
 
     /// A new data connection may not be set up while a transfer is unanswered: the server will see to it
@@ -376,7 +441,7 @@ impl Control {
     fn over(&self) -> bool {
         let closed = |c| matches!(self.stack.state(c), ConnState::Closed | ConnState::Reset);
         // A transfer may outlive the control connection that asked for it (RFC 959 4.1.1, QUIT).
-        let moving = matches!(&self.data, Data::Relay(r) if r.is_live()) && self.ending.is_none();
+        let moving = self.data.is_live_relay() && self.ending.is_none();
         closed(CLIENT) && closed(SERVER) && !moving
     }
 
@@ -389,26 +454,30 @@ impl Control {
             }
             return;
         }
-        if matches!(self.data, Data::Expected { until, .. } if shared.now >= until) {
-            self.data_expired(shared);
-        }
+        self.data_expire(shared);
         if shared.now >= self.deadline(shared) {
             if self.data_moving(shared) {
                 self.activity = shared.now;
                 return;
             }
-            let text: &[u8] = if self.greeted {
-                b"421 Timeout: the connection is closed.\r\n"
-            } else {
-                b"421 The server gave no greeting.\r\n"
+            let text: &[u8] = match (self.is_opaque(), self.greeted) {
+                // Whoever reads TLS can make nothing of a line.
+                (true, _) => b"",
+                (_, true) => b"421 Timeout: the connection is closed.\r\n",
+                (_, false) => b"421 The server gave no greeting.\r\n",
             };
-            self.to_client.extend_from_slice(text);
-            self.flush();
-            self.ending = Some("timeout");
-            self.last_call = shared.now + LAST_CALL;
-            self.stack.close(CLIENT);
-            self.stack.abort(SERVER);
+            self.farewell(shared, text, "timeout");
         }
+    }
+
+    /// The last words of a session that ends by itself.
+    pub(super) fn farewell(&mut self, shared: &Shared, text: &[u8], why: &'static str) {
+        self.to_client.extend_from_slice(text);
+        self.flush();
+        self.ending = Some(why);
+        self.last_call = shared.now + LAST_CALL;
+        self.stack.close(CLIENT);
+        self.stack.abort(SERVER);
     }
 
     fn deadline(&self, shared: &Shared) -> Instant {
@@ -417,6 +486,7 @@ impl Control {
         }
         let t = &shared.settings.timers;
         let limit = match (self.greeted, self.logged_in) {
+            _ if self.is_opaque() => self.opaque_idle(shared),
             (false, _) => t.greeting,
             (true, false) => t.login,
             (true, true) => t.control_idle,
@@ -440,7 +510,8 @@ impl Control {
     pub(super) fn finish(&mut self, shared: &mut Shared) {
         self.data_session_ends(shared);
         let ends = [(CLIENT, self.client_slot), (SERVER, self.server_slot)];
-        let keys = [redirected(self.client, self.server), direct(self.server, self.own)];
+        let upstream = shared.upstream_key(self.service, self.server, self.own);
+        let keys = [redirected(self.client, self.server), upstream];
         for ((conn, slot), key) in ends.into_iter().zip(keys) {
             let orderly = self.stack.state(conn) == ConnState::Closed;
             match key {
@@ -450,19 +521,23 @@ impl Control {
                 }
             }
         }
-        shared.ports.release(self.server, self.own, shared.now);
+        shared.release_control(self.server, self.own);
         if let Some(t) = self.timer.take() {
             shared.wheel.cancel(t);
         }
+        self.session_event(shared, "closed", self.ending.unwrap_or("closed by both ends"));
+    }
+
+    /// Reports the session's state.
+    pub(super) fn session_event(&self, shared: &mut Shared, state: &'static str, reason: &str) {
         let service = shared.settings.services.get(self.service).map_or_else(String::new, |s| s.name.clone());
-        let reason = self.ending.unwrap_or("closed by both ends").to_owned();
         shared.event(What::Session {
             session: Some(self.id),
-            state: "closed",
+            state,
             client: self.client,
             server: self.server,
             service,
-            reason,
+            reason: reason.to_owned(),
         });
     }
 }

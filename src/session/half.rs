@@ -11,7 +11,7 @@
 //! A record that goes without having become a session tells its server, if that has answered: else the
 //! server would keep its own half of a flood, and a port of ours could not be used again at once.
 
-use super::shared::{Shared, Slab, Timer, direct, redirected, send};
+use super::shared::{Shared, Slab, Timer, redirected, send};
 use crate::flow::{Salted, SlotRef, TimerId};
 use crate::rng::Purpose;
 use crate::tcp::{Handshake, Outlet};
@@ -136,6 +136,17 @@ impl Halves {
         self.items.len()
     }
 
+    /// Whether a segment that came for leg `leg` is one that we sent on the other (see
+    /// [`Registry::is_ours`](super::Registry::is_ours)).
+    pub(super) fn is_ours(&self, id: u32, leg: u8, seg: &Segment) -> bool {
+        let Some(h) = self.items.get(id).filter(|h| h.own == h.client) else { return false };
+        let near = |isn: u32| seg.seq.wrapping_sub(isn) <= 1;
+        match leg {
+            LEG_HALF_CLIENT => near(h.own_isn_server) && !near(h.client_isn),
+            _ => near(h.own_isn_client) && !h.answer.is_some_and(|a| near(a.isn)),
+        }
+    }
+
     fn is(&self, (id, isn): (u32, u32)) -> bool {
         self.items.get(id).is_some_and(|h| h.own_isn_server == isn)
     }
@@ -153,16 +164,16 @@ impl Shared {
     ) -> bool {
         let (client, server) = (End::from(seg.src), End::from(seg.dst));
         self.make_room(halves, prefix(client.ip), out);
-        let Some(own) = self.ports.allocate(seg.dst, self.now) else { return false };
-        let keys = (redirected(seg.src, seg.dst), direct(seg.dst, own));
+        let Some(own) = self.lease_control(service, seg.src, seg.dst) else { return false };
+        let keys = (redirected(seg.src, seg.dst), self.upstream_key(service, seg.dst, own));
         let (Some(ck), Some(sk)) = keys else { return false };
         let Some(client_slot) = self.claim(&ck, &self.session_entry(&ck, LEG_HALF_CLIENT, 0)) else {
-            self.ports.release_unused(seg.dst, own, self.now);
+            self.release_control_unused(seg.dst, own);
             return false;
         };
         let Some(server_slot) = self.claim(&sk, &self.session_entry(&sk, LEG_HALF_SERVER, 0)) else {
             self.table.remove(client_slot);
-            self.ports.release_unused(seg.dst, own, self.now);
+            self.release_control_unused(seg.dst, own);
             return false;
         };
         let own_isn_server = self.isn(own, seg.dst);
@@ -382,7 +393,7 @@ impl Shared {
         }
         self.table.remove(o.client_slot);
         self.table.remove(o.server_slot);
-        self.ports.release_unused(o.server, o.own, self.now);
+        self.release_control_unused(o.server, o.own);
     }
 
     /// The record's time is up, or it is not wanted any more. A server that has answered is reset; the client
@@ -397,7 +408,7 @@ impl Shared {
         }
         self.table.remove(h.client_slot);
         self.table.remove(h.server_slot);
-        self.ports.release_unused(h.server.into(), h.own.into(), self.now);
+        self.release_control_unused(h.server.into(), h.own.into());
     }
 
     fn make_room(&mut self, halves: &mut Halves, of: Prefix, out: &mut dyn Outlet) {
@@ -462,8 +473,10 @@ fn is_link_local(a: IpAddr) -> bool {
 impl Half {
     /// Our SYN to the server, the same each time.
     fn syn(&self, shared: &Shared) -> Tcp {
+        let limit = shared.settings.mss(self.server.ip);
+        let clamp = shared.upstream_clamp(usize::from(self.service));
         let options = SynOptions {
-            mss: Some(shared.settings.mss(self.server.ip)),
+            mss: Some(clamp.map_or(limit, |c| c.min(limit))),
             window_scale: Some(0),
             sack: true,
             timestamps: false,

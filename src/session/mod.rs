@@ -13,13 +13,16 @@ mod command;
 mod control;
 mod data;
 mod half;
+mod lease;
+mod opaque;
 mod registry;
-mod relay;
 mod reply;
 mod settings;
 mod shared;
 mod wait;
 
 pub use registry::{Registry, SynVerdict};
-pub use settings::{ClientMode, DataSource, Limits, Own, Service, Settings, Timers};
+pub use settings::{
+    ClientMode, DataSource, Ftps, Limits, Own, ServerMode, Service, Settings, Timers, UpstreamSource,
+};
 pub use shared::{Counters, port_owner};

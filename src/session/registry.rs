@@ -1,16 +1,15 @@
 //! A worker's sessions: what the engine calls.
 
 use super::control::Session;
-use super::data::{Data, Plan};
+use super::data::Side;
 use super::half::{Halves, LEG_HALF_CLIENT, LEG_HALF_SERVER};
 use super::settings::Settings;
-use super::shared::{ById, Counters, Shared, Slab, Timer, send};
+use super::shared::{ById, Counters, Shared, Slab, Timer, reset};
 use crate::event::{Event, SessionId, What};
 use crate::flow::{ExpectKey, FlowTable, Leg, Pair, Salted, SlotRef, SteerEvent};
 use crate::rng::{Keyed, Purpose};
 use crate::tcp::Outlet;
 use crate::time::{Duration, Instant};
-use crate::wire::build;
 use crate::wire::icmp::{self, Icmp};
 use crate::wire::tcp::{Segment, SynOptions};
 use hashbrown::HashMap;
@@ -74,7 +73,7 @@ impl Registry {
         let leg = if redirected { Leg::Redirected } else { Leg::Direct };
         let key = ExpectKey { client: seg.src.ip(), server: seg.dst.ip(), port: seg.dst.port(), leg };
         if let Some(e) = self.shared.expectations.take(&key, now) {
-            return self.data_syn(e.session, e.detail, seg, out);
+            return self.data_syn(e.session, e.detail, seg, options, out);
         }
         if !redirected {
             return SynVerdict::NotOurs;
@@ -145,35 +144,33 @@ impl Registry {
         self.shared.event(What::Session { session, state, client, server, service, reason });
     }
 
-    fn data_syn(&mut self, id: SessionId, plan: Plan, seg: &Segment, out: &mut dyn Outlet) -> SynVerdict {
-        let now = self.shared.now;
-        let pair = Pair { client: seg.src.ip(), server: seg.dst.ip() };
-        let session = self.by_id.get(&id).copied().and_then(|i| self.sessions.get_mut(i));
-        let Some(session) = session else {
+    fn data_syn(
+        &mut self,
+        id: SessionId,
+        side: Side,
+        seg: &Segment,
+        options: SynOptions,
+        out: &mut dyn Outlet,
+    ) -> SynVerdict {
+        let index = self.by_id.get(&id).copied();
+        let Some((index, session)) = index.and_then(|i| Some((i, self.sessions.get_mut(i)?))) else {
             reset(seg, out);
             return SynVerdict::Taken;
         };
-        let ctl = &mut session.ctl;
-        self.shared.steering[ctl.service].syn(pair, plan.announced.port(), now);
-        ctl.data = Data::None;
-        let clamp = self.shared.settings.services[ctl.service].mss_clamp.is_some();
-        let Some(flow) = self.shared.flow_open(id, seg.src, plan, clamp) else {
-            self.shared.release_plan(&plan, seg.src.ip());
-            ctl.expectation(
-                &mut self.shared,
-                "refused",
-                plan.announced,
-                Some(plan.remote),
-                "the flow table is full",
-            );
-            reset(seg, out);
-            return SynVerdict::Taken;
-        };
-        ctl.data = Data::Flow(flow);
-        let transfer = ctl.transfer.clone().filter(|t| t.code.is_none());
-        self.shared.flow_transfer(flow, transfer);
-        ctl.expectation(&mut self.shared, "used", plan.announced, Some(plan.remote), "");
-        SynVerdict::Forward
+        let verdict = session.ctl.data_syn(&mut self.shared, side, seg, options, out);
+        if verdict == SynVerdict::Taken {
+            self.touch(index);
+        }
+        verdict
+    }
+
+    /// Has a session served at the end of the turn.
+    fn touch(&mut self, index: u32) {
+        if let Some(s) = self.sessions.get_mut(index)
+            && !std::mem::replace(&mut s.ctl.waits_for_service, true)
+        {
+            self.touched.push(index);
+        }
     }
 
     /// A segment that the table gave to a session of ours. `packet` is the whole IP packet (its
@@ -210,11 +207,19 @@ impl Registry {
             _ => {
                 if let Some(s) = self.sessions.get_mut(id) {
                     s.ctl.stack.receive(now, packet, out);
-                    if !std::mem::replace(&mut s.ctl.waits_for_service, true) {
-                        self.touched.push(id);
-                    }
+                    self.touch(id);
                 }
             }
+        }
+    }
+
+    /// Whether a redirected segment that the table gave to a session is one that we sent ourselves, on its other
+    /// leg. With the client's address toward servers both legs show the same ends: a router that redirects what
+    /// comes from us brings it back as the other peer's.
+    pub fn is_ours(&self, id: u32, leg: u8, seg: &Segment) -> bool {
+        match leg {
+            LEG_HALF_CLIENT | LEG_HALF_SERVER => self.halves.is_ours(id, leg, seg),
+            _ => self.sessions.get(id).is_some_and(|s| s.ctl.is_ours(leg, seg)),
         }
     }
 
@@ -268,7 +273,7 @@ impl Registry {
     /// A FIN or RST was forwarded by translated flow `id`.
     pub fn flow_marked(&mut self, now: Instant, id: u32) {
         self.shared.now = now;
-        self.shared.flow_look(id, false);
+        self.shared.flow_look(id, None);
     }
 
     /// Does what is due.
@@ -285,12 +290,20 @@ impl Registry {
                         self.serve(id, out);
                     }
                 }
-                Timer::Flow(id) => self.shared.flow_look(id, true),
+                Timer::Flow(id) => {
+                    if let Some(u) = self.shared.flow_look(id, Some(out))
+                        && let Some(index) = self.by_id.get(&u.session).copied()
+                        && let Some(s) = self.sessions.get_mut(index)
+                    {
+                        s.ctl.data_unanswered(&mut self.shared, id, u.via, u.client);
+                        self.serve(index, out);
+                    }
+                }
                 Timer::Wait(id) => self.shared.wait_over(id),
             }
         }
         self.fired = fired;
-        self.shared.ports.expire(now);
+        self.shared.leases.expire(now);
         for service in 0..self.shared.steering.len() {
             let active = &self.shared.active;
             self.shared.steering[service]
@@ -307,10 +320,8 @@ impl Registry {
             SteerEvent::Refused { session, .. } => (session, None),
             SteerEvent::TimedOut { session, port, .. } => {
                 let index = self.by_id.get(&session).copied();
-                if let Some(s) = index.and_then(|i| self.sessions.get_mut(i))
-                    && matches!(s.ctl.data, Data::Expected { plan, .. } if plan.announced.port() == port)
-                {
-                    s.ctl.data_expired(&mut self.shared);
+                if let Some(s) = index.and_then(|i| self.sessions.get_mut(i)) {
+                    s.ctl.steered_out(&mut self.shared, port);
                 }
                 return;
             }
@@ -326,7 +337,7 @@ impl Registry {
     /// When [`handle_timeout`](Self::handle_timeout) is next due, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let timer = self.shared.wheel.next_deadline().map(|at| (at, "session timer"));
-        let ports = self.shared.ports.next_deadline().map(|at| (at, "port rest"));
+        let ports = self.shared.leases.next_deadline().map(|at| (at, "port rest"));
         let steering = self.shared.steering.iter().filter_map(|s| s.poll_timeout());
         steering.chain(timer).chain(ports).min_by_key(|t| t.0)
     }
@@ -386,7 +397,7 @@ impl Registry {
         let index = self.sessions.insert(Box::new(session));
         let keys = [
             (super::shared::redirected(opened.client, opened.server), opened.client_slot, 0),
-            (super::shared::direct(opened.server, opened.own), opened.server_slot, 1),
+            (shared.upstream_key(opened.service, opened.server, opened.own), opened.server_slot, 1),
         ];
         for (key, slot, leg) in keys {
             if let Some(key) = key {
@@ -446,10 +457,4 @@ fn is_host(a: IpAddr) -> bool {
         IpAddr::V6(a) => a.is_unicast_link_local() || a.to_ipv4_mapped().is_some(),
     };
     !(odd || a.is_unspecified() || a.is_loopback() || a.is_multicast())
-}
-
-fn reset(seg: &Segment, out: &mut dyn Outlet) {
-    if let Some(r) = build::reset_for(seg) {
-        send(out, &r);
-    }
 }

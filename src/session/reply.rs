@@ -1,6 +1,8 @@
 //! Replies of the server: passed back as they come, or held and turned into what the client asked for.
 
 use super::control::{Control, Tag};
+use super::opaque::Cover;
+use super::settings::Ftps;
 use super::shared::{Shared, lossy};
 use crate::event::What;
 use crate::ftp::feat::{self, Policy};
@@ -49,8 +51,8 @@ impl Control {
             _ => {}
         }
         let hold = match self.pending.front().map(|e| &e.tag) {
-            Some(Tag::Passive { .. } | Tag::Active { .. } | Tag::Feat) => l.code != 421,
-            _ => false,
+            Some(tag) => (tag.sets_up() || matches!(tag, Tag::Feat | Tag::Auth)) && l.code != 421,
+            None => false,
         };
         let swallow = matches!(self.pending.front().map(|e| &e.tag), Some(Tag::Swallowed)) && l.code != 421;
         if hold {
@@ -92,7 +94,7 @@ impl Control {
             Some(Class::Preliminary) if self.relay_connect_client(shared) => self.gate = Gate::Connecting,
             // Not the answer to a NOOP in mid-transfer.
             Some(Class::Success) if own && self.relay_undelivered(shared) => {
-                self.gate = Gate::Delivering(shared.now + shared.settings.timers.final_reply);
+                self.gate = Gate::Delivering(self.delivery_until(shared));
             }
             _ => {}
         }
@@ -110,6 +112,18 @@ impl Control {
             front.verb = Verb::Pasv;
             self.server_epsv = false;
             self.to_server.extend_from_slice(b"PASV\r\n");
+            return;
+        }
+        // Nor PORT.
+        if let Some(front) = self.pending.front_mut()
+            && front.verb == Verb::Port
+            && matches!(front.tag, Tag::Named)
+            && matches!(l.code, 500..=504)
+            && self.name_again()
+        {
+            if let Some(front) = self.pending.front_mut() {
+                front.verb = Verb::Eprt;
+            }
             return;
         }
         let outcome = self.pending.on_reply(l.code);
@@ -138,11 +152,23 @@ impl Control {
                 }
                 Tag::Swallowed => self.transfer_replied(shared, l.code),
                 Tag::Transfer => self.transfer_replied(shared, l.code),
+                Tag::Auth => {
+                    let mut out = Vec::new();
+                    pass_held(&mut out, l.code, held.lines());
+                    if l.code == 234 {
+                        told = true;
+                        self.cover = Cover::Agreed(out);
+                    } else {
+                        self.say(&out);
+                    }
+                }
                 Tag::Feat => {
                     source = "edited";
                     let mut out = Vec::new();
                     if l.code == 211 {
-                        feat::rewrite(&mut out, held.lines(), &Policy { hide: feat::FTPS, add: &[] });
+                        let opaque = shared.settings.services[self.service].ftps == Ftps::Opaque;
+                        let hide = if opaque { &[] } else { feat::FTPS };
+                        feat::rewrite(&mut out, held.lines(), &Policy { hide, add: &[] });
                     } else {
                         pass_held(&mut out, l.code, held.lines());
                     }
@@ -152,6 +178,18 @@ impl Control {
                     let mut out = Vec::new();
                     pass_held(&mut out, l.code, held.lines());
                     self.say(&out);
+                }
+                Tag::Named if l.code >= 300 => {
+                    self.named_refused(shared);
+                    let mut out = Vec::new();
+                    pass_held(&mut out, l.code, held.lines());
+                    self.say(&out);
+                }
+                Tag::Named => {
+                    told = true;
+                    // Whoever took EPRT for IPv4 was asked with PORT before.
+                    self.server_port &= entry.verb == Verb::Port;
+                    self.named_ready(shared);
                 }
                 Tag::Passive { asked } => {
                     told = true;

@@ -23,6 +23,35 @@ pub enum DataSource {
     Own,
 }
 
+/// Which data mode the server's leg uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerMode {
+    /// The server listens, whatever the client does.
+    Passive,
+    /// The server connects, whatever the client does.
+    Active,
+    /// As the client.
+    Same,
+}
+
+/// Whose address the server sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamSource {
+    /// Ours; its answers come to us directly.
+    Own,
+    /// The client's, and its port; the server's answers are redirected to us.
+    Client,
+}
+
+/// What becomes of control connections that want to be encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ftps {
+    /// AUTH is refused.
+    Refuse,
+    /// AUTH TLS is passed on, and then the connection's bytes.
+    Opaque,
+}
+
 /// One service.
 #[derive(Debug, Clone)]
 pub struct Service {
@@ -32,12 +61,21 @@ pub struct Service {
     pub ports: Vec<u16>,
     /// Which data modes the client may use.
     pub client_mode: ClientMode,
+    /// Which data mode the server's leg uses.
+    pub server_mode: ServerMode,
+    /// Whose address the server sees.
+    pub upstream_source: UpstreamSource,
+    /// The source ports of servers' data connections that reach us; none if all do. Only a reverse group's
+    /// list limits them.
+    pub server_ports: Vec<u16>,
     /// Whose address data connections show.
     pub data_source: DataSource,
     /// Ports that passive data connections are steered to.
     pub data_ports: Vec<u16>,
     /// Source port of active data connections.
     pub active_source_port: u16,
+    /// What becomes of AUTH.
+    pub ftps: Ftps,
     /// The largest MSS offered to redirected clients; none for no limit.
     pub mss_clamp: Option<u16>,
 }

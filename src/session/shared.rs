@@ -1,19 +1,22 @@
 //! What all sessions of a worker share.
 
-use super::data::{DataFlow, Plan};
+use super::data::{DataFlow, Side};
+use super::lease::Leases;
 use super::settings::Settings;
 use super::wait::Waits;
 use crate::event::{Event, SessionId, What};
 use crate::flow::{
-    Action, Entry, Expectations, Flags, FlowKey, FlowTable, InsertError, Leg, Pair, PortAllocator, Rewrite,
-    Salted, SlotRef, SteerConfig, Steering, Wheel,
+    Action, Entry, Expectations, Flags, FlowKey, FlowTable, InsertError, Leg, Pair, Rewrite, Salted, SlotRef,
+    SteerConfig, Steering, Wheel,
 };
 use crate::rng::{Keyed, Purpose};
 use crate::tcp::Outlet;
 use crate::time::{Duration, Instant};
 use crate::wire::build;
+use crate::wire::tcp::Segment;
 use hashbrown::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// What a timer is for.
@@ -120,9 +123,9 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) table: Arc<FlowTable>,
     pub(super) keyed: Keyed,
-    pub(super) ports: PortAllocator,
+    pub(super) leases: Leases,
     pub(super) steering: Vec<Steering>,
-    pub(super) expectations: Expectations<Plan>,
+    pub(super) expectations: Expectations<Side>,
     pub(super) wheel: Wheel<Timer>,
     pub(super) flows: Slab<DataFlow>,
     pub(super) waits: Waits,
@@ -137,12 +140,19 @@ pub(super) struct Shared {
 /// Ports that connections of ours leave from, cut into one range for each worker.
 const OWN_PORTS: (u16, u16) = (10_240, 65_535);
 /// Expected data connections in all; a session has one at a time.
-const EXPECTATIONS: usize = 65_536;
+pub(super) const EXPECTATIONS: usize = 65_536;
 /// Timers in all: sessions, half-open connections, data flows, TIME-WAITs.
 const TIMERS: usize = 1 << 20;
 
 fn port_span(workers: u16) -> u16 {
     (OWN_PORTS.1 - OWN_PORTS.0) / workers.max(1)
+}
+
+/// The ports of our own address that a worker gives out.
+pub(super) fn own_ports(settings: &Settings) -> RangeInclusive<u16> {
+    let span = port_span(settings.workers);
+    let first = OWN_PORTS.0 + span * settings.worker;
+    first..=first + span - 1
 }
 
 /// The worker that gives out this port of our own address; none if none does.
@@ -154,9 +164,6 @@ pub fn port_owner(port: u16, workers: u16) -> Option<u16> {
 impl Shared {
     pub(super) fn new(settings: Settings, table: Arc<FlowTable>, keyed: Keyed) -> Self {
         let salt = keyed.value(Purpose::Salt, b"session", 0);
-        let own: Vec<IpAddr> = settings.own.iter().collect();
-        let span = port_span(settings.workers);
-        let first = OWN_PORTS.0 + span * settings.worker;
         let t = &settings.timers;
         let steering = settings
             .services
@@ -171,7 +178,7 @@ impl Shared {
             })
             .collect();
         Self {
-            ports: PortAllocator::new(&own, first..=first + span - 1, t.time_wait, EXPECTATIONS, keyed),
+            leases: Leases::new(&settings, keyed),
             expectations: Expectations::new(EXPECTATIONS, 4, salt),
             wheel: Wheel::new(Duration::from_millis(5), 4096, TIMERS),
             steering,
@@ -259,17 +266,19 @@ pub(super) fn redirected(client: SocketAddr, server: SocketAddr) -> Option<FlowK
     FlowKey::tcp(client, server, Leg::Redirected, 0)
 }
 
-/// The key of segments that come to our own address.
-pub(super) fn direct(from: SocketAddr, own: SocketAddr) -> Option<FlowKey> {
-    FlowKey::tcp(from, own, Leg::Direct, 0)
-}
-
 /// Sends a segment that no stack makes.
 pub(super) fn send(out: &mut dyn Outlet, segment: &build::Tcp) {
     out.send(segment.len(), &mut |b| {
         segment.emit(b);
         true
     });
+}
+
+/// Answers a segment with a reset, as its destination.
+pub(super) fn reset(seg: &Segment, out: &mut dyn Outlet) {
+    if let Some(r) = build::reset_for(seg) {
+        send(out, &r);
+    }
 }
 
 /// A session's text form in logs is its number.

@@ -199,6 +199,32 @@ impl Stack {
         self.links[usize::from(conn.0)].as_ref().is_some_and(|l| l.shift.is_some())
     }
 
+    /// Answers a SYN that has just come: the SYN-ACK goes out at once, with the initial number of `h`.
+    /// `local` is whom we speak as, `mss` the most that our SYN-ACK may offer.
+    #[allow(clippy::too_many_arguments)] // one connection's parameters
+    pub fn accept(
+        &mut self,
+        now: Instant,
+        conn: Conn,
+        local: SocketAddr,
+        remote: SocketAddr,
+        buffers: Buffers,
+        h: &Handshake,
+        mss: Option<u16>,
+        out: &mut dyn Outlet,
+    ) -> bool {
+        let mut socket = new_socket(buffers);
+        let endpoint = IpListenEndpoint { addr: Some(local.ip().into()), port: local.port() };
+        if socket.listen(endpoint).is_err() {
+            return false;
+        }
+        self.install(conn, socket, local, remote, h.own_isn, false, mss);
+        let mut syn = peer_syn(local, remote, h, tcp::SYN, 0);
+        self.receive(now, &mut syn, out);
+        self.poll(now, out);
+        self.socket(conn).is_some_and(|s| s.state() == State::SynReceived)
+    }
+
     /// Takes over a connection that we opened and whose peer has answered.
     pub fn connected(
         &mut self,

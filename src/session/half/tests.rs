@@ -1,7 +1,9 @@
 use super::*;
 use crate::flow::{FlowTable, Lookup};
 use crate::rng::Keyed;
-use crate::session::{ClientMode, DataSource, Limits, Own, Service, Settings, Timers};
+use crate::session::{
+    ClientMode, DataSource, Ftps, Limits, Own, ServerMode, Service, Settings, Timers, UpstreamSource,
+};
 use crate::time::{Duration, Instant};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -26,9 +28,13 @@ fn shared() -> Shared {
             name: "ftp".into(),
             ports: vec![21],
             client_mode: ClientMode::Any,
+            server_mode: ServerMode::Passive,
+            upstream_source: UpstreamSource::Own,
+            server_ports: vec![],
             data_source: DataSource::Server,
             data_ports: vec![2020],
             active_source_port: 20,
+            ftps: Ftps::Refuse,
             mss_clamp: None,
         }],
         limits: Limits {

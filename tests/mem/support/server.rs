@@ -4,6 +4,7 @@ use super::host::Host;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// How the server behaves.
 #[derive(Clone)]
@@ -22,6 +23,12 @@ pub(crate) struct ServerConf {
     pub(crate) backlog: usize,
     /// Says the final reply of a download in this way.
     pub(crate) done: &'static [u8],
+    /// Source port of active data connections; an own one each time if it is none.
+    pub(crate) data_from: Option<u16>,
+    /// Whether PORT is known.
+    pub(crate) port: bool,
+    /// Agrees to AUTH and goes on with records that end in a zero byte: each comes back backwards.
+    pub(crate) tls: bool,
 }
 
 impl Default for ServerConf {
@@ -35,6 +42,9 @@ impl Default for ServerConf {
             reset_after: None,
             backlog: 8,
             done: b"226 Transfer complete.\r\n",
+            data_from: Some(20),
+            port: true,
+            tls: false,
         }
     }
 }
@@ -49,9 +59,14 @@ struct Session {
     input: Vec<u8>,
     out: Vec<u8>,
     data: Option<SocketHandle>,
+    /// What PORT or EPRT named.
+    target: Option<SocketAddrV4>,
+    /// Said when the data connection stands.
+    begins: Option<&'static [u8]>,
     job: Option<Job>,
     greeted: bool,
     closing: bool,
+    covered: bool,
 }
 
 /// The server.
@@ -114,9 +129,12 @@ impl FtpServer {
                         input: vec![],
                         out: vec![],
                         data: None,
+                        target: None,
+                        begins: None,
                         job: None,
                         greeted: false,
                         closing: false,
+                        covered: false,
                     });
                 }
             }
@@ -139,7 +157,17 @@ impl FtpServer {
         let got = host.read(ctl);
         moved |= !got.is_empty();
         self.sessions[n].input.extend(got);
-        while let Some(end) = self.sessions[n].input.iter().position(|b| *b == b'\n') {
+        while self.sessions[n].covered
+            && let Some(end) = self.sessions[n].input.iter().position(|b| *b == 0)
+        {
+            let mut record: Vec<u8> = self.sessions[n].input.drain(..=end).collect();
+            record.reverse();
+            self.sessions[n].out.extend(record);
+            moved = true;
+        }
+        while !self.sessions[n].covered
+            && let Some(end) = self.sessions[n].input.iter().position(|b| *b == b'\n')
+        {
             let mut line: Vec<u8> = self.sessions[n].input.drain(..=end).collect();
             while matches!(line.last(), Some(b'\r' | b'\n')) {
                 line.pop();
@@ -168,7 +196,7 @@ impl FtpServer {
         let text = String::from_utf8_lossy(line).into_owned();
         let (verb, argument) = text.split_once(' ').unwrap_or((&text, ""));
         let verb = verb.trim_start_matches(|c: char| !c.is_ascii_alphabetic()).to_ascii_uppercase();
-        let files = &self.conf.files;
+        let missing = verb == "RETR" && !self.conf.files.contains_key(argument);
         let said = self.conf.answers.iter().find(|(v, _)| *v == verb).map(|(_, a)| a.clone());
         let reply: Vec<u8> = if let Some(said) = said {
             said
@@ -181,6 +209,7 @@ impl FtpServer {
                     self.ports += 1;
                     let port = self.ports;
                     self.sessions[n].data = Some(host.listen(port));
+                    self.sessions[n].target = None;
                     if verb == "EPSV" {
                         format!("229 Extended (|||{port}|)\r\n").into_bytes()
                     } else {
@@ -189,8 +218,21 @@ impl FtpServer {
                         format!("227 Passive ({},{},{},{},{h},{l}).\r\n", o[0], o[1], o[2], o[3]).into_bytes()
                     }
                 }
-                "RETR" | "LIST" if self.sessions[n].data.is_none() => b"425 Use PASV first.\r\n".to_vec(),
-                "RETR" => match files.get(argument) {
+                "PORT" if !self.conf.port => b"502 PORT not implemented.\r\n".to_vec(),
+                "PORT" | "EPRT" => match target_of(argument) {
+                    Some(at) => {
+                        let s = &mut self.sessions[n];
+                        (s.target, s.data) = (Some(at), None);
+                        format!("200 {verb} ok.\r\n").into_bytes()
+                    }
+                    None => b"501 Where?\r\n".to_vec(),
+                },
+                "RETR" | "LIST" | "STOR"
+                    if !missing && self.sessions[n].data.is_none() && !self.calls(host, n) =>
+                {
+                    b"425 Use PASV first.\r\n".to_vec()
+                }
+                "RETR" => match self.conf.files.get(argument) {
                     Some(f) => {
                         self.sessions[n].job = Some(Job::Send(f.clone(), 0));
                         b"150 Here it comes.\r\n".to_vec()
@@ -198,18 +240,19 @@ impl FtpServer {
                     None => b"550 No such file.\r\n".to_vec(),
                 },
                 "LIST" => {
-                    let list: String = files.keys().map(|f| format!("{f}\r\n")).collect();
+                    let list: String = self.conf.files.keys().map(|f| format!("{f}\r\n")).collect();
                     self.sessions[n].job = Some(Job::Send(list.into_bytes(), 0));
                     b"150 Here it comes.\r\n".to_vec()
                 }
                 "STOR" | "APPE" => {
-                    let so_far = if verb == "APPE" { files.get(argument).cloned() } else { None };
+                    let so_far = if verb == "APPE" { self.conf.files.get(argument).cloned() } else { None };
                     self.sessions[n].job = Some(Job::Take(argument.to_owned(), so_far.unwrap_or_default()));
                     b"150 Go on.\r\n".to_vec()
                 }
                 "ABOR" => {
                     let s = &mut self.sessions[n];
                     let had = s.job.take().is_some();
+                    s.begins = None;
                     if let Some(d) = s.data.take() {
                         host.socket(d).abort();
                     }
@@ -218,6 +261,10 @@ impl FtpServer {
                     } else {
                         b"225 Nothing.\r\n".to_vec()
                     }
+                }
+                "AUTH" if self.conf.tls => {
+                    self.sessions[n].covered = true;
+                    b"234 Go on.\r\n".to_vec()
                 }
                 "QUIT" => {
                     self.sessions[n].closing = true;
@@ -230,14 +277,37 @@ impl FtpServer {
                 _ => [b"200 Got ", line, b"\r\n"].concat(),
             }
         };
-        self.sessions[n].out.extend(reply);
+        let s = &mut self.sessions[n];
+        if s.begins.is_some() && s.job.is_some() && reply.starts_with(b"150") {
+            return;
+        }
+        s.begins = s.begins.filter(|_| s.job.is_some());
+        s.out.extend(reply);
+    }
+
+    /// Opens the data connection that the client asked for. False if it asked for none.
+    fn calls(&mut self, host: &mut Host, n: usize) -> bool {
+        let Some(to) = self.sessions[n].target.take() else { return false };
+        self.ports += 1;
+        let data = host.connect(self.conf.data_from.unwrap_or(self.ports), to);
+        host.socket(data).set_timeout(Some(smoltcp::time::Duration::from_secs(20)));
+        let s = &mut self.sessions[n];
+        s.data = Some(data);
+        s.begins = Some(b"150 Here it comes.\r\n");
+        true
     }
 
     fn work(&mut self, host: &mut Host, n: usize) -> bool {
         let s = &mut self.sessions[n];
         let (Some(data), Some(job)) = (s.data, &mut s.job) else { return false };
-        if matches!(host.state(data), State::Listen | State::SynReceived | State::SynSent) {
-            return false;
+        match host.state(data) {
+            State::Listen | State::SynReceived | State::SynSent => return false,
+            State::Closed if s.begins.is_some() => {
+                (s.data, s.job, s.begins) = (None, None, None);
+                s.out.extend_from_slice(b"425 Can't open data connection.\r\n");
+                return true;
+            }
+            _ => s.out.extend_from_slice(s.begins.take().unwrap_or_default()),
         }
         match job {
             Job::Send(bytes, at) => {
@@ -284,4 +354,15 @@ impl FtpServer {
             }
         }
     }
+}
+
+/// The argument of PORT or EPRT.
+fn target_of(argument: &str) -> Option<SocketAddrV4> {
+    if let Some(inner) = argument.strip_prefix("|1|") {
+        let (address, port) = inner.trim_end_matches('|').split_once('|')?;
+        return Some(SocketAddrV4::new(address.parse().ok()?, port.parse().ok()?));
+    }
+    let n: Vec<u8> = argument.split(',').map_while(|n| n.parse().ok()).collect();
+    let [a, b, c, d, high, low] = n[..] else { return None };
+    Some(SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])))
 }

@@ -39,18 +39,20 @@ impl Way {
     }
 
     /// The rule of a router that sends FTP's ports to the gateway: those from clients, or without `exclude_in`
-    /// those from everywhere.
-    pub(crate) fn policies(exclude_in: bool) -> Policies {
-        let rule = Rule {
-            in_legs: if exclude_in { vec![0] } else { vec![] },
+    /// those from everywhere. `reverse` are source ports of servers' that go there as well, empty for all.
+    pub(crate) fn policies(exclude_in: bool, reverse: Option<&[u16]>) -> Policies {
+        let rule = |leg, ports: &[u16], source_ports: &[u16]| Rule {
+            in_legs: if exclude_in { vec![leg] } else { vec![] },
             from: None,
             to: None,
-            ports: PORTS.to_vec(),
-            source_ports: vec![],
+            ports: ports.to_vec(),
+            source_ports: source_ports.to_vec(),
             next_hop: GATEWAY.into(),
             dead_after: Duration::from_secs(3),
         };
-        Policies(vec![Policy::new(rule)])
+        let mut rules = vec![Policy::new(rule(0, &PORTS, &[]))];
+        rules.extend(reverse.map(|ports| Policy::new(rule(1, &[], ports))));
+        Policies(rules)
     }
 
     pub(crate) fn back(self) -> Vec<Method> {

@@ -17,7 +17,9 @@ use tidegate::buf::{Burst, Frame};
 use tidegate::engine::{self, Control, Engine, Item, Net, Turn, Tx};
 use tidegate::event::{Event, What};
 use tidegate::flow::FlowTable;
-use tidegate::session::{ClientMode, DataSource, Limits, Own, Service, Settings, Timers};
+use tidegate::session::{
+    ClientMode, DataSource, Ftps, Limits, Own, ServerMode, Service, Settings, Timers, UpstreamSource,
+};
 use tidegate::time::{Duration, Instant};
 use tidegate::wccp as library;
 use tidegate::wire::build;
@@ -68,6 +70,8 @@ pub(crate) struct Options {
     pub(crate) server: ServerConf,
     /// Ports that the router's redirect list leaves out.
     pub(crate) denied: Vec<u16>,
+    /// Source ports of a reverse group on the server's leg, empty for all; none for no such group.
+    pub(crate) reverse: Option<Vec<u16>>,
     /// What the router calls itself.
     pub(crate) router_id: Ipv4Addr,
     /// How the router redirects.
@@ -91,9 +95,13 @@ impl Default for Options {
                 name: "ftp".into(),
                 ports: vec![21],
                 client_mode: ClientMode::Any,
+                server_mode: ServerMode::Passive,
+                upstream_source: UpstreamSource::Own,
+                server_ports: vec![],
                 data_source: DataSource::Server,
                 data_ports: PORTS[2..].to_vec(),
                 active_source_port: 20,
+                ftps: Ftps::Refuse,
                 mss_clamp: Some(1432),
             },
             more: vec![],
@@ -123,6 +131,7 @@ impl Default for Options {
             },
             server: ServerConf::default(),
             denied: vec![],
+            reverse: None,
             router_id: ROUTER,
             way: Way::Gre,
             exclude_in: true,
@@ -163,6 +172,8 @@ pub(crate) struct World {
     pub(crate) spread: fn(&[u8], usize) -> usize,
     /// The client may see the gateway's address.
     pub(crate) gateway_shows: bool,
+    /// The router redirects what comes from the engine as if the ends had sent it (no `exclude in`).
+    pub(crate) again: bool,
     /// Frames with wrong checksums come in, so translated ones go out.
     pub(crate) damaged: bool,
     /// Frames that came for the engines.
@@ -192,17 +203,19 @@ impl World {
         };
         let legs =
             vec![leg(0, [10, 0, 0], false), leg(1, [10, 1, 0], false), leg(2, [10, 9, 0], o.exclude_in)];
-        let wccp = Wccp::new(vec![GroupConf {
-            key: ServiceKey { kind: 1, id: 61 },
+        let group = |id, leg, deny_ports| GroupConf {
+            key: ServiceKey { kind: 1, id },
             password: Some(b"secret1".to_vec()),
             offer: o.way.offer(),
-            redirect_list: RedirectList { deny_ports: o.denied.clone(), ..RedirectList::default() },
-            redirect_in: if o.exclude_in { vec![0] } else { vec![0, 2] },
+            redirect_list: RedirectList { deny_ports, ..RedirectList::default() },
+            redirect_in: if o.exclude_in { vec![leg] } else { vec![leg, 2] },
             redirect_out: vec![],
             interval: Duration::from_secs(1),
             router_id: o.router_id,
             faults: Faults::default(),
-        }]);
+        };
+        let reverse = o.reverse.iter().map(|_| group(62, 1, vec![]));
+        let wccp = Wccp::new(std::iter::once(group(61, 0, o.denied.clone())).chain(reverse).collect());
         let mut hosts: Vec<Host> = (0..o.clients)
             .map(|n| Host::new(Ipv4Addr::new(10, 0, 0, 10 + n), 0, u64::from(o.seed) * 100 + u64::from(n)))
             .collect();
@@ -224,18 +237,19 @@ impl World {
             strays: vec![],
             spread: |_, _| 0,
             gateway_shows: false,
+            again: false,
             damaged: false,
             rx: VecDeque::new(),
             burst: 64,
             slots: 256,
         };
         if o.way == Way::Policy {
-            world.router.policies = Way::policies(o.exclude_in);
+            world.router.policies = Way::policies(o.exclude_in, o.reverse.as_deref());
             world.pass(Duration::from_secs(2));
             return world;
         }
         world.pass(Duration::from_secs(8));
-        let joined = world.router.wccp.groups()[0].table().is_some();
+        let joined = world.router.wccp.groups().iter().all(|g| g.table().is_some());
         assert!(joined, "the gateway has not joined: {:?}", world.events);
         world
     }
@@ -489,7 +503,13 @@ impl World {
             if self.lost(Hop::FromGateway, &bytes[14..]) {
                 continue;
             }
-            self.router.handle_frame(2, &mut bytes, self.now, &mut self.batches);
+            let from = match Ipv4Addr::new(bytes[26], bytes[27], bytes[28], bytes[29]) {
+                CLIENT if self.again => 0,
+                SERVER if self.again => 1,
+                _ => 2,
+            };
+            bytes[..6].copy_from_slice(&self.router.legs()[from].mac);
+            self.router.handle_frame(from, &mut bytes, self.now, &mut self.batches);
             self.deliver();
         }
     }
@@ -532,13 +552,9 @@ fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
                 assignment: vec![library::Assignment::Hash],
                 mask: library::DEFAULT_MASK,
                 here_i_am: Duration::from_secs(1),
-                groups: vec![library::GroupSettings {
-                    id: 61,
-                    role: library::Role::Forward,
-                    ports: PORTS.to_vec(),
-                    priority: 240,
-                    protocol: 6,
-                }],
+                groups: std::iter::once(group(61, library::Role::Forward, PORTS.to_vec()))
+                    .chain(o.reverse.iter().map(|ports| group(62, library::Role::Reverse, ports.clone())))
+                    .collect(),
             }),
             session: Settings {
                 own: Own { v4: Some(GATEWAY), v6: None },
@@ -554,6 +570,10 @@ fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
         table.clone(),
     );
     Gate { engine: engine.unwrap(), ring: VecDeque::new(), crossed: 0 }
+}
+
+fn group(id: u8, role: library::Role, ports: Vec<u16>) -> library::GroupSettings {
+    library::GroupSettings { id, role, ports, priority: 240, protocol: 6 }
 }
 
 /// A TCP segment as an IP packet, for hosts without a stack.
