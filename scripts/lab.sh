@@ -542,6 +542,8 @@ Group nogroup
 ModulePath $root/usr/lib/proftpd
 LoadModule mod_tls.c
 PassivePorts 30000 39999
+# Or it could not connect from port 20.
+RootRevoke off
 PidFile $state/proftpd.pid
 ScoreboardFile $state/proftpd.scores
 DelayTable none
