@@ -175,7 +175,13 @@ fn a_new_session_is_returned_while_draining_and_old_ones_go_on() {
     let mut c = w.login(0, 5001);
     // The router still redirects when the SYN comes: its packet meets a draining gateway.
     w.control(&[Control::Drain, Control::Leave]);
-    let syn = segment("10.0.0.10:5002".parse().unwrap(), "10.1.0.10:21".parse().unwrap(), 1, 0, 2);
+    let syn = segment(
+        std::net::SocketAddr::from((CLIENT, 5002)),
+        std::net::SocketAddr::from((SERVER, 21)),
+        1,
+        0,
+        2,
+    );
     let frame = redirected(&syn, [1, 61, 0, 3]);
     w.watch();
     w.gateway_gets(&frame);
@@ -183,7 +189,7 @@ fn a_new_session_is_returned_while_draining_and_old_ones_go_on() {
     assert_eq!(w.counter("returned"), 1);
     assert_eq!(w.sessions(), 1);
     // Old sessions' packets would come on until the router lets go; here it has at once.
-    let direct = segment("10.0.0.10:5001".parse().unwrap(), "10.1.0.10:21".parse().unwrap(), 1, 0, 0x10);
+    let direct = segment(at("10.0.0.10:5001"), at("10.1.0.10:21"), 1, 0, 0x10);
     w.gateway_gets(&redirected(&direct, [1, 61, 0, 3]));
     w.settle();
     assert_eq!(w.counter("returned"), 1, "a segment of a live session was returned");
@@ -336,4 +342,8 @@ fn a_control_connection_that_is_quiet_lives_as_long_as_it_may() {
         assert_eq!(&w.cmd(&mut c, "NOOP")[..3], "200");
     }
     assert_eq!(w.sessions(), 1);
+}
+
+fn at(text: &str) -> std::net::SocketAddr {
+    text.parse().unwrap()
 }

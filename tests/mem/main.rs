@@ -40,6 +40,8 @@ mod control;
 mod data;
 mod garbage;
 mod half;
+mod ipv6_sessions;
+mod ipv6_wire;
 mod local;
 mod modes;
 mod mtu;

@@ -1,8 +1,35 @@
 //! What must hold for every frame that the engine sends, by parsers that are not the engine's.
 
-use super::world::{GATEWAY, GW_MAC, ROUTER_MAC, Tcp};
+use super::world::{GATEWAY, GATEWAY6, GW_MAC, Hop, ROUTER_MAC, World};
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
+use tidegate::wire::build;
+use tidegate::wire::tcp::SynOptions;
+
+/// A TCP segment as an independent parser saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tcp {
+    pub(crate) src: SocketAddrV4,
+    pub(crate) dst: SocketAddrV4,
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) flags: u8,
+    pub(crate) mss: Option<u16>,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// A segment over IPv6 as an independent parser saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tcp6 {
+    pub(crate) src: SocketAddr,
+    pub(crate) dst: SocketAddr,
+    pub(crate) hops: u8,
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) flags: u8,
+    pub(crate) mss: Option<u16>,
+    pub(crate) payload: Vec<u8>,
+}
 
 /// The ones' complement sum of a byte string, folded; 0xFFFF over anything whose checksum is right.
 pub(crate) fn sum(parts: &[&[u8]]) -> u16 {
@@ -28,8 +55,58 @@ pub(crate) fn frame(frame: &[u8], checksums: bool) {
         assert_eq!(frame[28..32], GATEWAY.octets());
         return;
     }
-    assert_eq!(frame[..6], ROUTER_MAC, "to a wrong MAC address");
-    ip(&frame[14..], checksums);
+    let six = frame[12..14] == [0x86, 0xDD];
+    let group =
+        six && frame[38..40] == [0xFF, 0x02] && frame[..2] == [0x33, 0x33] && frame[2..6] == frame[50..54];
+    assert!(frame[..6] == ROUTER_MAC || group, "to a wrong MAC address: {:x?}", &frame[..6]);
+    if six { ip6(&frame[14..], checksums) } else { ip(&frame[14..], checksums) }
+}
+
+/// Panics if an IPv6 packet is malformed or has a wrong checksum.
+fn ip6(packet: &[u8], checksums: bool) {
+    let sliced = SlicedPacket::from_ip(packet).unwrap_or_else(|e| panic!("{e}: {packet:x?}"));
+    let Some(NetSlice::Ipv6(v6)) = sliced.net else { panic!("no IPv6: {packet:x?}") };
+    let h = v6.header();
+    assert!(h.destination_addr() != GATEWAY6, "to ourselves");
+    assert!(h.hop_limit() > 0);
+    assert_eq!(packet.len(), 40 + usize::from(h.payload_length()));
+    match sliced.transport {
+        Some(TransportSlice::Tcp(_)) if !checksums => {}
+        Some(TransportSlice::Tcp(t)) => {
+            let calc = t.calc_checksum_ipv6(h.source(), h.destination()).unwrap();
+            assert!(calc == t.checksum() || (calc ^ t.checksum()) == 0xFFFF, "TCP checksum: {packet:x?}");
+        }
+        Some(TransportSlice::Icmpv6(_)) => {
+            let pseudo =
+                [&h.source()[..], &h.destination(), &[0, 0], &h.payload_length().to_be_bytes(), &[0, 58]];
+            assert_eq!(sum(&[&pseudo.concat(), &packet[40..]]), 0xFFFF, "ICMPv6 checksum");
+            assert!(!matches!(packet[40], 133..=137) || h.hop_limit() == 255, "neighbours are no hop away");
+        }
+        // What is returned may be anything.
+        _ => {}
+    }
+}
+
+/// The TCP segment in an IPv6 packet, if that is what it is.
+pub(crate) fn tcp6_of(packet: &[u8]) -> Option<Tcp6> {
+    let sliced = SlicedPacket::from_ip(packet).ok()?;
+    let (Some(NetSlice::Ipv6(v6)), Some(TransportSlice::Tcp(t))) = (&sliced.net, &sliced.transport) else {
+        return None;
+    };
+    let mss = t.options_iterator().find_map(|o| match o {
+        Ok(etherparse::TcpOptionElement::MaximumSegmentSize(m)) => Some(m),
+        _ => None,
+    });
+    Some(Tcp6 {
+        src: SocketAddr::new(v6.header().source_addr().into(), t.source_port()),
+        dst: SocketAddr::new(v6.header().destination_addr().into(), t.destination_port()),
+        hops: packet[7],
+        seq: t.sequence_number(),
+        ack: t.acknowledgment_number(),
+        flags: t.header_slice()[13],
+        mss,
+        payload: t.payload().to_vec(),
+    })
 }
 
 /// Panics if an IPv4 packet is malformed or has a wrong checksum.
@@ -79,4 +156,32 @@ pub(crate) fn tcp_of(packet: &[u8]) -> Option<Tcp> {
         mss,
         payload: t.payload().to_vec(),
     })
+}
+
+impl World {
+    /// TCP segments over IPv6 that passed a hop since `watch`.
+    pub(crate) fn segments6(&self, hop: Hop) -> Vec<Tcp6> {
+        let seen = self.seen.iter().flatten().filter(|(h, _)| *h == hop);
+        seen.filter_map(|(_, p)| tcp6_of(p)).collect()
+    }
+}
+
+/// A TCP segment as an IP packet, for hosts without a stack.
+pub(crate) fn segment(
+    src: impl Into<SocketAddr>,
+    dst: impl Into<SocketAddr>,
+    seq: u32,
+    ack: u32,
+    flags: u8,
+) -> Vec<u8> {
+    let options = if flags & 2 != 0 {
+        SynOptions { mss: Some(1460), window_scale: None, sack: true, timestamps: false }
+    } else {
+        SynOptions::default()
+    };
+    let (src, dst) = (src.into(), dst.into());
+    let t = build::Tcp { src, dst, seq, ack, flags, window: 8192, options, ttl: 60, ip_id: 7 };
+    let mut b = vec![0; t.len()];
+    t.emit(&mut b);
+    b
 }

@@ -4,7 +4,7 @@ use super::host::Host;
 use super::world::{SERVER, World};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use tidegate::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -15,6 +15,8 @@ pub(crate) struct Ctl {
     pub(crate) socket: SocketHandle,
     pub(crate) input: Vec<u8>,
     next_port: u16,
+    /// It speaks IPv6.
+    six: bool,
 }
 
 impl Ctl {
@@ -49,9 +51,14 @@ impl World {
 
     /// Connects a client to another control port of the server.
     pub(crate) fn connect_to(&mut self, client: usize, port: u16, to: u16) -> Ctl {
-        let to = SocketAddrV4::new(SERVER, to);
+        let six = self.six;
+        let to = if six {
+            SocketAddr::new(self.hosts[self.server_host].address6.into(), to)
+        } else {
+            SocketAddrV4::new(SERVER, to).into()
+        };
         let socket = self.hosts[client].connect(port, to);
-        Ctl { host: client, socket, input: vec![], next_port: 20_000 + (port % 400) * 100 }
+        Ctl { host: client, socket, input: vec![], next_port: 20_000 + (port % 400) * 100, six }
     }
 
     /// Connects and logs in.
@@ -109,9 +116,20 @@ impl World {
         passive_of(&reply).unwrap_or_else(|| panic!("{verb}: {reply}"))
     }
 
+    /// The same of either family.
+    #[track_caller]
+    pub(crate) fn passive_any(&mut self, c: &mut Ctl, verb: &str) -> SocketAddr {
+        let to = self.passive(c, verb);
+        if c.six {
+            SocketAddr::new(self.hosts[self.server_host].address6.into(), to.port())
+        } else {
+            to.into()
+        }
+    }
+
     /// Connects a data connection.
     #[track_caller]
-    pub(crate) fn data(&mut self, c: &mut Ctl, to: SocketAddrV4) -> SocketHandle {
+    pub(crate) fn data(&mut self, c: &mut Ctl, to: impl Into<SocketAddr>) -> SocketHandle {
         let port = c.fresh_port();
         self.hosts[c.host].connect(port, to)
     }
@@ -119,7 +137,7 @@ impl World {
     /// A whole download or listing over a passive connection; the bytes.
     #[track_caller]
     pub(crate) fn fetch(&mut self, c: &mut Ctl, verb: &str, what: &str) -> Vec<u8> {
-        let to = self.passive(c, verb);
+        let to = self.passive_any(c, verb);
         let d = self.data(c, to);
         assert_eq!(&self.cmd(c, what)[..3], "150");
         let bytes = self.read_all(c, d);
@@ -131,7 +149,7 @@ impl World {
     /// A whole upload over a passive connection.
     #[track_caller]
     pub(crate) fn store(&mut self, c: &mut Ctl, verb: &str, what: &str, bytes: &[u8]) {
-        let to = self.passive(c, verb);
+        let to = self.passive_any(c, verb);
         let d = self.data(c, to);
         assert_eq!(&self.cmd(c, what)[..3], "150");
         self.write_all(c, d, bytes);
@@ -145,7 +163,9 @@ impl World {
         let port = c.fresh_port();
         let socket = self.hosts[c.host].listen(port);
         let o = self.hosts[c.host].address.octets();
-        let line = if verb == "PORT" {
+        let line = if c.six {
+            format!("EPRT |2|{}|{port}|", self.hosts[c.host].address6)
+        } else if verb == "PORT" {
             format!("PORT {},{},{},{},{},{}", o[0], o[1], o[2], o[3], port >> 8, port & 255)
         } else {
             format!("EPRT |1|{}|{port}|", Ipv4Addr::from(o))

@@ -6,7 +6,7 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{HardwareAddress, IpCidr};
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tidegate::time::Instant;
 
 #[derive(Default)]
@@ -53,9 +53,10 @@ impl phy::TxToken for TxToken<'_> {
     }
 }
 
-/// A host with one address.
+/// A host with an address of each family.
 pub(crate) struct Host {
     pub(crate) address: Ipv4Addr,
+    pub(crate) address6: Ipv6Addr,
     pub(crate) leg: usize,
     pub(crate) wire: Wire,
     iface: Interface,
@@ -68,10 +69,19 @@ impl Host {
         config.random_seed = seed;
         let mut wire = Wire::default();
         let mut iface = Interface::new(config, &mut wire, StackInstant::ZERO);
-        iface.update_ip_addrs(|a| a.push(IpCidr::new(address.into(), 24)).unwrap());
         let o = address.octets();
+        let of_leg = |host: u8| Ipv6Addr::new(0xfd00, 0, 0, o[1].into(), 0, 0, 0, host.into());
+        let address6 = of_leg(o[3]);
+        iface.update_ip_addrs(|a| a.push(IpCidr::new(address.into(), 24)).unwrap());
+        iface.update_ip_addrs(|a| a.push(IpCidr::new(address6.into(), 64)).unwrap());
         iface.routes_mut().add_default_ipv4_route(Ipv4Addr::new(o[0], o[1], o[2], 1)).unwrap();
-        Self { address, leg, wire, iface, sockets: SocketSet::new(Vec::new()) }
+        iface.routes_mut().add_default_ipv6_route(of_leg(1)).unwrap();
+        Self { address, address6, leg, wire, iface, sockets: SocketSet::new(Vec::new()) }
+    }
+
+    /// Whether a packet for this address is for the host.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        address == IpAddr::V4(self.address) || address == IpAddr::V6(self.address6)
     }
 
     pub(crate) fn poll(&mut self, now: Instant) {
@@ -85,13 +95,13 @@ impl Host {
 
     pub(crate) fn listen(&mut self, port: u16) -> SocketHandle {
         let mut s = socket();
-        s.listen((self.address, port)).unwrap();
+        s.listen(port).unwrap();
         self.sockets.add(s)
     }
 
-    pub(crate) fn connect(&mut self, port: u16, to: SocketAddrV4) -> SocketHandle {
-        let mut s = socket();
-        s.connect(self.iface.context(), (*to.ip(), to.port()), port).unwrap();
+    pub(crate) fn connect(&mut self, port: u16, to: impl Into<SocketAddr>) -> SocketHandle {
+        let (mut s, to) = (socket(), to.into());
+        s.connect(self.iface.context(), (to.ip(), to.port()), port).unwrap();
         self.sockets.add(s)
     }
 

@@ -10,9 +10,10 @@ mod world;
 
 pub(crate) use crate::router::Oversize;
 pub(crate) use bystander::Bystander;
-pub(crate) use check::{sum, tcp_of};
+pub(crate) use check::{Tcp, Tcp6, segment, sum, tcp_of, tcp6_of};
 pub(crate) use client::Ctl;
 pub(crate) use way::Way;
 pub(crate) use world::{
-    CLIENT, GATEWAY, GW_MAC, Hop, Options, PORTS, ROUTER, ROUTER_MAC, SERVER, Tcp, World, segment,
+    CLIENT, CLIENT6, GATEWAY, GATEWAY6, GW_MAC, Hop, Options, PORTS, ROUTER, ROUTER_MAC, ROUTER6, SERVER,
+    SERVER6, World,
 };

@@ -1,8 +1,9 @@
 //! The ways in which the router brings packets to the gateway.
 
-use super::world::{GATEWAY, PORTS};
+use super::world::PORTS;
 use crate::policy::{Policies, Policy, Rule};
 use crate::wccp::codec::{Capabilities, GRE, HASH, L2};
+use std::net::IpAddr;
 use tidegate::time::Duration;
 use tidegate::wccp::Method;
 
@@ -40,14 +41,14 @@ impl Way {
 
     /// The rule of a router that sends FTP's ports to the gateway: those from clients, or without `exclude_in`
     /// those from everywhere. `reverse` are source ports of servers' that go there as well, empty for all.
-    pub(crate) fn policies(exclude_in: bool, reverse: Option<&[u16]>) -> Policies {
+    pub(crate) fn policies(exclude_in: bool, reverse: Option<&[u16]>, next_hop: IpAddr) -> Policies {
         let rule = |leg, ports: &[u16], source_ports: &[u16]| Rule {
             in_legs: if exclude_in { vec![leg] } else { vec![] },
             from: None,
             to: None,
             ports: ports.to_vec(),
             source_ports: source_ports.to_vec(),
-            next_hop: GATEWAY.into(),
+            next_hop,
             dead_after: Duration::from_secs(3),
         };
         let mut rules = vec![Policy::new(rule(0, &PORTS, &[]))];

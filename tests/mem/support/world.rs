@@ -1,9 +1,10 @@
 //! Hosts, router and engines on one virtual clock.
 
-use super::check;
+use super::check::{self, Tcp};
 use super::host::Host;
 use super::server::{FtpServer, ServerConf};
 use super::way::Way;
+use crate::ipv6::{Discovery, addr6_at};
 use crate::outbox::Batch;
 use crate::packet::ethertype;
 use crate::router::{LegConf, Oversize, Router};
@@ -11,7 +12,7 @@ use crate::wccp::assign::RedirectList;
 use crate::wccp::codec::ServiceKey;
 use crate::wccp::{Faults, GroupConf, Wccp};
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use tidegate::buf::{Burst, Frame};
 use tidegate::engine::{self, Control, Engine, Item, Net, Turn, Tx};
@@ -22,12 +23,14 @@ use tidegate::session::{
 };
 use tidegate::time::{Duration, Instant};
 use tidegate::wccp as library;
-use tidegate::wire::build;
-use tidegate::wire::tcp::SynOptions;
 
 pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 10);
 pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+pub(crate) const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 9, 0, 0, 0, 2);
+pub(crate) const ROUTER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 9, 0, 0, 0, 1);
+pub(crate) const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 10);
+pub(crate) const SERVER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 1, 0, 0, 0, 10);
 pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 pub(crate) const GW_MAC: [u8; 6] = [2, 9, 0, 0, 0, 2];
 pub(crate) const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -44,18 +47,6 @@ pub(crate) enum Hop {
     ToGateway,
     /// The engine sends it; the Ethernet header is off.
     FromGateway,
-}
-
-/// A TCP segment as an independent parser saw it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Tcp {
-    pub(crate) src: SocketAddrV4,
-    pub(crate) dst: SocketAddrV4,
-    pub(crate) seq: u32,
-    pub(crate) ack: u32,
-    pub(crate) flags: u8,
-    pub(crate) mss: Option<u16>,
-    pub(crate) payload: Vec<u8>,
 }
 
 /// What a world is made of.
@@ -76,6 +67,8 @@ pub(crate) struct Options {
     pub(crate) router_id: Ipv4Addr,
     /// How the router redirects.
     pub(crate) way: Way,
+    /// The gateway has an IPv6 address as well, and clients use IPv6 ([`Way::Policy`] only).
+    pub(crate) six: bool,
     /// The router does not redirect what comes from the gateway.
     pub(crate) exclude_in: bool,
     /// What the router does with packets that GRE makes too long.
@@ -134,6 +127,7 @@ impl Default for Options {
             reverse: None,
             router_id: ROUTER,
             way: Way::Gre,
+            six: false,
             exclude_in: true,
             oversize: Oversize::Icmp,
             table: 1 << 14,
@@ -154,6 +148,10 @@ type Loss = Box<dyn FnMut(Hop, &[u8]) -> bool>;
 pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) seed: u8,
+    /// Clients connect over IPv6.
+    pub(crate) six: bool,
+    /// The gateway told all nodes where its IPv6 address is.
+    pub(crate) announced6: bool,
     pub(crate) gates: Vec<Gate>,
     pub(crate) table: Arc<FlowTable>,
     pub(crate) router: Router,
@@ -190,7 +188,7 @@ impl World {
         {
             println!("seed {}", o.seed);
         }
-        let table = Arc::new(FlowTable::new(o.table, 8, u64::from(o.seed)));
+        let table = Arc::new(FlowTable::new(o.table, if o.six { o.table } else { 8 }, u64::from(o.seed)));
         let gates = (0..o.workers).map(|w| gate(&o, w, &table)).collect();
         let leg = |n: u8, net: [u8; 3], exclude_in| LegConf {
             name: format!("leg{n}"),
@@ -224,6 +222,8 @@ impl World {
         let mut world = Self {
             now: Instant::from_millis(1000),
             seed: o.seed,
+            six: o.six,
+            announced6: false,
             gates,
             table,
             router: Router::new(legs, wccp, o.oversize),
@@ -244,7 +244,8 @@ impl World {
             slots: 256,
         };
         if o.way == Way::Policy {
-            world.router.policies = Way::policies(o.exclude_in, o.reverse.as_deref());
+            let hop = if o.six { GATEWAY6.into() } else { GATEWAY.into() };
+            world.router.policies = Way::policies(o.exclude_in, o.reverse.as_deref(), hop);
             world.pass(Duration::from_secs(2));
             return world;
         }
@@ -409,6 +410,7 @@ impl World {
                         }
                     }
                     (_, [8, 6]) => self.answer_arp(leg, &f),
+                    (_, [0x86, 0xDD]) if f[20] == 58 && f[54] == 135 => self.answer_nd(leg, &f[14..]),
                     _ => self.host_gets(leg, &f[14..]),
                 }
             }
@@ -429,13 +431,29 @@ impl World {
         self.deliver();
     }
 
+    fn answer_nd(&mut self, leg: usize, asked: &[u8]) {
+        let address = |at: usize| addr6_at(asked, at);
+        let mac = [2, 1, 0, 0, 0, leg as u8];
+        let answer = Discovery { solicitation: false, target: address(48), mac: Some(mac) };
+        let packet = answer.packet(address(48), address(8));
+        let mut frame = [&self.router.legs()[leg].mac[..], &mac, &[0x86, 0xDD], &packet].concat();
+        self.router.handle_frame(leg, &mut frame, self.now, &mut self.batches);
+        self.deliver();
+    }
+
     fn host_gets(&mut self, leg: usize, packet: &[u8]) {
         if self.lost(Hop::ToHost(leg), packet) {
             return;
         }
         let address = |at: usize| Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]);
-        assert!(leg != 0 || self.gateway_shows || address(12) != GATEWAY, "a client sees the gateway");
-        match self.hosts.iter_mut().find(|h| h.address == address(16)) {
+        let (src, dst): (IpAddr, IpAddr) = if packet[0] >> 4 == 6 {
+            (addr6_at(packet, 8).into(), addr6_at(packet, 24).into())
+        } else {
+            (address(12).into(), address(16).into())
+        };
+        let ours = src == IpAddr::V4(GATEWAY) || src == IpAddr::V6(GATEWAY6);
+        assert!(leg != 0 || self.gateway_shows || !ours, "a client sees the gateway");
+        match self.hosts.iter_mut().find(|h| h.has(dst)) {
             Some(h) => h.wire.rx.push_back(packet.to_vec()),
             None => self.strays.push((leg, packet.to_vec())),
         }
@@ -500,6 +518,7 @@ impl World {
         for f in tx.out {
             let mut bytes = f.bytes().to_vec();
             check::frame(&bytes, !self.damaged);
+            self.announced6 |= bytes[..6] == [0x33, 0x33, 0, 0, 0, 1] && bytes.get(54) == Some(&136);
             if self.lost(Hop::FromGateway, &bytes[14..]) {
                 continue;
             }
@@ -540,7 +559,7 @@ fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
                 mac: GW_MAC,
                 mtu: 1500,
                 v4: Some(Net { address: GATEWAY, prefix: 24, next_hop: ROUTER }),
-                v6: None,
+                v6: o.six.then_some(Net { address: GATEWAY6, prefix: 64, next_hop: ROUTER6 }),
             },
             wccp: (o.way != Way::Policy).then(|| library::Settings {
                 own_address: GATEWAY,
@@ -557,7 +576,7 @@ fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
                     .collect(),
             }),
             session: Settings {
-                own: Own { v4: Some(GATEWAY), v6: None },
+                own: Own { v4: Some(GATEWAY), v6: o.six.then_some(GATEWAY6) },
                 mtu: 1500,
                 services,
                 limits: o.limits.clone(),
@@ -574,18 +593,4 @@ fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
 
 fn group(id: u8, role: library::Role, ports: Vec<u16>) -> library::GroupSettings {
     library::GroupSettings { id, role, ports, priority: 240, protocol: 6 }
-}
-
-/// A TCP segment as an IP packet, for hosts without a stack.
-pub(crate) fn segment(src: SocketAddrV4, dst: SocketAddrV4, seq: u32, ack: u32, flags: u8) -> Vec<u8> {
-    let options = if flags & 2 != 0 {
-        SynOptions { mss: Some(1460), window_scale: None, sack: true, timestamps: false }
-    } else {
-        SynOptions::default()
-    };
-    let (src, dst) = (src.into(), dst.into());
-    let t = build::Tcp { src, dst, seq, ack, flags, window: 8192, options, ttl: 60, ip_id: 7 };
-    let mut b = vec![0; t.len()];
-    t.emit(&mut b);
-    b
 }
