@@ -81,7 +81,7 @@ impl Engine {
                 self.drop(turn, interface, frame, DropReason::BadTransport);
             }
             // Neighbour discovery is never in pieces (RFC 6980).
-            proto::ICMPV6 if !pieces && self.nd(turn, interface, frame.bytes(), &ip) => {
+            proto::ICMPV6 if !pieces && self.nd(turn, interface, frame.bytes(), &ip, tags) => {
                 self.done(turn, interface, frame)
             }
             proto::ICMP | proto::ICMPV6 => {
@@ -97,9 +97,7 @@ impl Engine {
         if !ip.transport_checksum_ok(frame.bytes()) {
             return self.drop(turn, interface, frame, DropReason::BadTransport);
         }
-        let asked = std::mem::replace(&mut self.link.tags, tags);
-        if !self.nd(turn, interface, frame.bytes(), ip) {
-            self.link.tags = asked;
+        if !self.nd(turn, interface, frame.bytes(), ip, tags) {
             return self.drop(turn, interface, frame, DropReason::NotForUs);
         }
         self.done(turn, interface, frame);

@@ -31,7 +31,9 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(settings: Interface, guard: LoopGuard) -> Self {
-        let neighbours = Neighbours::new(1024);
+        let mut neighbours = Neighbours::new(1024);
+        let hops = [settings.v4.map(|n| n.next_hop.into()), settings.v6.map(|n| n.next_hop.into())];
+        hops.into_iter().flatten().for_each(|hop| neighbours.keep(hop));
         Self { settings, neighbours, waiting: VecDeque::new(), tags: Tags::default(), guard }
     }
 

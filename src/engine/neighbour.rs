@@ -65,11 +65,17 @@ impl Engine {
 
     /// An ICMPv6 packet, its checksum right, that a group of ours or our address got. True if it was neighbour
     /// or router discovery.
-    pub(super) fn nd(&mut self, turn: &mut Turn<'_>, interface: usize, packet: &[u8], ip: &IpPacket) -> bool {
+    pub(super) fn nd(
+        &mut self,
+        turn: &mut Turn<'_>,
+        interface: usize,
+        packet: &[u8],
+        ip: &IpPacket,
+        tags: Tags,
+    ) -> bool {
         if ip.proto != proto::ICMPV6 || !matches!(packet.get(ip.l4), Some(133..=137)) {
             return false;
         }
-        let tags = self.link.tags;
         let Some(tx) = turn.tx.get_mut(interface) else { return true };
         let mut out = Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops };
         let Some(message) = nd::parse(packet, ip) else {
@@ -80,6 +86,7 @@ impl Engine {
         out.link.learn_nd(turn.now, &message, tags);
         let told = match message {
             Nd::Solicit { target, from, mac } if target == ours && from != ours => {
+                out.link.tags = tags;
                 out.answer(ours, from, mac, tags);
                 true
             }

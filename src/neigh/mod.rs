@@ -47,6 +47,7 @@ pub enum Heard {
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     known: Option<(Mac, Tags, Instant)>,
+    /// How often it was asked for without an answer; 0 unless it is being asked for.
     tries: u8,
     next: Instant,
     gave_up: bool,
@@ -62,6 +63,8 @@ pub struct Neighbours {
     events: Vec<What>,
     /// Entries that are being asked for, so that a look at the time is cheap.
     asking: Vec<IpAddr>,
+    /// Addresses that never make room for others.
+    kept: Vec<IpAddr>,
 }
 
 impl Neighbours {
@@ -73,7 +76,14 @@ impl Neighbours {
             requests: VecDeque::new(),
             events: Vec::new(),
             asking: Vec::new(),
+            kept: Vec::new(),
         }
+    }
+
+    /// Once it is known, this address never makes room for others: a next hop must not fall to a flood of
+    /// neighbours, of which a link of IPv6 has room for more than any table (RFC 6583).
+    pub fn keep(&mut self, address: IpAddr) {
+        self.kept.push(address);
     }
 
     /// How to reach `address`, which must be on the link; asks for it if need be.
@@ -137,9 +147,12 @@ impl Neighbours {
             return true;
         }
         let heard = |e: &Entry| e.known.map_or(Instant::ZERO, |k| k.2);
-        let asked = |a: &IpAddr| self.asking.contains(a);
-        let oldest =
-            self.entries.iter().filter(|(a, _)| !asked(a)).min_by_key(|(_, e)| heard(e)).map(|(a, _)| *a);
+        let oldest = self
+            .entries
+            .iter()
+            .filter(|(a, e)| e.tries == 0 && !self.kept.contains(a))
+            .min_by_key(|(_, e)| heard(e))
+            .map(|(a, _)| *a);
         oldest.is_some_and(|address| self.entries.remove(&address).is_some())
     }
 
@@ -255,5 +268,22 @@ mod tests {
         assert_eq!(n.resolve(Instant::ZERO, v6), Resolution::Asked);
         n.learn(Instant::ZERO, v6, MAC, Tags::default(), Heard::Adds);
         assert!(matches!(n.resolve(Instant::ZERO, v6), Resolution::Known(MAC, _)));
+    }
+
+    #[test]
+    fn a_flood_takes_no_place_of_a_next_hop() {
+        let mut n = Neighbours::new(8);
+        n.keep(A);
+        says(&mut n, Instant::ZERO, MAC, Heard::Asks);
+        for i in 0..1000u32 {
+            let (at, a) = (Instant::from_millis(u64::from(i)), IpAddr::from(Ipv4Addr::from_bits(i + 1)));
+            if i % 2 == 0 {
+                n.learn(at, a, OTHER, Tags::default(), Heard::Asks);
+            } else {
+                n.resolve(at, a);
+            }
+            assert!(n.entries.len() <= 8);
+        }
+        assert!(matches!(n.resolve(Instant::from_millis(1000), A), Resolution::Known(MAC, _)));
     }
 }

@@ -104,7 +104,7 @@ fn losses_change_no_byte() {
     let mut n = 0u32;
     w.loss = Some(Box::new(move |hop, packet| {
         n = n.wrapping_mul(1_103_515_245).wrapping_add(12_345);
-        matches!(hop, Hop::FromGateway | Hop::ToGateway) && packet[6] == 6 && (n >> 16) % 50 == 0
+        matches!(hop, Hop::FromGateway | Hop::ToGateway) && packet[6] == 6 && (n >> 16).is_multiple_of(50)
     }));
     let mut c = w.login(0, 5001);
     assert!(w.fetch(&mut c, "EPSV", "RETR f") == content());
@@ -315,4 +315,61 @@ fn services_differ_by_port_in_both_families() {
         w.cmd(&mut c, "EPSV"),
         "502 Refused by policy: client_mode = \"active\"; use PORT or EPRT.\r\n"
     );
+}
+
+/// "Packet too big" from the router before the server.
+fn too_big(to: Ipv6Addr, mtu: u32, about: &[u8]) -> Vec<u8> {
+    let from = Ipv6Addr::new(0xfd00, 0, 0, 1, 0, 0, 0, 1);
+    let error = icmp::error_v6(from, to, (2, 0), mtu.to_be_bytes(), about).unwrap();
+    [&GW_MAC[..], &ROUTER_MAC, &[0x86, 0xDD], &error].concat()
+}
+
+#[test]
+fn too_big_about_a_translated_segment_goes_to_who_sent_it_as_it_knows_it() {
+    let mut w = World::new(options());
+    let mut c = w.login(0, 5001);
+    w.watch();
+    w.store(&mut c, "EPSV", "STOR up", &content());
+    let full = |(h, p): &&(Hop, Vec<u8>)| *h == Hop::FromGateway && p.len() > 1400;
+    let sent = w.seen.as_ref().unwrap().iter().find(full).unwrap().1.clone();
+    let ours = tcp6_of(&sent).unwrap();
+    let before = w.segments6(Hop::FromHost(0)).into_iter().find(|t| t.seq == ours.seq).unwrap();
+    w.watch();
+    w.gateway_gets(&too_big(GATEWAY6, 1300, &sent));
+    w.settle();
+    let seen = w.seen.as_ref().unwrap();
+    let got: Vec<_> = seen.iter().filter(|(h, p)| *h == Hop::ToHost(0) && p[6] == 58).collect();
+    assert_eq!(got.len(), 1);
+    let e = &got[0].1;
+    assert_eq!(
+        (&e[24..40], &e[40..42], &e[44..48]),
+        (&CLIENT6.octets()[..], &[2, 0][..], &[0, 0, 5, 20][..])
+    );
+    assert_eq!((&e[56..72], &e[72..88]), (&CLIENT6.octets()[..], &SERVER6.octets()[..]));
+    let port = |at: usize| u16::from_be_bytes([e[at], e[at + 1]]);
+    assert_eq!((port(88), port(90)), (before.src.port(), before.dst.port()), "as the client sent it");
+    assert_eq!(e[92..96], before.seq.to_be_bytes());
+}
+
+#[test]
+fn too_big_about_a_sessions_own_segment_makes_its_segments_fit() {
+    let mut w = World::new(options());
+    let mut c = w.login(0, 5001);
+    w.loss = Some(Box::new(|h, p| h == Hop::ToHost(1) && p.len() > 1300));
+    w.watch();
+    let d = w.active(&mut c, "EPRT");
+    assert_eq!(&w.cmd(&mut c, "STOR up")[..3], "150");
+    w.hosts[0].write(d, &content()[..8000]);
+    w.pass(Duration::from_millis(200));
+    let long = |(h, p): &&(Hop, Vec<u8>)| *h == Hop::FromGateway && p.len() > 1300;
+    let lost = w.seen.as_ref().unwrap().iter().find(long).unwrap().1.clone();
+    w.gateway_gets(&too_big(GATEWAY6, 1300, &lost));
+    w.settle();
+    w.watch();
+    w.write_all(&c, d, &content()[8000..]);
+    assert_eq!(&w.reply(&mut c)[..3], "226");
+    assert!(w.server.conf.files["up"] == content());
+    let seen = w.seen.as_ref().unwrap();
+    let largest = seen.iter().filter(|(h, _)| *h == Hop::ToHost(1)).map(|(_, p)| p.len()).max();
+    assert_eq!(largest, Some(1300), "as large as they may be");
 }

@@ -303,6 +303,7 @@ fn neighbours_are_learnt_from_what_was_asked_only() {
 fn a_flood_of_neighbours_does_not_cost_the_router() {
     let mut w = world();
     let mut c = w.login(0, 5001);
+    w.watch();
     for n in 0..5000u32 {
         let from = Ipv6Addr::from(OTHER.to_bits() + 0x1_0000 + u128::from(n));
         w.gateway_gets(&frame(group(), &solicit(ROUTER_MAC, from, GATEWAY6)));
@@ -313,6 +314,8 @@ fn a_flood_of_neighbours_does_not_cost_the_router() {
     }
     w.settle();
     assert_eq!(&w.cmd(&mut c, "NOOP")[..3], "200");
+    let asked = sent(&w).iter().filter(|p| p[6] == 58 && p[40] == 135).count();
+    assert_eq!(asked, 0, "the router was forgotten for a flood of neighbours");
 }
 
 #[test]
