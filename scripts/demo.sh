@@ -3,11 +3,15 @@
 # policy, and compares every byte of every transfer. Prints the table, and
 # "demo: N transfers, N identical, 0 failed" as its last line; only then its exit status is 0.
 #
-#   scripts/demo.sh [--deployment wccp|static] [--redirect gre|l2] [--keep DIR] [--only REGEX]
+#   scripts/demo.sh [--deployment wccp|static] [--redirect gre|l2] [--upstream own|client] [--keep DIR] [--only REGEX]
 #
 #   --deployment KIND   wccp (default): the router and the gateway negotiate; static: the router's policy gives FTP
 #                       to the gateway, in IPv4 and in IPv6
 #   --redirect HOW      wccp only: gre (default), or l2: by MAC address, forward and return
+#   --upstream SOURCE   own (default): the server sees the gateway's address; client: the client's
+#   --reverse WHAT      client only: all (default): what the server answers comes back through a reverse group without
+#                       ports, and the gateway's data connections to it are passive; ports: through one with the ports
+#                       21 and 20, and the server opens them
 #   --keep DIR          keep captures of every leg, events, the router's counters and all logs there
 #   --only REGEX        only the transfers of scripts/transfers.txt that match, as 'EPSV .* 1MiB'
 #   --driver DRIVER     af_xdp (default) or pnet

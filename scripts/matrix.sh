@@ -40,8 +40,12 @@ source "$TG_ROOT/scripts/lab-tests/harness.sh"
 # Way, source, reverse group: what the lab's variables of these names say.
 WAYS=(
     "gre own all"
+    "gre client all"
+    "gre client ports"
     "l2 own all"
+    "l2 client ports"
     "static own all"
+    "static client all"
 )
 # Transfers at a time; most of the time each waits for something that was lost.
 AT_A_TIME=6

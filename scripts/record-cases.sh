@@ -257,3 +257,12 @@ LAB_REDIRECT=l2
 t_router
 record l2 "L2 redirection agreed by WCCP: passive and active downloads by MAC address" <"$LAB_STATE/both.py"
 LAB_REDIRECT=gre
+
+LAB_UPSTREAM=client
+for LAB_REVERSE in all ports; do
+    t_router
+    record "client-source-$LAB_REVERSE" \
+        "the server sees the client's address and answers by a reverse group: passive and active downloads" \
+        <"$LAB_STATE/both.py"
+done
+LAB_UPSTREAM=own

@@ -103,6 +103,8 @@ stage squid count_lines run_squid
 stage demo count_demo "$TG_ROOT/scripts/demo.sh" --only '(0|1|1MiB)$'
 stage static count_demo "$TG_ROOT/scripts/demo.sh" --deployment static --only '(0|1|1MiB)$'
 stage l2 count_demo "$TG_ROOT/scripts/demo.sh" --redirect l2 --only '(0|1MiB)$'
+stage client count_demo "$TG_ROOT/scripts/demo.sh" --upstream client --only '(0|1MiB)$'
+stage reverse count_demo "$TG_ROOT/scripts/demo.sh" --upstream client --reverse ports --only '(0|1MiB)$'
 stage matrix count_lines bash scripts/matrix.sh
 stage lab count_lines run_lab_tests
 

@@ -28,3 +28,9 @@ upload '"off"' icmp
 check "the sender was told ($told times), and nothing was put together" [ "$told" -gt 0 -a "${pieces:-0}" = 0 ]
 check "the client has learnt it" eval 'lab_exec client ip route get "$LAB_SERVER" | grep -q "mtu 1472"'
 
+# A narrow line behind the router: what the gateway hears of it is told to the client whose segments they are.
+LAB_SERVER_LEG='mtu = 1300' t_router
+check "the gateway joins before a narrow line" t_gateway "mss_clamp = \"off\""$'\n'"$DATA"
+lab_exec client ip route flush cache
+check "a passive upload over the narrow line" transfer EPSV curl upload 1MiB
+check "an active upload over the narrow line" transfer PORT curl upload 1MiB
