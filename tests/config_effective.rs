@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 use tidegate::config::{
     Assignment, ClientMode, Config, DataSource, Deployment, Driver, EventTarget, Ftps, GroupRole, Idle,
-    Method, MssClamp, NicProfileName, ServerMode, UpstreamSource, load, parse,
+    Method, Mode, MssClamp, NicProfileName, ServerMode, UpstreamSource, load, parse,
 };
 
 const SMALL: &str = r#"version = 1
@@ -34,6 +34,7 @@ kind = "wccp"
 name = "eth1"
 driver = "pnet"
 mode = "dedicated"
+vlan = [100, 7]
 address = ["10.9.0.2/24"]
 next_hop = "10.9.0.1"
 nic_profile = "cards/mine.toml"
@@ -114,6 +115,7 @@ fn defaults_are_the_documented_ones() {
     let c = small();
     let w = c.wccp.as_ref().unwrap();
     assert_eq!(c.interface.driver, Driver::AfXdp);
+    assert_eq!((c.interface.mode, &c.interface.vlan), (Mode::Dedicated, &None));
     assert_eq!(c.interface.nic_profile, NicProfileName::Generic);
     assert_eq!(w.here_i_am, Duration::from_secs(10));
     assert_eq!(w.groups[0].priority, 240);
@@ -132,10 +134,21 @@ fn defaults_are_the_documented_ones() {
 }
 
 #[test]
+fn a_shared_interface_arrives_and_is_shown() {
+    let text = SMALL.replace("[[interface]]\n", "[[interface]]\nmode = \"shared\"\n");
+    let c = parse(&text, Path::new("t.toml")).unwrap();
+    assert_eq!(c.interface.mode, Mode::Shared);
+    let again = parse(&c.effective_toml(), Path::new("t.toml")).unwrap();
+    assert_eq!(again.interface, c.interface);
+    assert_eq!(again.interface.mode.name(), "shared");
+}
+
+#[test]
 fn every_written_value_arrives() {
     let (dir, c) = full();
     let w = c.wccp.as_ref().unwrap();
     assert_eq!(c.interface.driver, Driver::Pnet);
+    assert_eq!((c.interface.mode, &c.interface.vlan), (Mode::Dedicated, &Some(vec![100, 7])));
     assert_eq!(c.interface.nic_profile, NicProfileName::File(dir.path().join("cards/mine.toml")));
     assert_eq!(c.interface.addresses(), [(Ipv4Addr::new(10, 9, 0, 2).into(), 24)]);
     assert_eq!(c.interface.v6, None);

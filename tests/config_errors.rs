@@ -3,6 +3,8 @@
 
 #[path = "config_errors/addresses.rs"]
 mod addresses;
+#[path = "config_errors/sharing.rs"]
+mod sharing;
 
 use std::path::Path;
 use tidegate::config::{ConfigErrors, parse};
@@ -148,11 +150,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
             &[&format!("t.toml:17: key `{section}.{key}`: {value:?} is not built yet; possible now: {now}")],
         );
     }
-    refuses(
-        "driver =",
-        "mode = \"shared\"\ndriver =",
-        &["t.toml:6: key `interface.mode`: \"shared\" is not built yet; possible now: \"dedicated\""],
-    );
     refuses(
         "[wccp]",
         "[[interface]]\nname = \"eth2\"\n[wccp]",

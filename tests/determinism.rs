@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tidegate::config::{self, Config};
 use tidegate::io::pcap::Reader;
-use tidegate::io::{Port as _, mem};
+use tidegate::io::{Port as _, PortInfo, mem};
 use tidegate::record::{About, Ended, Manifest, RecordWriter, RecordedInterface, Recorder, Verdict};
 use tidegate::runtime::{replay, settings};
 use tidegate::time::{Duration, Instant};
@@ -41,8 +41,18 @@ fn input(case: &str) -> Input {
 
 /// What a worker sends, and tells, on this input.
 fn run(input: &Input, seed: [u8; 16], recorder: Option<Recorder>) -> (Vec<Vec<u8>>, Vec<String>) {
+    run_on(input, seed, recorder, 1500)
+}
+
+fn run_on(
+    input: &Input,
+    seed: [u8; 16],
+    recorder: Option<Recorder>,
+    mtu: u16,
+) -> (Vec<Vec<u8>>, Vec<String>) {
     let (port, handle) = mem::pair("gw0", input.mac, 4096);
-    let engine = settings::build(&input.config, port.info(), seed).unwrap();
+    let info = PortInfo { mtu, ..port.info().clone() };
+    let engine = settings::build(&input.config, &info, seed).unwrap();
     let mut worker = Worker::new(engine, vec![Box::new(port)], Idle::Spin);
     if let Some(recorder) = recorder {
         worker.record(recorder);
@@ -105,6 +115,64 @@ fn the_tags_of_what_comes_in_are_on_what_goes_out() {
             let want = if n < first { without.clone() } else { tagged(without) };
             assert_eq!(*with, want, "{case}: frame {n}");
         }
+    }
+}
+
+/// Tags as a configured VLAN has them: of no priority.
+fn in_vlan(ids: &[u16], frame: &[u8]) -> Vec<u8> {
+    let mut bytes = frame[..12].to_vec();
+    for (n, id) in ids.iter().enumerate() {
+        bytes.extend(if n + 1 < ids.len() { [0x88, 0xa8] } else { [0x81, 0] });
+        bytes.extend(id.to_be_bytes());
+    }
+    [&bytes, &frame[12..]].concat()
+}
+
+#[test]
+fn in_a_configured_vlan_every_frame_is_tagged_from_the_first() {
+    for case in ["passive", "active", "not-ours"] {
+        for ids in [&[5][..], &[7, 5]] {
+            let plain = input(case);
+            let mut other = input(case);
+            other.config.interface.vlan = Some(ids.to_vec());
+            // What lies beneath two tags is the same as on a link with room for eight bytes less.
+            let mut narrow = run(&plain, seed(&plain), None);
+            if ids.len() == 2 {
+                narrow = run_on(&plain, seed(&plain), None, 1492);
+            }
+            for frame in other.turns.iter_mut().flat_map(|t| &mut t.1) {
+                *frame = in_vlan(ids, frame);
+            }
+            let (sent, told) = run(&other, seed(&other), None);
+            assert_eq!(told, narrow.1, "{case} {ids:?}");
+            let want: Vec<_> = narrow.0.iter().map(|f| in_vlan(ids, f)).collect();
+            assert!(sent == want, "{case} {ids:?}");
+        }
+    }
+}
+
+#[test]
+fn frames_of_another_vlan_are_not_for_us() {
+    let mut other = input("passive");
+    let alone = {
+        let mut silent = input("passive");
+        silent.config.interface.vlan = Some(vec![6]);
+        silent.turns.iter_mut().for_each(|t| t.1.clear());
+        run(&silent, seed(&silent), None)
+    };
+    for (ids, vlan) in
+        [(&[][..], &[6][..]), (&[5], &[6]), (&[6, 5], &[6]), (&[6], &[6, 5]), (&[6, 5], &[5, 6])]
+    {
+        let frames = input("passive").turns;
+        other.config.interface.vlan = Some(vlan.to_vec());
+        other.turns = frames;
+        for frame in other.turns.iter_mut().flat_map(|t| &mut t.1) {
+            *frame = in_vlan(ids, frame);
+        }
+        let (sent, told) = run(&other, seed(&other), None);
+        // What it says and sends is what it would in silence, in its own VLAN.
+        assert_eq!(told, alone.1, "{ids:?} for {vlan:?}");
+        assert_eq!(sent.len(), alone.0.len(), "{ids:?} for {vlan:?}");
     }
 }
 

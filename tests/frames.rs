@@ -1,4 +1,5 @@
-//! Frames of every kind that captures and hostile peers hold, redirected to the gateway: each is kept, returned as it came, or dropped for a counted reason. `tests/data/frames/make.py`
+//! Frames of every kind that captures and hostile peers hold, redirected to the gateway in GRE and by MAC
+//! address: each is kept, returned as it came, or dropped for a counted reason. `tests/data/frames/make.py`
 //! says what the files hold.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -30,8 +31,29 @@ const GRE: &[&str] = &[
     "to-us: 9 = 1 + 8 + ",
 ];
 
+const BY_MAC: &[&str] = &[
+    "cut: 12 = 0 + 1 + bad_ip 11",
+    "ethernet: 5 = 1 + 3 + bad_ip 1",
+    "gre-headers: 17 = 0 + 17 + ",
+    "ip-fragments: 9 = 1 + 8 + ",
+    "ip-headers: 20 = 0 + 7 + bad_ip 8, not_for_us 3, ttl_exceeded 2",
+    "ipv6: 16 = 5 + 6 + bad_ip 4, bad_transport 1",
+    "linux-cooked: 4 = 2 + 1 + bad_ip 1",
+    "linux-cooked-2: 5 = 2 + 2 + bad_ip 1",
+    "long: 6 = 0 + 6 + ",
+    "loop: 2 = 1 + 1 + ",
+    "null: 6 = 4 + 2 + ",
+    "raw-ip: 5 = 2 + 1 + bad_ip 2",
+    "tcp-headers: 22 = 9 + 8 + bad_transport 5",
+    "to-us: 9 = 4 + 0 + bad_transport 2, unhandled 2, unknown_flow 1",
+];
+
 fn gre() -> Config {
     parse(&[&INTERFACE.replace("KIND", "wccp"), WCCP, SERVICE].concat())
+}
+
+fn by_mac() -> Config {
+    parse(&[&INTERFACE.replace("KIND", "static"), SERVICE].concat())
 }
 
 fn parse(text: &str) -> Config {
@@ -79,6 +101,13 @@ fn in_gre_every_packet_is_kept_returned_as_it_came_or_dropped_with_a_reason() {
     let config = gre();
     let got: Vec<_> = files().iter().map(|f| line(f, &played(&config, f))).collect();
     assert_eq!(got, GRE, "{got:#?}");
+}
+
+#[test]
+fn by_mac_every_packet_is_kept_passed_on_as_it_came_or_dropped_with_a_reason() {
+    let config = by_mac();
+    let got: Vec<_> = files().iter().map(|f| line(f, &played(&config, f))).collect();
+    assert_eq!(got, BY_MAC, "{got:#?}");
 }
 
 #[test]

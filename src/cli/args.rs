@@ -32,8 +32,8 @@ pub(super) struct Args {
 const PLAY: &str = "\
 Playing a capture shows what the gateway would have done, had a router redirected these packets to it. Each IP packet \
 is wrapped as the configuration's router redirects: with kind = \"wccp\" in GRE with a redirect header, from the first \
-of wccp.routers; a packet that is GRE already only gets new outer addresses. The capture's own Ethernet headers and \
-VLAN tags go; what is no IP packet is left out. The clock is the capture's, pauses of more than 20 minutes made \
+of wccp.routers (a packet that is GRE already only gets new outer addresses), with kind = \"static\" in a frame to the \
+gateway's MAC address. The capture's own Ethernet headers and VLAN tags go; what is no IP packet is left out. The clock is the capture's, pauses of more than 20 minutes made \
 shorter. Every neighbour answers ARP and ND, but no server answers: sessions begin, and end when the gateway gives the \
 server up. The exit status is 1 if a packet came back changed.
 

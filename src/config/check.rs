@@ -1,11 +1,11 @@
 //! What values mean together: everything that one key alone cannot tell.
 
 use super::checked::{
-    Assignment, Config, DataSource, Deployment, Group, GroupRole, Interface, Method, Network, Password,
-    Service, Wccp,
+    Assignment, Config, DataSource, Deployment, Driver, Group, GroupRole, Interface, Method, Mode, Network,
+    Password, Service, Wccp,
 };
 use super::raw::{Raw, RawGroup, RawInterface, RawService, RawWccp, relative};
-use super::reader::{At, Source};
+use super::reader::{At, Place, Source};
 use super::units::Cidr;
 use super::upstream::{self, Reverse};
 use std::collections::BTreeSet;
@@ -32,6 +32,7 @@ pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
     let reverse = raw.wccp.as_ref().map(Reverse::of);
     let services = services(source, &raw.services, redirected.as_ref(), reverse.as_ref(), &mut notes);
     let routers = raw.wccp.as_ref().map(|w| w.routers.clone()).unwrap_or_default();
+    let mode = raw.interface.as_ref().map(|i| i.mode.place.clone());
     let interface = raw.interface.and_then(|i| interface(source, i, &routers));
     if let (Some(i), Some(router)) = (&interface, routers.first())
         && i.v4.is_none()
@@ -45,7 +46,7 @@ pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
     if deployment == Deployment::Wccp && wccp.is_none() {
         return None;
     }
-    Some(Config {
+    let config = Config {
         file: source.file().to_owned(),
         deployment,
         interface: interface?,
@@ -56,7 +57,19 @@ pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
         worker: raw.worker,
         events: raw.events,
         notes,
-    })
+    };
+    told_apart(source, &config, &mode?);
+    Some(config)
+}
+
+/// AF_PACKET hands over what is the host's as well, and redirected packets can be for anybody: only the XDP
+/// program, which knows the host's addresses, tells them apart.
+fn told_apart(source: &Source<'_>, config: &Config, mode: &Place) {
+    let i = &config.interface;
+    if i.mode == Mode::Shared && i.driver == Driver::Pnet && config.by_mac() {
+        let what = "by driver = \"pnet\" the host's packets and those redirected to our MAC address are not told apart";
+        source.error(mode, what, "use driver = \"af_xdp\", or an interface of its own");
+    }
 }
 
 fn interface(source: &Source<'_>, raw: RawInterface, routers: &[At<Ipv4Addr>]) -> Option<Interface> {
@@ -97,7 +110,15 @@ fn interface(source: &Source<'_>, raw: RawInterface, routers: &[At<Ipv4Addr>]) -
     if !raw.sound {
         return None;
     }
-    Some(Interface { name: raw.name?, driver: raw.driver, v4, v6, nic_profile: raw.nic_profile })
+    Some(Interface {
+        name: raw.name?,
+        driver: raw.driver,
+        mode: raw.mode.value,
+        vlan: raw.vlan,
+        v4,
+        v6,
+        nic_profile: raw.nic_profile,
+    })
 }
 
 /// A router is another host of our network; in IPv6 it may be known by its link-local address.

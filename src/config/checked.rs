@@ -40,6 +40,15 @@ impl Config {
         self.services.iter().find(|s| s.ports.contains(&port))
     }
 
+    /// Whether packets are redirected to the interface's MAC address, so that what comes there may be for
+    /// anybody.
+    pub fn by_mac(&self) -> bool {
+        match &self.wccp {
+            Some(w) => w.forward.contains(&Method::L2),
+            None => self.deployment == Deployment::Static,
+        }
+    }
+
     /// Bytes that redirection puts around a packet on its way to us.
     pub const fn redirect_overhead(&self) -> u16 {
         match self.deployment {
@@ -75,6 +84,10 @@ pub struct Interface {
     pub name: String,
     /// What carries its frames.
     pub driver: Driver,
+    /// Whether the host uses it as well.
+    pub mode: Mode,
+    /// The VLAN ids of our frames' tags, outer first, one or two; `None` for whatever tags come in.
+    pub vlan: Option<Vec<u16>>,
     /// Our IPv4 network; there is one of at least one family.
     pub v4: Option<Network<Ipv4Addr>>,
     /// Our IPv6 network.
@@ -96,6 +109,15 @@ pub struct Network<A> {
 }
 
 impl Interface {
+    /// The largest IP packet, in bytes, on an interface of this MTU. Drivers keep room for one tag of a VLAN
+    /// beyond the MTU, but for no two, so these have to fit into it.
+    pub fn mtu(&self, of_link: u16) -> u16 {
+        match self.vlan.as_deref() {
+            Some([_, _]) => of_link.saturating_sub(8),
+            _ => of_link,
+        }
+    }
+
     /// Our addresses with the lengths of their prefixes.
     pub fn addresses(&self) -> Vec<(IpAddr, u8)> {
         let v4 = self.v4.map(|n| (n.address.into(), n.prefix));
@@ -116,6 +138,25 @@ pub enum Driver {
     AfXdp,
     /// AF_PACKET by the pnet crate.
     Pnet,
+}
+
+/// Who uses an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// We alone: every frame is taken.
+    Dedicated,
+    /// The host as well: what is not for us is the kernel's.
+    Shared,
+}
+
+impl Mode {
+    /// The word in configuration files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dedicated => "dedicated",
+            Self::Shared => "shared",
+        }
+    }
 }
 
 impl Driver {

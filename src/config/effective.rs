@@ -1,7 +1,7 @@
 //! The effective configuration: every key with the value in use, as TOML or JSON. The TOML is itself a
 //! configuration that means the same (an inline password excepted, which is not shown).
 
-use super::checked::{Config, EventTarget, Ftps, GroupRole, Method, MssClamp, NicProfileName, Wccp};
+use super::checked::{Config, EventTarget, Ftps, GroupRole, Method, Mode, MssClamp, NicProfileName, Wccp};
 use super::units::show_duration;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -165,20 +165,25 @@ impl Config {
         let addresses: Vec<String> =
             i.addresses().iter().map(|(a, prefix)| format!("{a}/{prefix}")).collect();
         let hops: Vec<String> = i.next_hops().iter().map(ToString::to_string).collect();
-        many(
-            "interface",
-            vec![
-                plain("name", i.name.as_str()),
-                plain("driver", i.driver.name()),
-                noted("mode", "dedicated", "every frame of the interface is taken"),
-                noted("address", json!(addresses), "ours, never the kernel's"),
-                match hops.as_slice() {
-                    [one] => plain("next_hop", one.as_str()),
-                    all => plain("next_hop", json!(all)),
-                },
-                plain("nic_profile", profile.as_ref()),
-            ],
-        )
+        let mode = match i.mode {
+            Mode::Dedicated => "every frame of the interface is taken",
+            Mode::Shared => "what is not for us is the host's",
+        };
+        let mut entries = vec![
+            plain("name", i.name.as_str()),
+            plain("driver", i.driver.name()),
+            noted("mode", i.mode.name(), mode),
+        ];
+        entries.extend(i.vlan.as_ref().map(|ids| noted("vlan", json!(ids), "our frames' tags, outer first")));
+        entries.extend([
+            noted("address", json!(addresses), "ours, never the kernel's"),
+            match hops.as_slice() {
+                [one] => plain("next_hop", one.as_str()),
+                all => plain("next_hop", json!(all)),
+            },
+            plain("nic_profile", profile.as_ref()),
+        ]);
+        many("interface", entries)
     }
 
     fn auto_clamp(&self) -> &'static str {

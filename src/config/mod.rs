@@ -15,7 +15,7 @@ mod upstream;
 
 pub use checked::{
     Assignment, ClientMode, Config, DataSource, Deployment, Driver, EventTarget, Ftps, Group, GroupRole,
-    Idle, Interface, Limits, Method, MssClamp, Network, NicProfileName, Password, ServerMode, Service,
+    Idle, Interface, Limits, Method, Mode, MssClamp, Network, NicProfileName, Password, ServerMode, Service,
     Timers, UpstreamSource, Wccp, WorkerSettings,
 };
 pub use error::{ConfigError, ConfigErrors};

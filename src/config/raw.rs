@@ -4,8 +4,8 @@
 mod wccp;
 
 use super::checked::{
-    ClientMode, DataSource, Deployment, Driver, EventTarget, Ftps, Idle, Limits, MssClamp, NicProfileName,
-    ServerMode, Timers, UpstreamSource, WorkerSettings,
+    ClientMode, DataSource, Deployment, Driver, EventTarget, Ftps, Idle, Limits, Mode, MssClamp,
+    NicProfileName, ServerMode, Timers, UpstreamSource, WorkerSettings,
 };
 use super::reader::Choice::{Is, NotBuilt};
 use super::reader::{At, Item, Place, Section, Source};
@@ -30,6 +30,8 @@ pub(super) struct Raw {
 pub(super) struct RawInterface {
     pub(super) name: Option<String>,
     pub(super) driver: Driver,
+    pub(super) mode: At<Mode>,
+    pub(super) vlan: Option<Vec<u16>>,
     /// Those that could be read.
     pub(super) addresses: Vec<At<Cidr>>,
     pub(super) next_hops: Vec<At<IpAddr>>,
@@ -154,7 +156,11 @@ fn interface(source: &Source<'_>, root: &mut Section<'_, '_>) -> Option<RawInter
     let driver = s.or("driver", Driver::AfXdp, |i| {
         i.choice(&[("af_xdp", Is(Driver::AfXdp)), ("pnet", Is(Driver::Pnet))])
     });
-    s.or("mode", (), |i| i.choice(&[("dedicated", Is(())), ("shared", NotBuilt)]));
+    let default = At { value: Mode::Dedicated, place: s.place_of("mode") };
+    let mode = s.or("mode", default, |i| {
+        i.at(|i| i.choice(&[Mode::Dedicated, Mode::Shared].map(|m| (m.name(), Is(m)))))
+    });
+    let vlan = s.take("vlan").and_then(vlan);
     let remedy = "write our own address and prefix, as address = [\"10.9.0.2/24\"]";
     let addresses = s.need("address", remedy, |i| one_a_family(&i, own_address, |c| c.address));
     let remedy = "write the router's address on this network, as next_hop = \"10.9.0.1\"";
@@ -172,7 +178,21 @@ fn interface(source: &Source<'_>, root: &mut Section<'_, '_>) -> Option<RawInter
     s.finish();
     let sound = addresses.is_some() && next_hops.is_some();
     let (addresses, next_hops) = (addresses.unwrap_or_default(), next_hops.unwrap_or_default());
-    Some(RawInterface { name, driver, addresses, next_hops, sound, nic_profile })
+    Some(RawInterface { name, driver, mode, vlan, addresses, next_hops, sound, nic_profile })
+}
+
+/// One id, or two of which the first is the outer tag's.
+fn vlan(item: Item<'_, '_>) -> Option<Vec<u16>> {
+    const WANTED: &str = "a list of one or two VLAN ids, as [100]";
+    let items = item.items(WANTED)?;
+    if items.is_empty() {
+        return item.wrong("the list is empty", "take the key out, or write the id of the VLAN, as [100]");
+    }
+    if items.len() > 2 {
+        return item.wrong("more than two tags", "write the outer and the inner tag's id, as [100, 200]");
+    }
+    // A list with a wrong id would be another VLAN.
+    items.into_iter().map(|i| i.number(1..=4094)).collect()
 }
 
 fn interface_name(item: Item<'_, '_>) -> Option<String> {

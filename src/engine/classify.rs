@@ -32,6 +32,10 @@ impl Engine {
         let Some(l2) = eth::parse(frame.bytes()) else {
             return self.drop(turn, interface, frame, DropReason::Ethernet);
         };
+        let tags = eth::tags(frame.bytes(), l2);
+        if !self.link.is_our_vlan(&tags) {
+            return self.drop(turn, interface, frame, DropReason::NotForUs);
+        }
         match l2.ethertype {
             eth::TYPE_ARP => return self.arp(turn, interface, frame, l2),
             eth::TYPE_IPV4 | eth::TYPE_IPV6 => {}
@@ -42,7 +46,7 @@ impl Engine {
         if to != self.link.settings.mac && !group {
             return self.drop(turn, interface, frame, DropReason::NotForUs);
         }
-        let (from, tags) = (eth::src(frame.bytes()), eth::tags(frame.bytes(), l2));
+        let from = eth::src(frame.bytes());
         frame.pull_front(l2.len);
         let Ok(mut ip) = parse_ip(frame.bytes(), 0) else {
             return self.drop(turn, interface, frame, DropReason::BadIp);

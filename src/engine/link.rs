@@ -34,7 +34,13 @@ impl Link {
         let mut neighbours = Neighbours::new(1024);
         let hops = [settings.v4.map(|n| n.next_hop.into()), settings.v6.map(|n| n.next_hop.into())];
         hops.into_iter().flatten().for_each(|hop| neighbours.keep(hop));
-        Self { settings, neighbours, waiting: VecDeque::new(), tags: Tags::default(), guard }
+        let tags = settings.vlan.unwrap_or_default();
+        Self { settings, neighbours, waiting: VecDeque::new(), tags, guard }
+    }
+
+    /// Whether frames with these tags can be for us.
+    pub(super) fn is_our_vlan(&self, tags: &Tags) -> bool {
+        self.settings.vlan.as_ref().is_none_or(|ours| ours.ids().eq(tags.ids()))
     }
 
     /// Where a packet to `dst` goes next; none if we have no address of its family.

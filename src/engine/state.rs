@@ -15,7 +15,7 @@ use crate::rng::{Keyed, Purpose};
 use crate::session::{self, Registry};
 use crate::time::{Duration, Instant};
 use crate::wccp;
-use crate::wire::eth::Mac;
+use crate::wire::eth::{Mac, Tags};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -28,6 +28,9 @@ pub struct Interface {
     pub mac: Mac,
     /// MTU in bytes.
     pub mtu: u16,
+    /// The tags of our frames; frames of other VLANs are not for us. None: frames have whatever tags those
+    /// had that came in last.
+    pub vlan: Option<Tags>,
     /// Our IPv4 network, if we have one.
     pub v4: Option<Net<Ipv4Addr>>,
     /// Our IPv6 network, if we have one.
@@ -55,7 +58,7 @@ impl Interface {
 /// What an engine is made from.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The interface (one for now).
+    /// The interface; one is served.
     pub interface: Interface,
     /// The service groups; none if a router sends packets to our MAC address by its policy alone.
     pub wccp: Option<wccp::Settings>,

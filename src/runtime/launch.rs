@@ -4,7 +4,8 @@ use super::events::{EventSink, EventWriter};
 use super::os::{self, Clock, Signals};
 use super::preflight::{self, Refusals};
 use super::settings;
-use crate::config::{Config, Driver, Idle as ConfigIdle};
+use super::watch::HostWatch;
+use crate::config::{Config, Driver, Idle as ConfigIdle, Mode};
 use crate::event::{Event, What};
 use crate::io::{self, Port, PortError, PortInfo, afxdp, pnet};
 use crate::record::{About, RecordWriter, RecordedInterface, Recorder};
@@ -70,7 +71,7 @@ pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
     let host = |what| move |error| RunError::Host { what, error };
     let signals = Signals::watch().map_err(host("watching signals"))?;
     let cpu = os::pin(config.worker.cpu);
-    let port = open(&config, &ready)?;
+    let (port, addresses) = open(&config, &ready)?;
     let info = port.info().clone();
     let seed = match config.worker.seed {
         Some(seed) => seed,
@@ -88,6 +89,16 @@ pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
     for warning in ready.warnings {
         sink.post(0, Event { at: clock.now(), what: warning });
     }
+    let _watch = match addresses {
+        Some(addresses) => {
+            let sink = sink.clone();
+            let warn = move |what| {
+                sink.post(0, Event { at: clock.now(), what });
+            };
+            Some(HostWatch::start(&info.name, own_addresses(&config), addresses, warn)?)
+        }
+        None => None,
+    };
     started(&sink, clock, &info, &cpu);
     if let Some((_, dir)) = &recording {
         let text = "passwords, names and contents of files go into the recording; keep it as you keep those";
@@ -159,13 +170,21 @@ fn finish(writer: RecordWriter, dir: PathBuf) -> Result<(), RunError> {
     Ok(())
 }
 
-fn open(config: &Config, ready: &preflight::Ready) -> Result<Box<dyn Port>, PortError> {
-    let name = config.interface.name.as_str();
+/// The port, and the list of the host's addresses that the XDP program wants to know where the host shares
+/// the interface.
+fn open(
+    config: &Config,
+    ready: &preflight::Ready,
+) -> Result<(Box<dyn Port>, Option<afxdp::Addresses>), PortError> {
+    let i = &config.interface;
+    let (name, own) = (i.name.as_str(), own_addresses(config));
     match config.interface.driver {
         Driver::AfXdp => {
             let mut o = afxdp::Options::new(name);
             o.rx_ring = ready.profile.rings.rx;
             o.tx_ring = ready.profile.rings.tx;
+            let shared = i.mode == Mode::Shared;
+            o.steering = afxdp::Steering { shared, by_mac: config.by_mac(), own, vlan: i.vlan.clone() };
             let mut ports = afxdp::open_all(&o)?;
             if ports.len() > 1 {
                 return Err(PortError {
@@ -175,7 +194,10 @@ fn open(config: &Config, ready: &preflight::Ready) -> Result<Box<dyn Port>, Port
                 });
             }
             match ports.pop() {
-                Some(port) => Ok(Box::new(port)),
+                Some(mut port) => {
+                    let addresses = port.take_addresses().filter(|_| shared);
+                    Ok((Box::new(port), addresses))
+                }
                 None => Err(PortError {
                     interface: name.to_owned(),
                     what: "it has no receive queue".to_owned(),
@@ -183,11 +205,12 @@ fn open(config: &Config, ready: &preflight::Ready) -> Result<Box<dyn Port>, Port
                 }),
             }
         }
-        Driver::Pnet => {
-            let own: Vec<IpAddr> = config.interface.addresses().into_iter().map(|(a, _)| a).collect();
-            Ok(Box::new(pnet::open(name, &own)?))
-        }
+        Driver::Pnet => Ok((Box::new(pnet::open(name, &own)?), None)),
     }
+}
+
+fn own_addresses(config: &Config) -> Vec<IpAddr> {
+    config.interface.addresses().into_iter().map(|(a, _)| a).collect()
 }
 
 fn started(sink: &EventSink, clock: Clock, info: &PortInfo, cpu: &Result<usize, String>) {

@@ -8,3 +8,4 @@ pub mod play;
 pub mod preflight;
 pub mod replay;
 pub mod settings;
+mod watch;

@@ -2,7 +2,7 @@
 
 use super::nic::{NicProfile, NicProfileError, offload_warning};
 use super::os::{self, Capability};
-use crate::config::{Config, Driver};
+use crate::config::{Config, Driver, Mode};
 use crate::event::What;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
@@ -13,6 +13,9 @@ use std::net::IpAddr;
 const MAX_MTU: u32 = 1500;
 /// The least MTU of IPv4 hosts (RFC 791); a redirected packet would not fit below it.
 const MIN_MTU: u32 = 576;
+
+/// A remedy where the host would lose an interface that it uses.
+const OWN_INTERFACE: &str = "use an interface of its own, or mode = \"shared\", or give --force";
 
 /// A reason not to start. The text is one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +61,8 @@ struct Facts {
     /// interface has and no host is known by.
     addresses: Vec<(String, IpAddr)>,
     default_route: bool,
+    /// Families, as the kernel calls them, that it forwards when they come in by this interface.
+    forwarded: Vec<&'static str>,
     missing: Vec<Capability>,
 }
 
@@ -97,6 +102,14 @@ fn gather(name: &str, driver: Driver) -> Facts {
             .iter()
             .filter_map(|file| std::fs::read_to_string(file).ok())
             .any(|routes| has_default_route(&routes, name)),
+        // A family that the kernel does not have has no such file, and forwards nothing.
+        forwarded: ["ipv4", "ipv6"]
+            .into_iter()
+            .filter(|family| {
+                std::fs::read_to_string(format!("/proc/sys/net/{family}/conf/{name}/forwarding"))
+                    .is_ok_and(|v| v.trim() != "0")
+            })
+            .collect(),
         ..Facts::default()
     };
     if let Ok(mtu) = os::mtu(name) {
@@ -164,6 +177,7 @@ fn judge(config: &Config, force: bool, facts: &Facts) -> Vec<Refusal> {
         );
     }
     let own = config.interface.addresses();
+    let alone = config.interface.mode == Mode::Dedicated && !force;
     for (interface, address) in &facts.addresses {
         if let Some((own, prefix)) = own.iter().find(|(a, _)| a == address) {
             refuse(
@@ -171,20 +185,35 @@ fn judge(config: &Config, force: bool, facts: &Facts) -> Vec<Refusal> {
                 format!("the kernel has our address {own}, and would reset our connections"),
                 format!("run `ip address delete {own}/{prefix} dev {interface}`"),
             );
-        } else if interface == name && !force {
+        } else if interface == name && alone {
             refuse(
                 name,
                 format!("the host itself uses the interface, with address {address}, and would lose it"),
-                "use an interface of its own, or give --force".to_owned(),
+                OWN_INTERFACE.to_owned(),
             );
         }
     }
-    if facts.default_route && !force {
+    if facts.default_route && alone {
         refuse(
             name,
             "the host's default route goes by the interface, and would be lost".to_owned(),
-            "use an interface of its own, or give --force".to_owned(),
+            OWN_INTERFACE.to_owned(),
         );
+    }
+    if config.interface.mode == Mode::Shared && config.by_mac() && !force {
+        for family in &facts.forwarded {
+            refuse(
+                name,
+                format!(
+                    "the host forwards {family} that comes in by the interface; where packets are redirected to our MAC \
+                     address these cannot be told apart, and the host's would be taken"
+                ),
+                format!(
+                    "use an interface of its own, redirection by GRE, `sysctl -w net/{family}/conf/{name}/forwarding=0`, \
+                     or give --force"
+                ),
+            );
+        }
     }
     refusals
 }
@@ -253,7 +282,7 @@ mod tests {
             told(false, address),
             [
                 "eth1: the host itself uses the interface, with address 10.9.0.7, and would lose it; use an interface \
-             of its own, or give --force"
+             of its own, or mode = \"shared\", or give --force"
             ]
         );
         assert_eq!(told(true, address), [""; 0]);
@@ -261,7 +290,7 @@ mod tests {
             told(false, |f| f.default_route = true),
             [
                 "eth1: the host's default route goes by the interface, and would be lost; use an interface of its own, \
-             or give --force"
+             or mode = \"shared\", or give --force"
             ]
         );
         assert_eq!(told(true, |f| f.default_route = true), [""; 0]);
@@ -274,6 +303,44 @@ mod tests {
              10.9.0.2/24 dev eth0`"
             ]
         );
+    }
+
+    #[test]
+    fn a_shared_interface_may_be_the_hosts_but_what_it_forwards_cannot_be_told_from_the_redirected() {
+        let told = |text: &str, force: bool, change: &dyn Fn(&mut Facts)| {
+            let config = crate::config::parse(text, Path::new("t.toml")).unwrap();
+            let mut facts = good();
+            change(&mut facts);
+            judge(&config, force, &facts).iter().map(Refusal::to_string).collect::<Vec<_>>()
+        };
+        let gre = "version = 1\n[deployment]\nkind = \"wccp\"\n[[interface]]\nname = \"eth1\"\nmode = \"shared\"\n\
+                   address = [\"10.9.0.2/24\"]\nnext_hop = \"10.9.0.1\"\n[wccp]\nrouters = [\"10.9.0.1\"]\n\
+                   [[wccp.group]]\nid = 61\nports = [21, 20, 2020]\n[[service]]\nname = \"ftp\"\nports = [21]\n\
+                   data_ports = [2020]\n";
+        let (head, rest) = gre.split_once("[wccp]").unwrap();
+        let (_, service) = rest.split_once("[[service]]").unwrap();
+        let by_mac = format!("{}[[service]]{service}", head.replace("wccp", "static"));
+        let own = |f: &mut Facts| f.addresses.push(("eth1".to_owned(), Ipv4Addr::new(10, 9, 0, 2).into()));
+        for text in [gre, &by_mac] {
+            let used = |f: &mut Facts| {
+                f.addresses.push(("eth1".to_owned(), Ipv4Addr::new(10, 9, 0, 7).into()));
+                f.default_route = true;
+            };
+            assert_eq!(told(text, false, &used), [""; 0]);
+            assert!(told(text, true, &own)[0].contains("the kernel has our address 10.9.0.2"));
+        }
+        let forwards = |f: &mut Facts| f.forwarded = vec!["ipv4"];
+        assert_eq!(told(gre, false, &forwards), [""; 0]);
+        assert_eq!(told(&by_mac, true, &forwards), [""; 0]);
+        assert_eq!(
+            told(&by_mac, false, &forwards),
+            [
+                "eth1: the host forwards ipv4 that comes in by the interface; where packets are redirected to our MAC \
+                 address these cannot be told apart, and the host's would be taken; use an interface of its own, \
+                 redirection by GRE, `sysctl -w net/ipv4/conf/eth1/forwarding=0`, or give --force"
+            ]
+        );
+        assert_eq!(told(&by_mac.replace("mode = \"shared\"\n", ""), false, &forwards), [""; 0]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::engine::{Engine, Net};
 use crate::flow::FlowTable;
 use crate::io::PortInfo;
 use crate::rng::{Keyed, Purpose};
+use crate::wire::eth::Tags;
 use crate::{engine, session, wccp};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -28,10 +29,12 @@ pub fn build(config: &Config, port: &PortInfo, seed: [u8; 16]) -> Result<Engine,
 /// What an engine on this port obeys.
 pub fn engine(config: &Config, port: &PortInfo, seed: [u8; 16]) -> engine::Settings {
     let i = &config.interface;
+    let mtu = i.mtu(port.mtu);
     let interface = engine::Interface {
         name: i.name.clone(),
         mac: port.mac,
-        mtu: port.mtu,
+        mtu,
+        vlan: i.vlan.as_deref().map(Tags::of_ids),
         v4: i.v4.map(|n| Net { address: n.address, prefix: n.prefix, next_hop: n.next_hop }),
         v6: i.v6.map(|n| Net { address: n.address, prefix: n.prefix, next_hop: n.next_hop }),
     };
@@ -39,12 +42,8 @@ pub fn engine(config: &Config, port: &PortInfo, seed: [u8; 16]) -> engine::Setti
         wccp: config.wccp.as_ref().map(|w| wccp(config, w)),
         session: session::Settings {
             own: interface.own(),
-            mtu: port.mtu,
-            services: config
-                .services
-                .iter()
-                .map(|s| service(s, port.mtu, config.redirect_overhead()))
-                .collect(),
+            mtu,
+            services: config.services.iter().map(|s| service(s, mtu, config.redirect_overhead())).collect(),
             limits: limits(&config.limits),
             timers: timers(&config.timers),
             worker: 0,

@@ -49,6 +49,24 @@ impl Tags {
         &self.bytes[..usize::from(self.len)]
     }
 
+    /// Tags of these VLAN ids, the outer one first: 802.1Q for one, 802.1ad around 802.1Q for two, of no
+    /// priority. Ids beyond the first two are left out.
+    pub fn of_ids(ids: &[u16]) -> Self {
+        let mut tags = Self::default();
+        let types: &[u16] = if ids.len() > 1 { &[TYPE_QINQ, TYPE_VLAN] } else { &[TYPE_VLAN] };
+        for (n, (kind, id)) in types.iter().zip(ids).enumerate() {
+            put16(&mut tags.bytes, 4 * n, *kind);
+            put16(&mut tags.bytes, 4 * n + 2, *id & 0x0FFF);
+            tags.len += 4;
+        }
+        tags
+    }
+
+    /// The VLAN ids, the outer one first.
+    pub fn ids(&self) -> impl Iterator<Item = u16> + '_ {
+        self.bytes().chunks_exact(4).map(|tag| be16(tag, 2) & 0x0FFF)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -109,6 +127,16 @@ pub fn emit(out: &mut [u8], dst: Mac, src: Mac, tags: &Tags, ethertype: u16) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tags_of_ids_have_these_ids() {
+        assert!(Tags::of_ids(&[]).is_empty());
+        assert_eq!(Tags::of_ids(&[100]).bytes(), [0x81, 0, 0, 100]);
+        let two = Tags::of_ids(&[0xFFF, 7]);
+        assert_eq!(two.bytes(), [0x88, 0xA8, 0x0F, 0xFF, 0x81, 0, 0, 7]);
+        assert!(two.ids().eq([0xFFF, 7]));
+        assert_eq!(Tags::of_ids(&[1, 2, 3]).bytes().len(), 8);
+    }
 
     #[test]
     fn tags_are_kept_and_a_third_is_refused() {

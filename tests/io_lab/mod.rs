@@ -40,14 +40,19 @@ impl Lab {
     pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|s| {
             let thread = s.spawn(|| {
-                let ns = File::open(format!("/run/netns/{}", self.name)).unwrap();
-                let kind = rustix::thread::LinkNameSpaceType::Network;
-                rustix::thread::move_into_link_name_space(ns.as_fd(), Some(kind)).unwrap();
+                enter(&self.name);
                 work()
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
+}
+
+/// Moves this thread into a namespace.
+pub(crate) fn enter(name: &str) {
+    let ns = File::open(format!("/run/netns/{name}")).unwrap();
+    let kind = rustix::thread::LinkNameSpaceType::Network;
+    rustix::thread::move_into_link_name_space(ns.as_fd(), Some(kind)).unwrap();
 }
 
 impl Drop for Lab {
@@ -56,7 +61,7 @@ impl Drop for Lab {
     }
 }
 
-fn run(line: &str) -> String {
+pub(crate) fn run(line: &str) -> String {
     let mut words = line.split_whitespace();
     let out = Command::new(words.next().unwrap()).args(words).output().unwrap();
     assert!(out.status.success(), "`{line}` failed: {}", String::from_utf8_lossy(&out.stderr));

@@ -63,7 +63,7 @@ pub struct Report {
     pub records: u64,
     /// Records that carry no IP packet: no router redirects those.
     pub not_ip: u64,
-    /// Records longer than a frame: an offload put them together.
+    /// Records longer than a frame, or than the link takes: an offload put them together.
     pub too_long: u64,
     /// Records shorter than their link header.
     pub headless: u64,
@@ -171,7 +171,8 @@ fn redirection(config: &Config) -> Redirection {
         let router = w.routers.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
         Form::Gre { router, us, group }
     });
-    Redirection { form, mac: US, tags: eth::Tags::default(), mtu: usize::from(MTU) }
+    let tags = config.interface.vlan.as_deref().map(eth::Tags::of_ids).unwrap_or_default();
+    Redirection { form, mac: US, tags, mtu: usize::from(config.interface.mtu(MTU)) }
 }
 
 struct Player {
@@ -208,14 +209,13 @@ impl Player {
             }
         }
         self.pass(self.now + AFTER, &mut post)?;
-        let (flaws, not_ip, unchanged) = {
-            let s = self.stage();
-            (s.flaws(), s.not_ip, s.unchanged)
-        };
-        let stats = self.stage().stats();
+        let s = self.stage();
+        let (flaws, stats) = (s.flaws(), s.stats());
+        let (not_ip, too_long, unchanged) = (s.not_ip, s.too_long, s.unchanged);
         let r = &mut self.report;
-        (r.cut, r.headless, r.too_long, r.not_ip) = (flaws.cut, flaws.headless, stats.rx_oversize, not_ip);
-        r.records = stats.rx_frames + r.headless + r.too_long;
+        (r.cut, r.headless, r.not_ip) = (flaws.cut, flaws.headless, not_ip);
+        r.records = stats.rx_frames + r.headless + stats.rx_oversize;
+        r.too_long = stats.rx_oversize + too_long;
         (r.unchanged, r.sent) = (unchanged, stats.tx_frames);
         r.peak_memory = super::os::peak_memory();
         Ok(())

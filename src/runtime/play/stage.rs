@@ -1,6 +1,6 @@
 //! The port of a capture that is played: behind it stand a router that redirects, and neighbours that answer.
 
-use super::wrap::{Form, ROUTER, Redirection};
+use super::wrap::{Form, LeftOut, ROUTER, Redirection};
 use crate::buf::{Burst, Frame};
 use crate::io::pcap::{Flaws, PcapPort};
 use crate::io::{Port, PortError, PortInfo, PortStats};
@@ -30,6 +30,8 @@ pub(super) struct Stage {
     pieces: Vec<u8>,
     /// Captured frames that carry no IP packet.
     pub(super) not_ip: u64,
+    /// Captured packets longer than the link takes.
+    pub(super) too_long: u64,
     /// Packets that came back as they went in.
     pub(super) unchanged: u64,
 }
@@ -45,6 +47,7 @@ impl Stage {
             last: Vec::new(),
             pieces: Vec::new(),
             not_ip: 0,
+            too_long: 0,
             unchanged: 0,
         }
     }
@@ -79,7 +82,12 @@ impl Stage {
     pub(super) fn feed(&mut self) -> Option<bool> {
         let frame = self.due.pop_front()?;
         let frames = self.redirection.frames(frame.bytes());
-        let fed = frames.is_some();
+        let fed = frames.is_ok();
+        match frames {
+            Err(LeftOut::NotIp) => self.not_ip += 1,
+            Err(LeftOut::TooLong) => self.too_long += 1,
+            Ok(_) => {}
+        }
         for wrapped in frames.into_iter().flatten() {
             self.coming.push_back(wrapped);
         }
@@ -89,8 +97,6 @@ impl Stage {
                 *self.awaited.entry(key.clone()).or_default() += 1;
             }
             self.last = key;
-        } else {
-            self.not_ip += 1;
         }
         self.capture.recycle(frame);
         Some(fed)

@@ -19,6 +19,15 @@ pub(super) enum Form {
     Mac,
 }
 
+/// Why a captured frame is not played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LeftOut {
+    /// It carries no IP packet.
+    NotIp,
+    /// The packet is longer than the link takes.
+    TooLong,
+}
+
 /// The redirecting router.
 #[derive(Debug, Clone)]
 pub(super) struct Redirection {
@@ -32,13 +41,17 @@ pub(super) struct Redirection {
 }
 
 impl Redirection {
-    /// The frames that bring us the packet of a captured frame; `None` if a router would not redirect it,
-    /// because it is no IP packet.
-    pub(super) fn frames(&self, captured: &[u8]) -> Option<Vec<Vec<u8>>> {
-        let packet = ip_packet(captured)?;
+    /// The frames that bring us the packet of a captured frame.
+    ///
+    /// # Errors
+    /// No router would redirect it so.
+    pub(super) fn frames(&self, captured: &[u8]) -> Result<Vec<Vec<u8>>, LeftOut> {
+        let packet = ip_packet(captured).ok_or(LeftOut::NotIp)?;
         let kind = if packet.first().is_some_and(|b| b >> 4 == 6) { eth::TYPE_IPV6 } else { eth::TYPE_IPV4 };
         let Form::Gre { router, us, group } = self.form else {
-            return Some(vec![self.frame(kind, packet)]);
+            // What stands behind a packet fills a short frame up.
+            let len = parse_ip(packet, 0).map_or(packet.len(), |ip| ip.end);
+            return if len > self.mtu { Err(LeftOut::TooLong) } else { Ok(vec![self.frame(kind, packet)]) };
         };
         let is_gre = parse_ip(packet, 0).is_ok_and(|ip| ip.is_v4() && ip.proto == proto::GRE);
         let mut outer = Vec::with_capacity(packet.len() + gre::OVERHEAD);
@@ -58,7 +71,7 @@ impl Redirection {
             outer = rest;
         }
         frames.push(self.frame(eth::TYPE_IPV4, &outer));
-        Some(frames)
+        Ok(frames)
     }
 
     fn frame(&self, kind: u16, packet: &[u8]) -> Vec<u8> {

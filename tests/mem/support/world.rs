@@ -558,6 +558,7 @@ fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
                 name: "mem0".into(),
                 mac: GW_MAC,
                 mtu: 1500,
+                vlan: None,
                 v4: Some(Net { address: GATEWAY, prefix: 24, next_hop: ROUTER }),
                 v6: o.six.then_some(Net { address: GATEWAY6, prefix: 64, next_hop: ROUTER6 }),
             },

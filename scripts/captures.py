@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""Plays captures with `tidegate replay` and judges what comes of it. Run by captures.sh.
+
+    scripts/captures.py [--json] TIDEGATE FILE...
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+LIMIT_SECONDS = 60
+LIMIT_BYTES = 256 << 20
+INTERFACE = """version = 1
+[deployment]
+kind = "{kind}"
+[[interface]]
+name = "eth1"
+address = ["10.9.0.2/24", "2001:db8:9::2/64"]
+next_hop = ["10.9.0.1", "2001:db8:9::1"]
+"""
+WCCP = """[wccp]
+routers = ["10.9.0.1"]
+[[wccp.group]]
+id = 61
+ports = [21, 20, 2020, 2021, 2022, 2023, 2024, 2025]
+"""
+SERVICE = """[[service]]
+name = "ftp"
+ports = [21]
+data_ports = [2020, 2021, 2022, 2023, 2024, 2025]
+"""
+FORMS = {
+    "gre": INTERFACE.format(kind="wccp") + WCCP + SERVICE,
+    "static": INTERFACE.format(kind="static") + SERVICE,
+}
+
+
+def bounded():
+    """In the child: no core files, and an end to memory that grows without bound."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (4 * LIMIT_BYTES, 4 * LIMIT_BYTES))
+
+
+def play(tidegate, config, capture, out, events):
+    """(exit status or None after a hang, report or None, standard error, seconds)"""
+    command = [tidegate, "replay", "--config", config, capture, "--out", out, "--events", events]
+    begin = time.monotonic()
+    try:
+        done = subprocess.run(
+            [*command, "--json", "--log", "error"], capture_output=True, timeout=LIMIT_SECONDS, preexec_fn=bounded
+        )
+    except subprocess.TimeoutExpired:
+        return None, None, "", time.monotonic() - begin
+    try:
+        report = json.loads(done.stdout)
+    except ValueError:
+        report = None
+    return done.returncode, report, done.stderr.decode(errors="replace"), time.monotonic() - begin
+
+
+def judge(status, report, error):
+    """What is wrong, as texts; none if all is well."""
+    if status is None:
+        return [f"not done within {LIMIT_SECONDS} s"]
+    wrong = []
+    if status == 2 and f"at byte" in error:
+        # A damaged file, refused with its place.
+        if report is None:
+            return []
+    elif status == 1 and report:
+        pass
+    elif status != 0 or report is None:
+        return [f"exit status {status}: {error.strip().splitlines()[-1:] or ''}"]
+    dropped = sum(report["dropped"].values())
+    if report["fed"] != report["kept"] + report["returned"] + dropped:
+        wrong.append("packets that were neither kept, returned nor dropped")
+    if report["unchanged"] != report["returned"]:
+        wrong.append(f"{report['returned'] - report['unchanged']} packets came back changed")
+    if report["peak_memory"] is None or report["peak_memory"] > LIMIT_BYTES:
+        wrong.append(f"{report['peak_memory']} bytes of memory")
+    return wrong
+
+
+def main(arguments):
+    as_json = arguments[:1] == ["--json"]
+    tidegate, *captures = arguments[as_json:]
+    results, failed = [], 0
+    if not as_json:
+        print(f"{'form':<7}{'fed':>6}{'kept':>6}{'back':>6}{'same':>6}{'drop':>6}{'else':>6}{'s':>7}{'MiB':>5}  capture")
+    with tempfile.TemporaryDirectory() as scratch:
+        for form, config in FORMS.items():
+            file = Path(scratch, f"{form}.toml")
+            file.write_text(config)
+            for capture in captures:
+                seen = []
+                for turn in "ab":
+                    out, events = Path(scratch, f"{turn}.pcapng"), Path(scratch, f"{turn}.jsonl")
+                    for old in (out, events):
+                        old.unlink(missing_ok=True)
+                    status, report, error, seconds = play(tidegate, str(file), capture, str(out), str(events))
+                    seen.append([p.read_bytes() if p.exists() else b"" for p in (out, events)])
+                    if status is None:
+                        break
+                wrong = judge(status, report, error)
+                if len(seen) == 2 and seen[0] != seen[1]:
+                    wrong.append("two plays gave different frames or events")
+                failed += bool(wrong)
+                name = os.path.basename(capture)
+                results.append({"form": form, "capture": name, "failed": wrong, "error": error.strip(), "report": report})
+                if as_json:
+                    continue
+                r = report or {}
+                dropped = sum(r.get("dropped", {}).values())
+                left = sum(r.get(k, 0) for k in ("not_ip", "too_long", "headless"))
+                row = [r.get(k, 0) for k in ("fed", "kept", "returned", "unchanged")] + [dropped, left]
+                memory = (r.get("peak_memory") or 0) >> 20
+                print(f"{form:<7}" + "".join(f"{n:>6}" for n in row) + f"{seconds:>7.2f}{memory:>5}  {name}")
+                if r.get("dropped"):
+                    print(f"{'':<57}dropped: " + ", ".join(f"{k} {v}" for k, v in r["dropped"].items()))
+                if error and not wrong:
+                    print(f"{'':<57}{error.strip().splitlines()[-1]}")
+                for text in wrong:
+                    print(f"{'':<57}FAILED: {text}")
+    passed = len(results) - failed
+    if as_json:
+        print(json.dumps({"passed": passed, "failed": failed, "results": results}, indent=1))
+    else:
+        print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

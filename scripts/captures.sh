@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Plays captures to the gateway as redirected packets, in GRE and to its MAC address (static), and judges
+# each: no panic, no hang, bounded memory, the same twice, every packet kept, dropped with a reason, or
+# returned as it came. The captures are those of a directory, not ours to give away.
+#
+#   scripts/captures.sh [--json] [FILE...]
+#
+# TIDEGATE_CAPTURES   the directory, ../shared/captures if it is not set; without it nothing is done
+# The last line is "N passed, N failed"; with --json one object, with a list of all results.
+set -u
+
+# shellcheck source=scripts/common.sh
+source "$(dirname "$0")/common.sh"
+cd "$TG_ROOT" || exit 1
+
+json=()
+if [ "${1:-}" = --json ]; then
+    json=(--json)
+    shift
+fi
+dir=${TIDEGATE_CAPTURES:-../shared/captures}
+if [ $# = 0 ]; then
+    if [ ! -d "$dir" ]; then
+        warn "no captures: there is no directory $dir; set TIDEGATE_CAPTURES to one with pcap files"
+        if [ ${#json[@]} = 0 ]; then say "0 passed, 0 failed"; else say '{"passed": 0, "failed": 0, "results": []}'; fi
+        exit 0
+    fi
+    mapfile -t files < <(find -L "$dir" -type f \( -name '*.pcap' -o -name '*.pcapng' -o -name '*.cap' \) | sort)
+    set -- "${files[@]}"
+fi
+need_commands python3
+need_rust
+cargo build --release --locked --bin tidegate --quiet || die "the build failed"
+exec python3 "$TG_ROOT/scripts/captures.py" "${json[@]}" "$TG_TARGET/release/tidegate" "$@"
