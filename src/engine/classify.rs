@@ -123,7 +123,12 @@ impl Engine {
         if let Some(tx) = turn.tx.get_mut(interface) {
             tx.done.push(frame);
         }
-        Frame::from_bytes(&whole?)
+        let whole = whole?;
+        let frame = Frame::from_bytes(&whole);
+        if frame.is_none() {
+            self.long_datagram(turn, &whole);
+        }
+        frame
     }
 
     fn redirected(

@@ -8,8 +8,11 @@ use super::turn::Turn;
 use crate::buf::Frame;
 use crate::rng::Purpose;
 use crate::wccp;
-use crate::wire::{IpPacket, build, proto, udp};
+use crate::wire::{IpPacket, build, parse_ip, proto, udp};
 use std::net::{IpAddr, Ipv4Addr};
+
+/// The longest packet to us that is put together, in bytes: 32 caches and 128 values under a mask take 5.3 KB.
+pub(super) const LONGEST_DATAGRAM: usize = 8192;
 
 impl Engine {
     /// A UDP packet to our address, its checksum right.
@@ -32,6 +35,21 @@ impl Engine {
         }
     }
 
+    /// Takes a packet to us that came in pieces and that no frame holds: only an I_SEE_YOU is that long, of a
+    /// group with many caches, or shared out by mask.
+    pub(super) fn long_datagram(&mut self, turn: &mut Turn<'_>, whole: &[u8]) {
+        let parsed = parse_ip(whole, 0).ok().filter(|ip| ip.proto == proto::UDP);
+        let datagram =
+            parsed.and_then(|ip| Some((ip.src, udp::parse(whole, &ip)?, ip.transport_checksum_ok(whole))));
+        match (datagram, &mut self.wccp) {
+            (Some((IpAddr::V4(from), d, true)), Some(w)) if d.dst_port == wccp::PORT => {
+                w.handle_datagram(turn.now, from, &whole[d.payload..d.end], turn.events);
+                self.tell_routers(turn);
+            }
+            _ => self.drops.count(DropReason::OuterFragment),
+        }
+    }
+
     /// Learns what the groups know of their routers, and tells the other workers where that is news.
     pub(super) fn tell_routers(&mut self, turn: &mut Turn<'_>) {
         let Some(w) = &self.wccp else { return };
@@ -48,17 +66,23 @@ impl Engine {
         while let Some(t) = self.wccp.as_mut().and_then(wccp::Client::poll_transmit) {
             let Some(own) = out.link.settings.v4.map(|n| n.address) else { break };
             let id = ip_id(&self.keyed, t.to, &mut self.ip_id);
-            let Some(mut frame) = out.spare() else {
-                out.drops.count(DropReason::TxFull);
-                continue;
-            };
-            match frame.grow(build::UDP_V4 + t.payload.len()) {
-                Some(room) => {
-                    room[build::UDP_V4..].copy_from_slice(&t.payload);
-                    build::udp_v4(room, (own, wccp::PORT), (t.to, wccp::PORT), id);
+            let mut packet = vec![0; build::UDP_V4];
+            packet.extend_from_slice(&t.payload);
+            build::udp_v4(&mut packet, (own, wccp::PORT), (t.to, wccp::PORT), id);
+            let mtu = usize::from(out.link.settings.mtu);
+            let mut left = Some(packet);
+            // An assignment by mask with many values or routers is longer than a frame.
+            while let Some(mut piece) = left {
+                left = build::split_v4(&mut piece, mtu);
+                let Some(mut frame) = out.spare() else {
+                    out.drops.count(DropReason::TxFull);
+                    break;
+                };
+                if frame.set(&piece) {
                     out.ip(frame, t.to.into());
+                } else {
+                    out.drop(frame, DropReason::TooBig);
                 }
-                None => out.drop(frame, DropReason::TooBig),
             }
         }
     }

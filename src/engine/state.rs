@@ -5,9 +5,9 @@ use super::errors::Pace;
 use super::guard::LoopGuard;
 use super::icmp::Paths;
 use super::link::{Link, Out};
+use super::local::LONGEST_DATAGRAM;
 use super::routers::Routers;
 use super::turn::Turn;
-use crate::buf::MAX_FRAME;
 use crate::event::{Event, What};
 use crate::flow::FlowTable;
 use crate::frag::Reassembly;
@@ -131,7 +131,7 @@ impl Engine {
             errors: Pace::default(),
             clamp,
             drops: Drops::default(),
-            fragments: Reassembly::new(MAX_FRAME),
+            fragments: Reassembly::new(LONGEST_DATAGRAM),
             paths: Paths::default(),
             errors_mapped: 0,
             owner_salt: keyed.value(Purpose::Owner, b"owner", 0),

@@ -170,9 +170,9 @@ fn settings() -> Settings {
         prefix: 24,
         routers: vec![ROUTER],
         password: None,
-        forward: vec![Method::Gre],
-        return_method: vec![Method::Gre],
-        assignment: vec![Assignment::Hash],
+        forward: vec![Method::Gre, Method::L2],
+        return_method: vec![Method::Gre, Method::L2],
+        assignment: vec![Assignment::Mask, Assignment::Hash],
         mask: DEFAULT_MASK,
         here_i_am: Duration::from_secs(10),
         groups: vec![group()],
@@ -245,9 +245,9 @@ proptest! {
 
     #[test]
     fn any_well_formed_answers(
-        messages in vec((i_see_you(), any::<[bool; 5]>()), 0..30),
+        messages in vec((i_see_you(), any::<[bool; 5]>(), 1u32..4), 0..30),
     ) {
-        let fit = |(mut message, [service, ours, listed, offer, key]): (ISeeYou, [bool; 5])| {
+        let fit = |(mut message, [service, ours, listed, offer, key], way): (ISeeYou, [bool; 5], u32)| {
             if service {
                 message.service = group().service();
             }
@@ -258,7 +258,7 @@ proptest! {
                 cache.address = OWN;
             }
             if offer {
-                message.capabilities.clear();
+                message.capabilities = vec![Capability::Forward(way), Capability::Assignment(way)];
             }
             if key {
                 message.view.key = AssignmentKey { address: OWN, change: 1 };

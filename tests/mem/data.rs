@@ -267,7 +267,7 @@ fn the_servers_refusal_reaches_the_client_in_every_mode() {
 }
 
 #[test]
-fn the_mss_is_clamped_toward_the_client_on_every_connection() {
+fn n51_the_mss_is_clamped_toward_the_client_on_every_connection() {
     let mut w = World::new(with_file(10));
     w.watch();
     let mut c = w.login(0, 5001);

@@ -1,5 +1,7 @@
 //! What is for the gateway itself, and what is for nobody.
 
+use crate::frag::{Reassembly, fragment};
+use crate::packet::Ipv4;
 use crate::support::*;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use tidegate::time::Duration;
@@ -38,7 +40,7 @@ fn unknown() -> Vec<u8> {
 }
 
 #[test]
-fn returned_packets_are_the_same_inside_and_the_redirect_header_is_echoed() {
+fn n50_returned_packets_are_the_same_inside_and_the_redirect_header_is_echoed() {
     for (header, key) in [([1, 61, 0, 9], false), ([3, 61, 7, 255], false), ([1, 200, 0, 0], true)] {
         let mut w = World::new(Options::default());
         w.watch();
@@ -74,6 +76,38 @@ fn what_is_no_tcp_or_a_fragment_or_damaged_goes_back_as_well() {
     }
 }
 
+/// A full packet with GRE around it is longer than the link, and the router cuts it.
+#[test]
+fn n51_a_redirected_packet_in_outer_fragments_is_put_together_and_goes_back_whole() {
+    let mut inner = unknown();
+    inner.resize(1500, 0x5A);
+    build::finish(&mut inner);
+    let outer = gre(ROUTER, &inner, [1, 61, 0, 9], false)[14..].to_vec();
+    let whole = Ipv4::parse(&outer).unwrap();
+    let mut pieces = vec![];
+    fragment(&outer, &whole, 1500, |p| pieces.push(frame([8, 0], p)));
+    assert_eq!(pieces.len(), 2);
+    for reversed in [false, true] {
+        let mut w = World::new(Options::default());
+        w.watch();
+        pieces.reverse();
+        pieces.iter().for_each(|p| w.gateway_gets(p));
+        w.settle();
+        assert_eq!((w.counter("reassembled"), w.counter("returned")), (1, 1), "{reversed}");
+        let mut r = Reassembly::default();
+        let back = sent(&w);
+        assert_eq!(back.len(), 2, "in pieces as it came");
+        let joined = back.iter().filter_map(|p| r.push(p, &Ipv4::parse(p).unwrap(), w.now)).last().unwrap();
+        assert!(joined[28..] == inner, "the same inside");
+    }
+    // A piece alone, and one that lies over another, come to nothing.
+    let mut w = World::new(Options::default());
+    w.gateway_gets(&pieces[0]);
+    w.gateway_gets(&pieces[0]);
+    w.pass(Duration::from_secs(6));
+    assert_eq!((w.counter("reassembled"), w.counter("returned")), (0, 0));
+}
+
 #[test]
 fn a_packet_that_keeps_coming_back_is_stopped() {
     let mut w = World::new(Options::default());
@@ -90,7 +124,7 @@ fn a_packet_that_keeps_coming_back_is_stopped() {
 }
 
 #[test]
-fn our_own_packets_redirected_to_us_are_dropped() {
+fn n49_our_own_packets_redirected_to_us_are_dropped() {
     let mut w = World::new(Options::default());
     w.watch();
     let inner = segment(SocketAddrV4::new(GATEWAY, 12_000), SocketAddrV4::new(SERVER, 21), 1, 0, 2);

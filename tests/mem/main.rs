@@ -49,4 +49,5 @@ mod opaque;
 mod r000;
 mod steering;
 mod ways;
+mod wccp_long;
 mod workers;

@@ -9,7 +9,7 @@ use crate::outbox::Batch;
 use crate::packet::ethertype;
 use crate::router::{LegConf, Oversize, Router};
 use crate::wccp::assign::RedirectList;
-use crate::wccp::codec::ServiceKey;
+use crate::wccp::codec::{Capabilities, HASH, MASK, ServiceKey};
 use crate::wccp::{Faults, GroupConf, Wccp};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -69,6 +69,8 @@ pub(crate) struct Options {
     pub(crate) way: Way,
     /// The gateway has an IPv6 address as well, and clients use IPv6 ([`Way::Policy`] only).
     pub(crate) six: bool,
+    /// Packets are shared out by this mask instead of by hash.
+    pub(crate) mask: Option<u32>,
     /// The router does not redirect what comes from the gateway.
     pub(crate) exclude_in: bool,
     /// What the router does with packets that GRE makes too long.
@@ -128,6 +130,7 @@ impl Default for Options {
             router_id: ROUTER,
             way: Way::Gre,
             six: false,
+            mask: None,
             exclude_in: true,
             oversize: Oversize::Icmp,
             table: 1 << 14,
@@ -204,7 +207,7 @@ impl World {
         let group = |id, leg, deny_ports| GroupConf {
             key: ServiceKey { kind: 1, id },
             password: Some(b"secret1".to_vec()),
-            offer: o.way.offer(),
+            offer: Capabilities { assignment: if o.mask.is_some() { MASK } else { HASH }, ..o.way.offer() },
             redirect_list: RedirectList { deny_ports, ..RedirectList::default() },
             redirect_in: if o.exclude_in { vec![leg] } else { vec![leg, 2] },
             redirect_out: vec![],
@@ -569,8 +572,11 @@ fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
                 password: library::Password::new(b"secret1").ok(),
                 forward: o.way.forward(),
                 return_method: o.way.back(),
-                assignment: vec![library::Assignment::Hash],
-                mask: library::DEFAULT_MASK,
+                assignment: vec![match o.mask {
+                    Some(_) => library::Assignment::Mask,
+                    None => library::Assignment::Hash,
+                }],
+                mask: o.mask.unwrap_or(library::DEFAULT_MASK),
                 here_i_am: Duration::from_secs(1),
                 groups: std::iter::once(group(61, library::Role::Forward, PORTS.to_vec()))
                     .chain(o.reverse.iter().map(|ports| group(62, library::Role::Reverse, ports.clone())))

@@ -184,3 +184,94 @@ fn a_cache_that_one_router_does_not_see_gets_nothing_from_either() {
     let usable = both.router.groups()[0].caches().iter().filter(|c| c.usable()).count();
     assert_eq!(usable, 2, "the router itself would give it something");
 }
+
+#[test]
+fn n40_an_offer_that_changes_never_moves_packets_to_another_method() {
+    let mut both = Both::new(&[], None);
+    let offer = |forward| Capabilities { forward, packet_return: GRE, assignment: HASH };
+    let conf = |forward| GroupConf { offer: offer(forward), ..conf(61, None) };
+    both.router = Wccp::new(vec![conf(GRE)]);
+    both.lenient = true;
+    let forward = vec![Method::L2, Method::Gre];
+    both.clients.push(Client::new(Settings { forward, ..settings(A, None) }).unwrap());
+    both.pass(&[A], T * 6);
+    let packet = PacketKey {
+        proto: 6,
+        src: Ipv4Addr::new(10, 0, 0, 10),
+        dst: Ipv4Addr::new(10, 1, 0, 10),
+        ports: Some((40000, 21)),
+    };
+    let by_l2 = |both: &mut Both| both.router.redirect(&packet, 0, 1, 60).map(|r| r.l2);
+    assert_eq!(by_l2(&mut both), Some(false));
+    // Now what the appliance would have liked best is offered, too: it stays with what it has.
+    both.router.groups[0].conf.offer = offer(GRE | L2);
+    both.pass(&[A], T * 10);
+    assert_eq!((by_l2(&mut both), both.state(0)), (Some(false), State::Assigned));
+    // Now only that: the router answers no more to who asks for GRE; both forget each other, and join anew.
+    both.router.groups[0].conf.offer = offer(L2);
+    let mut seen = vec![];
+    for _ in 0..20 {
+        both.pass(&[A], T / 2);
+        seen.push(by_l2(&mut both));
+    }
+    seen.dedup();
+    assert_eq!(seen, [Some(false), None, Some(true)], "never from one to the other without a pause");
+}
+
+#[test]
+fn n19_a_router_with_another_description_is_told_and_the_other_goes_on() {
+    let mut both = Both::new(&[], None);
+    both.lenient = true;
+    let second = GroupConf { router_id: SECOND, ..conf(61, None) };
+    both.more.push((SECOND, Wccp::new(vec![second])));
+    // Somebody with other ports was first at the second router.
+    let other = Settings { routers: vec![SECOND], ..settings(B, None) };
+    let mut groups = other.groups.clone();
+    groups[0].ports = vec![80];
+    both.clients.push(Client::new(Settings { groups, ..other }).unwrap());
+    both.pass(&[B], T);
+    let settings = Settings { routers: vec![ROUTER, SECOND], ..settings(A, None) };
+    both.clients.push(Client::new(settings).unwrap());
+    both.pass(&[B, A], T * 8);
+    let states: Vec<State> = both.clients[1].status().map(|s| s.state).collect();
+    assert_eq!(states, [State::Assigned, State::Silent], "the router does not answer what contradicts it");
+    assert!(both.more[0].1.groups()[0].stats.conflict > 3);
+    assert!(warnings(&both).contains(&"router_silent"));
+}
+
+#[test]
+fn n54_either_end_may_stand_still_or_start_anew() {
+    let mut both = two_routers(&[A, B]);
+    let whole = |both: &mut Both| {
+        clients().all(|c| cache_of(&mut both.router, c, false).is_some())
+            && clients().all(|c| cache_of(&mut both.more[0].1, c, false).is_some())
+    };
+    assert!(whole(&mut both));
+    // A router is restarted: its Receive IDs and change numbers begin anew, and so does what it knows.
+    both.router = router(Some(b"secret1"));
+    both.pass(&[A, B], T * 8);
+    assert!(whole(&mut both), "after a restart of a router");
+    // Both at once.
+    both.router = router(Some(b"secret1"));
+    let second = GroupConf { router_id: SECOND, ..conf(61, Some(b"secret1")) };
+    both.more[0].1 = Wccp::new(vec![second]);
+    both.pass(&[A, B], T * 8);
+    assert!(whole(&mut both), "after a restart of both");
+    // The appliances stand still for 40 s while the routers' time goes on.
+    let routers_alone = |both: &mut Both| {
+        both.now += T * 4;
+        let now = both.now;
+        both.router.handle_timeout(now);
+        both.more[0].1.handle_timeout(now);
+    };
+    routers_alone(&mut both);
+    assert!(!whole(&mut both), "they were forgotten");
+    both.pass(&[A, B], T * 8);
+    assert!(whole(&mut both), "after the appliances slept");
+    // Everybody's clock jumps, as after a suspended machine; the appliances' timers are first.
+    both.now += T * 4;
+    both.pass(&[A, B], T * 10);
+    assert!(whole(&mut both), "after everybody slept");
+    let keys = [&both.router, &both.more[0].1].map(|r| r.groups()[0].assignment_key());
+    assert_eq!(keys[0], keys[1]);
+}
