@@ -76,6 +76,41 @@ fn what_is_no_tcp_or_a_fragment_or_damaged_goes_back_as_well() {
     }
 }
 
+#[test]
+fn n47_n48_gre_that_is_not_what_it_says_is_dropped_and_counted() {
+    let good = gre(ROUTER, &unknown(), [1, 61, 0, 9], false);
+    // The Ethernet header takes 14 bytes, the outer IP header 20.
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut outer = good[14..].to_vec();
+        change(&mut outer);
+        let total = outer.len() as u16;
+        outer[2..4].copy_from_slice(&total.to_be_bytes());
+        outer[10..12].fill(0);
+        let c = !sum(&[&outer[..20]]);
+        outer[10..12].copy_from_slice(&c.to_be_bytes());
+        let mut w = World::new(Options::default());
+        w.watch();
+        w.gateway_gets(&frame([8, 0], &outer));
+        w.settle();
+        (w.counter("drop_bad_gre"), w.counter("drop_bad_ip"), sent(&w))
+    };
+    let dropped = |change: &dyn Fn(&mut Vec<u8>)| {
+        let (gre, ip, sent) = with(change);
+        assert!(sent.is_empty());
+        (gre, ip)
+    };
+    assert_eq!(dropped(&|p| p[22..24].copy_from_slice(&[8, 0])), (1, 0), "another protocol");
+    assert_eq!(dropped(&|p| p.truncate(20 + 4 + 3)), (1, 0), "three bytes");
+    assert_eq!(dropped(&|p| p[21] = 1), (1, 0), "version 1");
+    assert_eq!(dropped(&|p| p[28] = 0x65), (1, 0), "IPv6 in an IPv4 group");
+    assert_eq!(dropped(&|p| p[30] = 0xFF), (0, 1), "an inner packet longer than the outer one");
+    // Of the first version: no redirect header. What lies four bytes further is no packet.
+    assert_eq!(dropped(&|p| drop(p.drain(24..28))), (1, 0));
+    // A redirect header that begins like an IPv4 packet is still one: the packet behind it comes back whole.
+    let (_, _, back) = with(&|p| p[24] = 0x45);
+    assert_eq!((&back[0][24..28], &back[0][28..]), (&[0x45, 61, 0, 9][..], &unknown()[..]));
+}
+
 /// A full packet with GRE around it is longer than the link, and the router cuts it.
 #[test]
 fn n51_a_redirected_packet_in_outer_fragments_is_put_together_and_goes_back_whole() {
