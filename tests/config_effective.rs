@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 use tidegate::config::{
     Assignment, ClientMode, Config, DataSource, Deployment, Driver, EventTarget, Ftps, GroupRole, Idle,
-    Method, Mode, MssClamp, NicProfileName, ServerMode, UpstreamSource, load, parse,
+    Method, Mode, MssClamp, NicProfileName, OverLimit, ServerMode, UpstreamSource, load, parse,
 };
 
 const SMALL: &str = r#"version = 1
@@ -80,6 +80,7 @@ upstream_source = "client"
 ftps = "opaque"
 mss_clamp = "off"
 [limits]
+over_limit = "reset"
 sessions = 7
 line = "8KiB"
 [timers]
@@ -126,6 +127,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(c.services[0].active_source_port, 20);
     assert_eq!(c.services[0].mss_clamp, MssClamp::Auto);
     assert_eq!((c.limits.sessions, c.limits.flows, c.limits.line), (10_000, 65_536, 4_096));
+    assert_eq!(c.limits.over_limit, OverLimit::Return);
     assert_eq!(c.timers.steer_timeout, Duration::from_secs(15));
     assert_eq!(c.timers.control_idle, Duration::from_secs(900));
     assert_eq!((c.worker.cpu, c.worker.idle, c.worker.seed), (None, Idle::Adaptive, None));
@@ -179,6 +181,7 @@ fn every_written_value_arrives() {
     assert_eq!((c.services[0].ftps, c.services[1].ftps), (Ftps::Refuse, Ftps::Opaque));
     assert!(c.services[1].server_ports.is_empty(), "a group of all ports leaves none out");
     assert_eq!((c.limits.sessions, c.limits.line), (7, 8_192));
+    assert_eq!(c.limits.over_limit, OverLimit::Reset);
     assert_eq!(c.timers.connect, Duration::from_millis(1500));
     assert_eq!(c.timers.quarantine, Duration::ZERO);
     assert_eq!((c.worker.cpu, c.worker.idle), (Some(1), Idle::Spin));
@@ -294,7 +297,16 @@ fn a_routers_policy_has_no_group_and_its_clamp_knows_no_gre() {
         format!("{head}{}", &rest[rest.find("[[service]]").unwrap()..]).replace("\"wccp\"", "\"static\"");
     let c = parse(&text, Path::new("t.toml")).unwrap();
     assert_eq!((c.deployment, c.wccp.is_none(), c.redirect_overhead()), (Deployment::Static, true, 0));
-    assert_eq!(parse(SMALL, Path::new("t.toml")).unwrap().redirect_overhead(), 28);
+    let small = parse(SMALL, Path::new("t.toml")).unwrap();
+    let l2 = SMALL.replace("[wccp]\n", "[wccp]\nforward = [\"l2\"]\n");
+    assert_eq!(
+        parse(&l2, Path::new("t.toml")).unwrap().redirect_overhead(),
+        0,
+        "GRE return is not in the way"
+    );
+    let either = SMALL.replace("[wccp]\n", "[wccp]\nforward = [\"l2\", \"gre\"]\n");
+    assert_eq!(parse(&either, Path::new("t.toml")).unwrap().redirect_overhead(), small.redirect_overhead());
+    assert_eq!(small.redirect_overhead(), 28);
     let shown = c.effective_toml();
     assert!(shown.contains("kind = \"static\"") && !shown.contains("[wccp]"), "{shown}");
     assert!(shown.contains("# MTU - 40"), "{shown}");

@@ -572,3 +572,12 @@ fn a_routers_policy_and_wccp_do_not_go_together() {
              next_hop = \"10.9.0.1\""]
     );
 }
+
+#[test]
+fn what_becomes_of_too_many_is_one_of_two_words() {
+    refuses(
+        "[[service]]",
+        "[limits]\nover_limit = \"drop\"\n[[service]]",
+        &["t.toml:17: key `limits.over_limit`: \"drop\" is no choice here; write \"return\" or \"reset\""],
+    );
+}

@@ -50,10 +50,10 @@ impl Config {
     }
 
     /// Bytes that redirection puts around a packet on its way to us.
-    pub const fn redirect_overhead(&self) -> u16 {
-        match self.deployment {
-            Deployment::Wccp => GRE_OVERHEAD,
-            Deployment::Static => 0,
+    pub fn redirect_overhead(&self) -> u16 {
+        match &self.wccp {
+            Some(w) if w.forward.contains(&Method::Gre) => GRE_OVERHEAD,
+            _ => 0,
         }
     }
 }
@@ -486,6 +486,8 @@ pub struct Limits {
     pub half_open_per_source: usize,
     /// Sessions at once of one client address.
     pub per_client: usize,
+    /// What becomes of a client that there is no session for.
+    pub over_limit: OverLimit,
     /// Connections in the flow table (each takes a slot per direction).
     pub flows: usize,
     /// Bytes of one command or reply line, with its line end.
@@ -498,6 +500,25 @@ pub struct Limits {
     pub relay_buffer: usize,
     /// How many of those there are in all.
     pub relay_buffers: usize,
+}
+
+/// What becomes of a SYN that would be one session too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverLimit {
+    /// It goes back to the router, and so to the server itself.
+    Return,
+    /// It is answered with a reset, as the server.
+    Reset,
+}
+
+impl OverLimit {
+    /// The word in configuration files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Return => "return",
+            Self::Reset => "reset",
+        }
+    }
 }
 
 /// How long things may take.

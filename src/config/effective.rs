@@ -199,6 +199,7 @@ impl Config {
                 noted("half_open", l.half_open, "in all; the oldest makes room"),
                 noted("half_open_per_source", l.half_open_per_source, "of one /24 or /64"),
                 noted("per_client", l.per_client, "sessions of one client address"),
+                noted("over_limit", l.over_limit.name(), "what becomes of a client beyond these"),
                 noted("flows", l.flows, "connections in the flow table"),
                 noted("line", l.line, "bytes"),
                 noted("reply", l.reply, "bytes, all lines of one reply"),

@@ -15,8 +15,8 @@ mod upstream;
 
 pub use checked::{
     Assignment, ClientMode, Config, DataSource, Deployment, Driver, EventTarget, Ftps, Group, GroupRole,
-    Idle, Interface, Limits, Method, Mode, MssClamp, Network, NicProfileName, Password, ServerMode, Service,
-    Timers, UpstreamSource, Wccp, WorkerSettings,
+    Idle, Interface, Limits, Method, Mode, MssClamp, Network, NicProfileName, OverLimit, Password,
+    ServerMode, Service, Timers, UpstreamSource, Wccp, WorkerSettings,
 };
 pub use error::{ConfigError, ConfigErrors};
 pub use units::{Cidr, parse_size};

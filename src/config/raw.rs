@@ -5,7 +5,7 @@ mod wccp;
 
 use super::checked::{
     ClientMode, DataSource, Deployment, Driver, EventTarget, Ftps, Idle, Limits, Mode, MssClamp,
-    NicProfileName, ServerMode, Timers, UpstreamSource, WorkerSettings,
+    NicProfileName, OverLimit, ServerMode, Timers, UpstreamSource, WorkerSettings,
 };
 use super::reader::Choice::{Is, NotBuilt};
 use super::reader::{At, Item, Place, Section, Source};
@@ -365,6 +365,9 @@ fn limits(s: &mut Section<'_, '_>) -> Limits {
         half_open_per_source: s
             .or("half_open_per_source", d.half_open_per_source, |i| i.number(1..=1_000_000)),
         per_client: s.or("per_client", d.per_client, |i| i.number(1..=1_000_000)),
+        over_limit: s.or("over_limit", d.over_limit, |i| {
+            i.choice(&[OverLimit::Return, OverLimit::Reset].map(|o| (o.name(), Is(o))))
+        }),
         flows: s.or("flows", d.flows, |i| i.number(64..=16_777_216)),
         line: s.or("line", d.line, |i| i.size(512..=65_536)),
         reply: s.or("reply", d.reply, |i| i.size(4_096..=16 << 20)),
@@ -436,6 +439,7 @@ impl Default for Limits {
             half_open: 10_000,
             half_open_per_source: 256,
             per_client: 256,
+            over_limit: OverLimit::Return,
             flows: 65_536,
             line: 4_096,
             reply: 262_144,

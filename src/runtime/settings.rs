@@ -146,6 +146,10 @@ fn limits(l: &config::Limits) -> session::Limits {
         commands: l.commands,
         relay_buffer: l.relay_buffer,
         relays: l.relay_buffers,
+        over_limit: match l.over_limit {
+            config::OverLimit::Return => session::OverLimit::Return,
+            config::OverLimit::Reset => session::OverLimit::Reset,
+        },
     }
 }
 

@@ -23,6 +23,7 @@ mod wait;
 
 pub use registry::{Registry, SynVerdict};
 pub use settings::{
-    ClientMode, DataSource, Ftps, Limits, Own, ServerMode, Service, Settings, Timers, UpstreamSource,
+    ClientMode, DataSource, Ftps, Limits, OverLimit, Own, ServerMode, Service, Settings, Timers,
+    UpstreamSource,
 };
 pub use shared::{Counters, port_owner};

@@ -3,7 +3,7 @@
 use super::control::Session;
 use super::data::Side;
 use super::half::{Halves, LEG_HALF_CLIENT, LEG_HALF_SERVER};
-use super::settings::Settings;
+use super::settings::{OverLimit, Settings};
 use super::shared::{ById, Counters, Shared, Slab, Timer, reset};
 use crate::event::{Event, SessionId, What};
 use crate::flow::{ExpectKey, FlowTable, Leg, Pair, Salted, SlotRef, SteerEvent};
@@ -96,16 +96,25 @@ impl Registry {
             return SynVerdict::Taken;
         }
         self.shared.counters.syns += 1;
-        let why = if self.draining { Some("draining") } else { self.at_limit(seg.src.ip()) };
-        if let Some(why) = why {
-            self.refused(service, seg, why);
+        if self.draining {
+            self.refused(service, seg, "draining");
             return SynVerdict::NotOurs;
         }
-        if !self.shared.half_open(&mut self.halves, service, seg, options, out) {
-            self.refused(service, seg, "no port or flow entry is free");
-            return SynVerdict::NotOurs;
+        let why = match self.at_limit(seg.src.ip()) {
+            Some(why) => why,
+            None if self.shared.half_open(&mut self.halves, service, seg, options, out) => {
+                return SynVerdict::Taken;
+            }
+            None => "no port or flow entry is free",
+        };
+        self.refused(service, seg, why);
+        match self.shared.settings.limits.over_limit {
+            OverLimit::Return => SynVerdict::NotOurs,
+            OverLimit::Reset => {
+                reset(seg, out);
+                SynVerdict::Taken
+            }
         }
-        SynVerdict::Taken
     }
 
     /// Which limit keeps another session of this client out.

@@ -80,17 +80,28 @@ pub struct Service {
     pub mss_clamp: Option<u16>,
 }
 
+/// What becomes of a SYN that would be one session too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverLimit {
+    /// It goes back to where it came from.
+    Return,
+    /// It is answered with a reset, as the server.
+    Reset,
+}
+
 /// Bounds. Each has a defined result when it is reached.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Sessions; a SYN beyond is returned to the router.
+    /// Sessions; of a SYN beyond becomes what [`over_limit`](Self::over_limit) says.
     pub sessions: usize,
     /// Half-open connections in all; the oldest goes.
     pub half_open: usize,
     /// Half-open connections of one /24; its oldest goes.
     pub half_open_per_source: usize,
-    /// Sessions of one client address; a SYN beyond is returned.
+    /// Sessions of one client address; of a SYN beyond becomes the same.
     pub per_client: usize,
+    /// What becomes of a client that there is no session for.
+    pub over_limit: OverLimit,
     /// Bytes of a line.
     pub line: usize,
     /// Bytes of a reply; a server that says more is given up.

@@ -38,6 +38,7 @@ mod support;
 
 mod control;
 mod data;
+mod fail_open;
 mod garbage;
 mod half;
 mod ipv6_sessions;
@@ -47,6 +48,7 @@ mod modes;
 mod mtu;
 mod opaque;
 mod r000;
+mod routers;
 mod steering;
 mod ways;
 mod wccp_long;

@@ -42,6 +42,7 @@ fn shared() -> Shared {
             half_open: 64,
             half_open_per_source: 8,
             per_client: 10,
+            over_limit: crate::session::OverLimit::Return,
             line: 1024,
             reply: 262_144,
             commands: 64,

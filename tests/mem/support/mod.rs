@@ -4,6 +4,7 @@ mod bystander;
 mod check;
 mod client;
 mod host;
+pub(crate) mod second;
 mod server;
 mod way;
 mod world;

@@ -35,6 +35,17 @@ impl Way {
         Capabilities { forward: all, assignment: HASH, packet_return: all }
     }
 
+    /// What a router offers that knows this way and no other, but for what a first HERE_I_AM takes for granted.
+    pub(crate) fn only(self) -> Capabilities {
+        let (forward, packet_return) = self.bits();
+        Capabilities { forward, assignment: HASH, packet_return }
+    }
+
+    /// What a gateway asks for that has several routers.
+    pub(crate) fn either() -> Vec<Method> {
+        vec![Method::Gre, Method::L2]
+    }
+
     pub(crate) fn forward(self) -> Vec<Method> {
         method(self.bits().0)
     }

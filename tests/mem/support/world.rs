@@ -2,6 +2,7 @@
 
 use super::check::{self, Tcp};
 use super::host::Host;
+use super::second::{self, Second};
 use super::server::{FtpServer, ServerConf};
 use super::way::Way;
 use crate::ipv6::{Discovery, addr6_at};
@@ -19,7 +20,8 @@ use tidegate::engine::{self, Control, Engine, Item, Net, Turn, Tx};
 use tidegate::event::{Event, What};
 use tidegate::flow::FlowTable;
 use tidegate::session::{
-    ClientMode, DataSource, Ftps, Limits, Own, ServerMode, Service, Settings, Timers, UpstreamSource,
+    ClientMode, DataSource, Ftps, Limits, OverLimit, Own, ServerMode, Service, Settings, Timers,
+    UpstreamSource,
 };
 use tidegate::time::{Duration, Instant};
 use tidegate::wccp as library;
@@ -73,6 +75,8 @@ pub(crate) struct Options {
     pub(crate) mask: Option<u32>,
     /// The router does not redirect what comes from the gateway.
     pub(crate) exclude_in: bool,
+    /// A second router between the same networks, which redirects in its way.
+    pub(crate) second: Option<Way>,
     /// What the router does with packets that GRE makes too long.
     pub(crate) oversize: Oversize,
     /// Slots of the flow table.
@@ -105,6 +109,7 @@ impl Default for Options {
                 half_open: 256,
                 half_open_per_source: 64,
                 per_client: 100,
+                over_limit: OverLimit::Return,
                 line: 4096,
                 reply: 262_144,
                 commands: 64,
@@ -132,6 +137,7 @@ impl Default for Options {
             six: false,
             mask: None,
             exclude_in: true,
+            second: None,
             oversize: Oversize::Icmp,
             table: 1 << 14,
         }
@@ -158,7 +164,10 @@ pub(crate) struct World {
     pub(crate) gates: Vec<Gate>,
     pub(crate) table: Arc<FlowTable>,
     pub(crate) router: Router,
-    batches: Vec<Batch>,
+    pub(super) batches: Vec<Batch>,
+    pub(crate) second: Option<Second>,
+    /// Whether a host's packet goes by the second router.
+    pub(crate) by_second: fn(&[u8]) -> bool,
     pub(crate) hosts: Vec<Host>,
     /// Index of the server's host.
     pub(crate) server_host: usize,
@@ -230,7 +239,9 @@ impl World {
             gates,
             table,
             router: Router::new(legs, wccp, o.oversize),
-            batches: (0..3).map(|_| Batch::new()).collect(),
+            batches: second::batches(),
+            second: o.second.map(Second::new),
+            by_second: |_| false,
             hosts,
             server_host,
             server: FtpServer::new(o.server),
@@ -253,6 +264,7 @@ impl World {
             return world;
         }
         world.pass(Duration::from_secs(8));
+        // What is shared out waits until every router lists us.
         let joined = world.router.wccp.groups().iter().all(|g| g.table().is_some());
         assert!(joined, "the gateway has not joined: {:?}", world.events);
         world
@@ -316,6 +328,7 @@ impl World {
     fn next(&mut self, end: Instant) -> Instant {
         let now = self.now;
         let mut at = end.min(now + Duration::from_millis(250)).min(self.router.wccp.poll_timeout());
+        at = self.second.iter().fold(at, |at, s| at.min(s.router.wccp.poll_timeout()));
         for g in &self.gates {
             if let Some((due, _)) = g.engine.poll_timeout(now) {
                 at = at.min(due);
@@ -345,6 +358,10 @@ impl World {
             }
             self.router.handle_timeout(self.now, &mut self.batches);
             moved |= self.deliver();
+            moved |= self.on_second(|w| {
+                w.router.handle_timeout(w.now, &mut w.batches);
+                w.deliver()
+            });
             moved |= self.gates_turn(&[], false);
             moved |= self.deliver();
             moved |= self.server.step(&mut self.hosts[self.server_host]);
@@ -365,6 +382,14 @@ impl World {
         if self.lost(Hop::FromHost(leg), packet) {
             return;
         }
+        if self.second.is_some() && (self.by_second)(packet) {
+            self.on_second(|w| w.router_gets(leg, packet));
+        } else {
+            self.router_gets(leg, packet);
+        }
+    }
+
+    fn router_gets(&mut self, leg: usize, packet: &[u8]) {
         let mut frame =
             [&self.router.legs()[leg].mac[..], &[2, 1, 0, 0, 0, leg as u8], &ethertype(packet), packet]
                 .concat();
@@ -394,7 +419,7 @@ impl World {
     }
 
     /// Takes what the router sends to where it goes.
-    fn deliver(&mut self) -> bool {
+    pub(super) fn deliver(&mut self) -> bool {
         let mut moved = false;
         for leg in 0..3 {
             let mut frames = Vec::new();
@@ -525,6 +550,16 @@ impl World {
             if self.lost(Hop::FromGateway, &bytes[14..]) {
                 continue;
             }
+            if bytes[..6] != ROUTER_MAC {
+                let mut bytes = bytes.clone();
+                self.on_second(|w| {
+                    w.router.handle_frame(2, &mut bytes, w.now, &mut w.batches);
+                    w.deliver();
+                });
+            }
+            if bytes[..6] == second::MAC {
+                continue;
+            }
             let from = match Ipv4Addr::new(bytes[26], bytes[27], bytes[28], bytes[29]) {
                 CLIENT if self.again => 0,
                 SERVER if self.again => 1,
@@ -534,6 +569,13 @@ impl World {
             self.router.handle_frame(from, &mut bytes, self.now, &mut self.batches);
             self.deliver();
         }
+    }
+
+    /// The gateway dies and begins anew, knowing nothing.
+    pub(crate) fn restart(&mut self, o: &Options) {
+        self.table = Arc::new(FlowTable::new(o.table, 8, u64::from(o.seed)));
+        self.gates = (0..o.workers).map(|w| gate(o, w, &self.table)).collect();
+        self.rx.clear();
     }
 
     /// From now on packets are kept.
@@ -568,8 +610,9 @@ fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
             wccp: (o.way != Way::Policy).then(|| library::Settings {
                 own_address: GATEWAY,
                 prefix: 24,
-                routers: vec![ROUTER],
+                routers: std::iter::once(ROUTER).chain(o.second.map(|_| second::ADDRESS)).collect(),
                 password: library::Password::new(b"secret1").ok(),
+<<<<<<< HEAD
                 forward: o.way.forward(),
                 return_method: o.way.back(),
                 assignment: vec![match o.mask {
@@ -577,6 +620,12 @@ fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
                     None => library::Assignment::Hash,
                 }],
                 mask: o.mask.unwrap_or(library::DEFAULT_MASK),
+=======
+                forward: o.second.map_or_else(|| o.way.forward(), |_| Way::either()),
+                return_method: o.second.map_or_else(|| o.way.back(), |_| Way::either()),
+                assignment: vec![library::Assignment::Hash],
+                mask: library::DEFAULT_MASK,
+>>>>>>> 33549ae (session: reset clients beyond the limits where that is wanted; tests: two routers, restarts, panics)
                 here_i_am: Duration::from_secs(1),
                 groups: std::iter::once(group(61, library::Role::Forward, PORTS.to_vec()))
                     .chain(o.reverse.iter().map(|ports| group(62, library::Role::Reverse, ports.clone())))
