@@ -4,6 +4,7 @@ mod bystander;
 mod check;
 mod client;
 mod host;
+mod options;
 pub(crate) mod second;
 mod server;
 mod way;
@@ -13,8 +14,9 @@ pub(crate) use crate::router::Oversize;
 pub(crate) use bystander::Bystander;
 pub(crate) use check::{Tcp, Tcp6, segment, sum, tcp_of, tcp6_of};
 pub(crate) use client::Ctl;
+pub(crate) use options::Options;
 pub(crate) use way::Way;
 pub(crate) use world::{
-    CLIENT, CLIENT6, GATEWAY, GATEWAY6, GW_MAC, Hop, Options, PORTS, ROUTER, ROUTER_MAC, ROUTER6, SERVER,
-    SERVER6, World,
+    CLIENT, CLIENT6, GATEWAY, GATEWAY6, GW_MAC, Hop, PORTS, ROUTER, ROUTER_MAC, ROUTER6, SERVER, SERVER6,
+    World,
 };

@@ -2,13 +2,14 @@
 
 use super::check::{self, Tcp};
 use super::host::Host;
+use super::options::{Options, gate};
 use super::second::{self, Second};
-use super::server::{FtpServer, ServerConf};
+use super::server::FtpServer;
 use super::way::Way;
 use crate::ipv6::{Discovery, addr6_at};
 use crate::outbox::Batch;
 use crate::packet::ethertype;
-use crate::router::{LegConf, Oversize, Router};
+use crate::router::{LegConf, Router};
 use crate::wccp::assign::RedirectList;
 use crate::wccp::codec::{Capabilities, HASH, MASK, ServiceKey};
 use crate::wccp::{Faults, GroupConf, Wccp};
@@ -16,15 +17,10 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use tidegate::buf::{Burst, Frame};
-use tidegate::engine::{self, Control, Engine, Item, Net, Turn, Tx};
+use tidegate::engine::{Control, Engine, Item, Turn, Tx};
 use tidegate::event::{Event, What};
 use tidegate::flow::FlowTable;
-use tidegate::session::{
-    ClientMode, DataSource, Ftps, Limits, OverLimit, Own, ServerMode, Service, Settings, Timers,
-    UpstreamSource,
-};
 use tidegate::time::{Duration, Instant};
-use tidegate::wccp as library;
 
 pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 10);
@@ -49,99 +45,6 @@ pub(crate) enum Hop {
     ToGateway,
     /// The engine sends it; the Ethernet header is off.
     FromGateway,
-}
-
-/// What a world is made of.
-pub(crate) struct Options {
-    pub(crate) seed: u8,
-    pub(crate) workers: u16,
-    pub(crate) clients: u8,
-    pub(crate) service: Service,
-    pub(crate) more: Vec<Service>,
-    pub(crate) limits: Limits,
-    pub(crate) timers: Timers,
-    pub(crate) server: ServerConf,
-    /// Ports that the router's redirect list leaves out.
-    pub(crate) denied: Vec<u16>,
-    /// Source ports of a reverse group on the server's leg, empty for all; none for no such group.
-    pub(crate) reverse: Option<Vec<u16>>,
-    /// What the router calls itself.
-    pub(crate) router_id: Ipv4Addr,
-    /// How the router redirects.
-    pub(crate) way: Way,
-    /// The gateway has an IPv6 address as well, and clients use IPv6 ([`Way::Policy`] only).
-    pub(crate) six: bool,
-    /// Packets are shared out by this mask instead of by hash.
-    pub(crate) mask: Option<u32>,
-    /// The router does not redirect what comes from the gateway.
-    pub(crate) exclude_in: bool,
-    /// A second router between the same networks, which redirects in its way.
-    pub(crate) second: Option<Way>,
-    /// What the router does with packets that GRE makes too long.
-    pub(crate) oversize: Oversize,
-    /// Slots of the flow table.
-    pub(crate) table: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        let s = Duration::from_secs;
-        Self {
-            seed: 1,
-            workers: 1,
-            clients: 1,
-            service: Service {
-                name: "ftp".into(),
-                ports: vec![21],
-                client_mode: ClientMode::Any,
-                server_mode: ServerMode::Passive,
-                upstream_source: UpstreamSource::Own,
-                server_ports: vec![],
-                data_source: DataSource::Server,
-                data_ports: PORTS[2..].to_vec(),
-                active_source_port: 20,
-                ftps: Ftps::Refuse,
-                mss_clamp: Some(1432),
-            },
-            more: vec![],
-            limits: Limits {
-                sessions: 1000,
-                half_open: 256,
-                half_open_per_source: 64,
-                per_client: 100,
-                over_limit: OverLimit::Return,
-                line: 4096,
-                reply: 262_144,
-                commands: 64,
-                relay_buffer: 65_536,
-                relays: 16,
-            },
-            timers: Timers {
-                connect: s(5),
-                greeting: s(30),
-                login: s(60),
-                control_idle: s(300),
-                data_stall: s(60),
-                data_wait: s(30),
-                final_reply: s(10),
-                steer_timeout: s(15),
-                steer_wait: s(5),
-                quarantine: s(60),
-                time_wait: s(10),
-            },
-            server: ServerConf::default(),
-            denied: vec![],
-            reverse: None,
-            router_id: ROUTER,
-            way: Way::Gre,
-            six: false,
-            mask: None,
-            exclude_in: true,
-            second: None,
-            oversize: Oversize::Icmp,
-            table: 1 << 14,
-        }
-    }
 }
 
 /// One worker: an engine and what has come for it.
@@ -593,60 +496,4 @@ impl World {
     pub(crate) fn told<T>(&self, f: impl FnMut(&What) -> Option<T>) -> Vec<T> {
         self.events.iter().map(|e| &e.what).filter_map(f).collect()
     }
-}
-
-fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
-    let services: Vec<Service> = std::iter::once(o.service.clone()).chain(o.more.clone()).collect();
-    let engine = Engine::new(
-        engine::Settings {
-            interface: engine::Interface {
-                name: "mem0".into(),
-                mac: GW_MAC,
-                mtu: 1500,
-                vlan: None,
-                v4: Some(Net { address: GATEWAY, prefix: 24, next_hop: ROUTER }),
-                v6: o.six.then_some(Net { address: GATEWAY6, prefix: 64, next_hop: ROUTER6 }),
-            },
-            wccp: (o.way != Way::Policy).then(|| library::Settings {
-                own_address: GATEWAY,
-                prefix: 24,
-                routers: std::iter::once(ROUTER).chain(o.second.map(|_| second::ADDRESS)).collect(),
-                password: library::Password::new(b"secret1").ok(),
-<<<<<<< HEAD
-                forward: o.way.forward(),
-                return_method: o.way.back(),
-                assignment: vec![match o.mask {
-                    Some(_) => library::Assignment::Mask,
-                    None => library::Assignment::Hash,
-                }],
-                mask: o.mask.unwrap_or(library::DEFAULT_MASK),
-=======
-                forward: o.second.map_or_else(|| o.way.forward(), |_| Way::either()),
-                return_method: o.second.map_or_else(|| o.way.back(), |_| Way::either()),
-                assignment: vec![library::Assignment::Hash],
-                mask: library::DEFAULT_MASK,
->>>>>>> 33549ae (session: reset clients beyond the limits where that is wanted; tests: two routers, restarts, panics)
-                here_i_am: Duration::from_secs(1),
-                groups: std::iter::once(group(61, library::Role::Forward, PORTS.to_vec()))
-                    .chain(o.reverse.iter().map(|ports| group(62, library::Role::Reverse, ports.clone())))
-                    .collect(),
-            }),
-            session: Settings {
-                own: Own { v4: Some(GATEWAY), v6: o.six.then_some(GATEWAY6) },
-                mtu: 1500,
-                services,
-                limits: o.limits.clone(),
-                timers: o.timers.clone(),
-                worker,
-                workers: o.workers,
-            },
-            seed: [o.seed; 16],
-        },
-        table.clone(),
-    );
-    Gate { engine: engine.unwrap(), ring: VecDeque::new(), crossed: 0 }
-}
-
-fn group(id: u8, role: library::Role, ports: Vec<u16>) -> library::GroupSettings {
-    library::GroupSettings { id, role, ports, priority: 240, protocol: 6 }
 }
