@@ -140,6 +140,12 @@ impl<T: Copy> Expectations<T> {
         self.by_session.get(&session).map_or(0, Vec::len)
     }
 
+    /// Gives memory back while there are none.
+    pub fn shrink(&mut self) {
+        self.expected.shrink_to_fit();
+        self.by_session.shrink_to_fit();
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.expected.len()

@@ -121,7 +121,7 @@ impl PortAllocator {
         self.address_of(remote, number)
     }
 
-    /// Takes back what [`Self::allocate`] gave; false if it was not in use.
+    /// Takes back what [`Self::allocate`] gave, to rest from `now` on; false if it was not in use.
     pub fn release(&mut self, remote: SocketAddr, own: SocketAddr, now: Instant) -> bool {
         let Some(number) = self.number_of(remote, own) else { return false };
         let Some(entry) = self.remotes.get_mut(&remote) else { return false };
@@ -153,6 +153,10 @@ impl PortAllocator {
     /// Forgets remotes all of whose ports have rested.
     pub fn expire(&mut self, now: Instant) {
         self.tidy(now, self.idle.len());
+        if self.remotes.is_empty() {
+            self.remotes.shrink_to_fit();
+            self.idle.shrink_to_fit();
+        }
     }
 
     /// When [`Self::expire`] may have something to do.

@@ -288,6 +288,11 @@ impl Steering {
         self.deadlines.first().map(|(at, _)| (*at, "steering"))
     }
 
+    /// Gives memory back that a burst of events has taken.
+    pub fn shrink(&mut self) {
+        self.events.shrink_to_fit();
+    }
+
     /// How many pairs are remembered.
     pub fn pairs(&self) -> usize {
         self.pools.len()

@@ -33,6 +33,8 @@ pub struct Wheel<T> {
     len: usize,
     limit: usize,
     refused: u64,
+    /// The generation that nodes begin with.
+    first: u32,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,7 @@ impl<T: Copy> Wheel<T> {
             len: 0,
             limit: limit.min(NIL as usize - 1),
             refused: 0,
+            first: 0,
         }
     }
 
@@ -84,8 +87,8 @@ impl<T: Copy> Wheel<T> {
                 index
             }
             None => {
-                let blank =
-                    Node { what: None, generation: 0, step: 0, filed: 0, order: 0, prev: NIL, next: NIL };
+                let (generation, prev, next) = (self.first, NIL, NIL);
+                let blank = Node { what: None, generation, step: 0, filed: 0, order: 0, prev, next };
                 self.nodes.push(blank);
                 self.nodes.len() as u32 - 1
             }
@@ -155,6 +158,16 @@ impl<T: Copy> Wheel<T> {
     pub fn next_deadline(&self) -> Option<Instant> {
         let step = self.next_occupied(self.step + 1)?;
         Some(Instant::from_nanos(step.saturating_mul(self.resolution)))
+    }
+
+    /// Gives memory back while no timer is set.
+    pub fn shrink(&mut self) {
+        if self.is_empty() {
+            // Names given so far must not mean timers to come.
+            let used = self.nodes.iter().map(|n| n.generation).max();
+            self.first = used.map_or(self.first, |g| g.wrapping_add(1));
+            (self.nodes, self.due, self.free) = (Vec::new(), Vec::new(), NIL);
+        }
     }
 
     /// How many timers are set.
@@ -281,6 +294,26 @@ mod tests {
         let mut out = Vec::new();
         wheel.expire(Instant::from_millis(ms), |what| out.push(what));
         out
+    }
+
+    #[test]
+    fn names_from_before_memory_was_given_back_mean_nothing() {
+        let mut w = Wheel::new(Duration::from_millis(10), 64, 8);
+        let old: Vec<_> = (0..3).map(|n| w.insert(Instant::from_millis(10), n).expect("room")).collect();
+        w.shrink();
+        assert_eq!(w.len(), 3, "nothing is given back while a timer is set");
+        w.cancel(old[1]);
+        let again = w.insert(Instant::from_millis(20), 7).expect("room");
+        w.expire(Instant::from_millis(100), |_| {});
+        w.shrink();
+        assert_eq!(w.nodes.capacity(), 0);
+        w.insert(Instant::from_millis(200), 9).expect("room");
+        for id in old.into_iter().chain([again]) {
+            assert!(w.cancel(id).is_none() && !w.rearm(id, Instant::from_millis(500)));
+        }
+        let mut fired = vec![];
+        w.expire(Instant::from_millis(300), |n| fired.push(n));
+        assert_eq!(fired, [9]);
     }
 
     #[test]

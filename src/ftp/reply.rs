@@ -125,7 +125,7 @@ impl ReplyReader {
         }
         let Some(open) = self.open else {
             let Some((code, more, text)) = head else {
-                self.bytes = 0;
+                // Counted on until a reply comes: such lines have no end either.
                 return ReplyLine { part: Part::Stray, code: 0, text: line, mismatched: false };
             };
             if more {
@@ -140,7 +140,7 @@ impl ReplyReader {
                 ReplyLine { part: Part::Middle, code, text, mismatched: false }
             }
             Some((code, false, text)) if code == open || closes(awaited, open, code) => {
-                *self = Self::default();
+                (self.open, self.bytes) = (None, 0);
                 ReplyLine { part: Part::Last, code, text, mismatched: code != open }
             }
             _ => ReplyLine { part: Part::Middle, code: open, text: line, mismatched: false },
@@ -230,6 +230,13 @@ pub fn write_multi<'a>(
         write_text(out, line);
     }
     write_code(out, code, b' ', last);
+}
+
+/// A line with neither NUL nor CR in it, for clients that would take one for the line's end; what follows would
+/// be a reply that we have not seen. The text is none the worse for a blank.
+#[must_use]
+pub fn defused(line: &[u8]) -> Vec<u8> {
+    line.iter().map(|&b| if matches!(b, b'\r' | 0) { b' ' } else { b }).collect()
 }
 
 /// The file's name that a server chose for STOU: `FILE: name` in the text of a 150 or 125 (RFC 1123 section

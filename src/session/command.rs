@@ -4,7 +4,7 @@ use super::control::{Control, Tag, Transfer};
 use super::settings::{ClientMode, Ftps};
 use super::shared::{Shared, lossy};
 use crate::event::{Event, What};
-use crate::ftp::command::{Command, Foreign, foreign_first_line};
+use crate::ftp::command::{Command, Fault, Foreign, foreign_first_line};
 use crate::ftp::hostport::{self, ArgError, EpsvArg};
 use crate::ftp::line::Line;
 use crate::ftp::verb::Verb;
@@ -13,7 +13,21 @@ use std::net::SocketAddr;
 
 impl Control {
     pub(super) fn on_command(&mut self, shared: &mut Shared, line: &Line<'_>) {
-        let command = match Command::parse(line, Mode::Lenient) {
+        let parsed = match Command::parse(line, Mode::Lenient) {
+            Ok(None) => return,
+            // A CR that is not part of a name as RFC 2640 3.1 writes it: a server that takes it for the end of
+            // the line would see a command that we have not.
+            Ok(Some(_)) if line.has_bare_cr() => Err(Fault::BareCr),
+            other => other,
+        };
+        if std::mem::take(&mut self.first_line) {
+            let foreign = foreign_first_line(line.bytes).is_some_and(|f| f != Foreign::Unknown);
+            // What is no command at all is no client of FTP's, whatever it says next.
+            if foreign || parsed.is_err() {
+                return self.refuse_foreign(shared);
+            }
+        }
+        let command = match parsed {
             Ok(Some(command)) => command,
             Ok(None) => return,
             Err(fault) => {
@@ -21,11 +35,6 @@ impl Control {
                 return self.answer(shared, Verb::Other, code, text);
             }
         };
-        if std::mem::take(&mut self.first_line)
-            && foreign_first_line(line.bytes).is_some_and(|f| f != Foreign::Unknown)
-        {
-            return self.refuse_foreign(shared);
-        }
         let waits = match command.verb {
             Verb::Abor | Verb::Quit => false,
             Verb::Auth if self.passes_auth(shared) => self.auth_too_early(),
@@ -45,12 +54,16 @@ impl Control {
 
     /// What began a connection to an FTP port and is not FTP.
     pub(super) fn refuse_foreign(&mut self, shared: &mut Shared) {
+        shared.counters.not_ftp += 1;
         self.session_event(shared, "refused", "the client does not speak FTP");
         self.abandon("the client does not speak FTP");
     }
 
     fn act(&mut self, shared: &mut Shared, command: &Command<'_>, synch: bool) -> &'static str {
         match command.verb {
+            verb if verb.is_data_setup() && !self.logged_in => {
+                self.refuse(shared, verb, 530, "Log in first.")
+            }
             Verb::Auth if self.passes_auth(shared) => self.auth(shared, command),
             // In clear text they mean nothing, and the server will say so.
             Verb::Pbsz | Verb::Prot | Verb::Ccc if self.passes_auth(shared) => {
@@ -200,11 +213,12 @@ impl Control {
             return self.refuse(shared, asked, code, text);
         }
         if at.ip() != self.client.ip() {
+            shared.counters.foreign_addresses += 1;
             let reason = "the address is not the client's own";
             self.expectation(shared, "refused", at, None, reason);
             return self.refuse(shared, asked, 504, "Refused: the address is not yours.");
         }
-        if let Err(e) = hostport::check_port(at.port(), hostport::DEFAULT_DENIED_PORTS) {
+        if let Err(e) = shared.allows_port(at.port()) {
             self.expectation(shared, "refused", at, None, "the port is not allowed");
             return self.refuse_argument(shared, asked, e);
         }

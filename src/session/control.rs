@@ -9,7 +9,7 @@ use crate::event::{SessionId, What};
 use crate::flow::{Pair, SlotRef, TimerId};
 use crate::ftp::line::Line;
 use crate::ftp::reader::{Input, Reader};
-use crate::ftp::reply::{Held, ReplyReader};
+use crate::ftp::reply::{Held, ReplyReader, defused};
 use crate::ftp::{command, pending::Pending, verb::Verb};
 use crate::rng::Purpose;
 use crate::tcp::{Buffers, Conn, ConnState, Outlet, Stack};
@@ -122,6 +122,8 @@ pub(super) struct Control {
     pub(super) greeted: bool,
     pub(super) first_line: bool,
     pub(super) data: Data,
+    /// Translated data connections that lived when last looked at.
+    pub(super) flows: Vec<u32>,
     pub(super) transfer: Option<Transfer>,
     pub(super) gate: Gate,
     pub(super) gated: Vec<u8>,
@@ -129,7 +131,10 @@ pub(super) struct Control {
     pub(super) gated_final: Option<usize>,
     /// Index in `gated` behind a final reply that waits for the client to have the data.
     pub(super) gated_reply: usize,
+    /// The last whole line or data. Bytes alone are nothing: one a minute would keep a session for ever.
     pub(super) activity: Instant,
+    /// Since when the greeting, then the login, is waited for.
+    stage: Instant,
     /// Why it ends, once that is decided.
     pub(super) ending: Option<&'static str>,
     /// Until when an ending session's client may take its last words.
@@ -192,12 +197,14 @@ impl Session {
                 greeted: false,
                 first_line: true,
                 data: Data::None,
+                flows: Vec::new(),
                 transfer: None,
                 gate: Gate::Open,
                 gated: Vec::new(),
                 gated_final: None,
                 gated_reply: 0,
                 activity: now,
+                stage: now,
                 ending: None,
                 last_call: now + LAST_CALL,
                 deferred: None,
@@ -233,6 +240,7 @@ impl Session {
         self.ctl.timeouts(shared);
         // What the timeouts decided goes out now, not at the next frame.
         self.ctl.flush();
+        self.shut();
         self.ctl.relay_service(shared);
         self.ctl.stack.poll(shared.now, out);
         if std::mem::take(&mut self.ctl.relay_gone) && !matches!(self.ctl.data, Data::Relay(_)) {
@@ -269,14 +277,17 @@ impl Session {
         }
         let bytes = std::mem::take(&mut self.client_unread);
         let mut rest = &bytes[..];
-        self.ctl.activity = shared.now;
         while !self.ctl.holds_commands() {
             match self.client_lines.next(&mut rest) {
                 None => break,
-                Some(Input::Line(line)) => self.ctl.on_command(shared, &line),
+                Some(Input::Line(line)) => {
+                    self.ctl.activity = shared.now;
+                    self.ctl.on_command(shared, &line);
+                }
+                Some(Input::Overlong { .. }) if self.ctl.first_line => self.ctl.refuse_foreign(shared),
                 Some(Input::Overlong { .. }) => self.ctl.answer(shared, Verb::Other, 500, "Line too long."),
                 Some(Input::Answer(bytes)) => self.ctl.to_client.extend_from_slice(&bytes),
-                Some(Input::Runaway) => self.ctl.abandon("telnet subnegotiation without end"),
+                Some(Input::Runaway) => self.ctl.give_up(shared, "telnet subnegotiation without end"),
             }
         }
         self.client_unread = rest.to_vec();
@@ -302,18 +313,24 @@ impl Session {
         }
         let bytes = std::mem::take(&mut self.server_unread);
         let mut rest = &bytes[..];
-        self.ctl.activity = shared.now;
         while let Some(input) = self.server_lines.next(&mut rest) {
             match input {
+                Input::Line(line) if line.has_nul() || line.has_bare_cr() => {
+                    self.ctl.on_reply_line(shared, &defused(line.bytes));
+                }
                 Input::Line(line) => self.ctl.on_reply_line(shared, line.bytes),
-                Input::Overlong { .. } => self.ctl.abandon("line of the server too long"),
+                Input::Overlong { .. } => self.ctl.give_up(shared, "line of the server too long"),
                 Input::Answer(bytes) => self.ctl.to_server.extend_from_slice(&bytes),
-                Input::Runaway => self.ctl.abandon("telnet subnegotiation without end"),
+                Input::Runaway => self.ctl.give_up(shared, "telnet subnegotiation without end"),
             }
             if matches!(self.ctl.cover, Cover::Agreed(_)) {
                 self.cover(shared, !rest.is_empty());
                 return true;
             }
+            if self.ctl.ending.is_some() {
+                return true;
+            }
+            self.ctl.activity = shared.now;
         }
         true
     }
@@ -328,8 +345,9 @@ impl Session {
         if server == ConnState::Reset && c.ending.is_none() {
             c.abandon("reset by the server");
         }
-        if c.ending.is_some() && !c.to_client.is_empty() && c.stack.writable(CLIENT) > 0 {
-            return;
+        if c.ending.is_some() && !c.client_shut && c.to_client.is_empty() {
+            c.client_shut = true;
+            c.stack.close(CLIENT);
         }
         if !c.server_shut && c.stack.at_end(CLIENT) && self.client_unread.is_empty() && c.to_server.is_empty()
         {
@@ -378,6 +396,14 @@ impl Control {
         self.stack.abort(SERVER);
     }
 
+    /// Ends a session whose peer sends without end: the client is told why, the server is reset.
+    pub(super) fn give_up(&mut self, shared: &mut Shared, why: &'static str) {
+        if self.ending.is_none() {
+            shared.counters.runaways += 1;
+            self.farewell(shared, format!("421 Connection closed: {why}.\r\n").as_bytes(), why);
+        }
+    }
+
     /// Commands wait while a data connection is being set up (its replies must not be mixed up with
     /// theirs), while too many are unanswered, and while too much waits to be sent.
     fn holds_commands(&self) -> bool {
@@ -401,11 +427,15 @@ impl Control {
     }
 
     /// A new data connection may not be set up while a transfer is unanswered: the server will see to it
-    /// only afterwards. Nor while an announcement waits for a port.
+    /// only afterwards. Nor while an announcement waits for a port, nor before it is known whether a login
+    /// succeeded.
     pub(super) fn sets_up_too_early(&self) -> bool {
         self.data.is_waiting()
             || self.gate != Gate::Open
-            || self.pending.iter().any(|e| matches!(e.tag, Tag::Transfer | Tag::Swallowed))
+            || self.pending.iter().any(|e| {
+                matches!(e.tag, Tag::Transfer | Tag::Swallowed)
+                    || matches!(e.verb, Verb::User | Verb::Pass | Verb::Acct)
+            })
     }
 
     /// Writes what waits into the legs. True if anything went.
@@ -470,13 +500,20 @@ impl Control {
         }
     }
 
+    /// The server greeted, and the client has its time to log in; or it asked for patience with 120.
+    pub(super) fn greet(&mut self, shared: &Shared, done: bool) {
+        if !self.greeted {
+            self.greeted = done;
+            self.stage = shared.now;
+        }
+    }
+
     /// The last words of a session that ends by itself.
     pub(super) fn farewell(&mut self, shared: &Shared, text: &[u8], why: &'static str) {
         self.to_client.extend_from_slice(text);
         self.flush();
         self.ending = Some(why);
         self.last_call = shared.now + LAST_CALL;
-        self.stack.close(CLIENT);
         self.stack.abort(SERVER);
     }
 
@@ -485,13 +522,12 @@ impl Control {
             return self.last_call;
         }
         let t = &shared.settings.timers;
-        let limit = match (self.greeted, self.logged_in) {
-            _ if self.is_opaque() => self.opaque_idle(shared),
-            (false, _) => t.greeting,
-            (true, false) => t.login,
-            (true, true) => t.control_idle,
-        };
-        self.activity + limit
+        match (self.greeted, self.logged_in) {
+            _ if self.is_opaque() => self.activity + self.opaque_idle(shared),
+            (false, _) => self.stage + t.greeting,
+            (true, false) => self.stage + t.login,
+            (true, true) => self.activity + t.control_idle,
+        }
     }
 
     /// When the session wants to be served without input.

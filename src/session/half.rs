@@ -147,6 +147,14 @@ impl Halves {
         }
     }
 
+    /// Gives memory back; there must be none.
+    pub(super) fn shrink(&mut self) {
+        self.items.shrink();
+        self.order = VecDeque::new();
+        self.by_prefix.clear();
+        self.by_prefix.shrink_to_fit();
+    }
+
     fn is(&self, (id, isn): (u32, u32)) -> bool {
         self.items.get(id).is_some_and(|h| h.own_isn_server == isn)
     }

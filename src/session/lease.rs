@@ -160,16 +160,31 @@ impl Shared {
 
     /// Gives a port back.
     pub(super) fn give_back(&mut self, lease: &Lease) {
+        self.give_back_since(lease, self.now);
+    }
+
+    /// Gives a port back that nothing was sent from: if nobody was told of it either, it need not rest.
+    pub(super) fn give_back_unused(&mut self, lease: &Lease) {
+        match lease.pool {
+            Pool::Own => {
+                self.leases.own.release_unused(lease.remote, lease.end, self.now);
+            }
+            Pool::Awaited | Pool::Borrowed => self.give_back(lease),
+        }
+    }
+
+    /// Gives a port back whose connection ended at `since`.
+    pub(super) fn give_back_since(&mut self, lease: &Lease, since: Instant) {
         let Lease { end, remote, pool } = *lease;
         match pool {
-            Pool::Own => self.leases.own.release(remote, end, self.now),
-            Pool::Awaited => self.leases.awaited.release(remote, end, self.now),
+            Pool::Own => self.leases.own.release(remote, end, since),
+            Pool::Awaited => self.leases.awaited.release(remote, end, since),
             Pool::Borrowed => {
                 let anybody: IpAddr = match end {
                     SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
                     SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
                 };
-                self.leases.borrowed.release(remote, SocketAddr::new(anybody, end.port()), self.now)
+                self.leases.borrowed.release(remote, SocketAddr::new(anybody, end.port()), since)
             }
         };
     }

@@ -6,7 +6,7 @@ use super::half::{Halves, LEG_HALF_CLIENT, LEG_HALF_SERVER};
 use super::settings::{OverLimit, Settings};
 use super::shared::{ById, Counters, Shared, Slab, Timer, reset};
 use crate::event::{Event, SessionId, What};
-use crate::flow::{ExpectKey, FlowTable, Leg, Pair, Salted, SlotRef, SteerEvent};
+use crate::flow::{ExpectKey, FlowTable, Leg, Pair, Salted, SlotRef, SteerEvent, Steering};
 use crate::rng::{Keyed, Purpose};
 use crate::tcp::Outlet;
 use crate::time::{Duration, Instant};
@@ -40,6 +40,8 @@ pub struct Registry {
     fired: Vec<Timer>,
     /// Sessions with segments that have not been served yet.
     touched: Vec<u32>,
+    /// Nothing has gone on since memory was given back.
+    rests: bool,
 }
 
 impl Registry {
@@ -57,6 +59,7 @@ impl Registry {
             refused_told: None,
             fired: Vec::new(),
             touched: Vec::new(),
+            rests: true,
         }
     }
 
@@ -96,6 +99,7 @@ impl Registry {
             return SynVerdict::Taken;
         }
         self.shared.counters.syns += 1;
+        self.rests = false;
         if self.draining {
             self.refused(service, seg, "draining");
             return SynVerdict::NotOurs;
@@ -321,6 +325,30 @@ impl Registry {
                 self.steer_event(event, out);
             }
         }
+        self.rest();
+    }
+
+    /// When the last connection is forgotten, so is how many there were: a gateway that has seen a bad day does
+    /// not keep its memory.
+    fn rest(&mut self) {
+        let s = &mut self.shared;
+        let none = self.sessions.len() + self.halves.len() + s.flows.len() + s.waits.len() == 0;
+        if self.rests || !none {
+            return;
+        }
+        self.rests = true;
+        self.sessions.shrink();
+        self.halves.shrink();
+        self.by_id.shrink_to_fit();
+        self.clients.shrink_to_fit();
+        (self.fired, self.touched) = (Vec::new(), Vec::new());
+        s.flows.shrink();
+        s.waits.shrink();
+        s.wheel.shrink();
+        s.expectations.shrink();
+        s.active.shrink_to_fit();
+        s.steering.iter_mut().for_each(Steering::shrink);
+        s.events.shrink_to_fit();
     }
 
     fn steer_event(&mut self, event: SteerEvent, out: &mut dyn Outlet) {
@@ -374,6 +402,22 @@ impl Registry {
     /// Half-open connections, data flows and TIME-WAITs that live.
     pub fn remains(&self) -> (usize, usize, usize) {
         (self.halves.len(), self.shared.flows.len(), self.shared.waits.len())
+    }
+
+    /// What is in use of everything that has a limit, by name: all 0 when nothing goes on.
+    pub fn occupied(&self) -> [(&'static str, usize); 9] {
+        let s = &self.shared;
+        [
+            ("sessions", self.sessions.len()),
+            ("clients", self.clients.len()),
+            ("half-open connections", self.halves.len()),
+            ("data flows", s.flows.len()),
+            ("relays", s.relays),
+            ("active data connections", s.active.len()),
+            ("expectations", s.expectations.len()),
+            ("TIME-WAITs", s.waits.len()),
+            ("timers", s.wheel.len()),
+        ]
     }
 
     /// Translated data connections that have not ended.

@@ -24,6 +24,9 @@ pub(super) enum Gate {
     Delivering(Instant),
 }
 
+/// In the place of an address that nobody asked for.
+const UNASKED: &[u8] = b"Nobody asked for an address.";
+
 impl Control {
     /// Says something to the client: now, or when the gate opens.
     pub(super) fn say(&mut self, bytes: &[u8]) {
@@ -41,10 +44,10 @@ impl Control {
         let awaited = self.pending.awaited();
         let l = self.replies.push(line, awaited);
         match l.part {
-            Part::TooLong => return self.abandon("reply of the server too long"),
+            Part::TooLong => return self.give_up(shared, "reply of the server too long"),
             Part::Stray => {
                 if !matches!(self.pending.front().map(|e| &e.tag), Some(Tag::Swallowed)) {
-                    self.pass(line);
+                    self.pass_text(line);
                 }
                 return;
             }
@@ -57,13 +60,22 @@ impl Control {
         let swallow = matches!(self.pending.front().map(|e| &e.tag), Some(Tag::Swallowed)) && l.code != 421;
         if hold {
             if !self.held.push(&l) {
-                return self.abandon("reply of the server too long to hold");
+                return self.give_up(shared, "reply of the server too long to hold");
             }
         } else if !swallow {
             if matches!(l.part, Part::Whole | Part::First) {
                 self.gate_for(shared, &l);
             }
-            self.pass(line);
+            // A client could take it for the answer to its next PASV, and connect to wherever it says.
+            if names_address(l.code, l.text) {
+                shared.counters.unasked_addresses += 1;
+                let head = line.len() - l.text.len();
+                self.pass(&[line.get(..head).unwrap_or_default(), UNASKED].concat());
+            } else if l.part == Part::Middle && l.text.len() == line.len() {
+                self.pass_text(line);
+            } else {
+                self.pass(line);
+            }
         }
         if l.part.ends() {
             self.on_reply(shared, &l, swallow);
@@ -75,6 +87,15 @@ impl Control {
         whole.extend_from_slice(line);
         whole.extend_from_slice(b"\r\n");
         self.say(&whole);
+    }
+
+    /// Passes a line that is no reply. If it begins like one it gets the blank that the server owes (RFC 959
+    /// 4.2): a client that looks at three digits only would take it for an answer.
+    fn pass_text(&mut self, line: &[u8]) {
+        match line.first_chunk::<3>() {
+            Some(head) if head.iter().all(u8::is_ascii_digit) => self.pass(&[b" ", line].concat()),
+            _ => self.pass(line),
+        }
     }
 
     /// Closes the gate before the first line of a reply that has to wait for relayed data.
@@ -136,17 +157,15 @@ impl Control {
         let mut told = false;
         match outcome.what {
             Match::Unsolicited => {
-                if Class::of(l.code).is_some_and(Class::completes) {
-                    self.greeted = true;
-                }
+                self.greet(shared, Class::of(l.code).is_some_and(Class::completes));
             }
             Match::Preliminary | Match::Extra => {}
-            Match::Closing => {
-                self.greeted = true;
-            }
+            Match::Closing => self.greet(shared, true),
             Match::Done(entry) => match entry.tag {
                 Tag::Plain | Tag::Local(_) => {
-                    if matches!(l.code, 230 | 232) {
+                    // Not only 230 and 232: 202 where a password was superfluous, and plain 200 from small servers.
+                    let login = matches!(entry.verb, Verb::User | Verb::Pass | Verb::Acct);
+                    if login && Class::of(l.code) == Some(Class::Success) {
                         self.logged_in = true;
                     }
                 }
@@ -169,6 +188,9 @@ impl Control {
                         let opaque = shared.settings.services[self.service].ftps == Ftps::Opaque;
                         let hide = if opaque { &[] } else { feat::FTPS };
                         feat::rewrite(&mut out, held.lines(), &Policy { hide, add: &[] });
+                    } else if held.lines().any(|text| names_address(l.code, text)) {
+                        shared.counters.unasked_addresses += 1;
+                        reply::write(&mut out, l.code, UNASKED);
                     } else {
                         pass_held(&mut out, l.code, held.lines());
                     }
@@ -194,6 +216,7 @@ impl Control {
                 Tag::Passive { asked } => {
                     told = true;
                     match hostport::parse_passive(l.code, held.lines(), Mode::Lenient) {
+                        Ok(a) if shared.allows_port(a.port).is_err() => self.port_denied(shared),
                         Ok(a) => self.passive_ready(shared, asked, a.port),
                         Err(e) => self.no_port(shared, e),
                     }
@@ -201,6 +224,7 @@ impl Control {
                 Tag::Active { asked, client } => {
                     told = true;
                     match hostport::parse_passive(l.code, held.lines(), Mode::Lenient) {
+                        Ok(a) if shared.allows_port(a.port).is_err() => self.port_denied(shared),
                         Ok(a) => self.active_ready(shared, asked, client, a.port),
                         Err(e) => self.no_port(shared, e),
                     }
@@ -232,11 +256,19 @@ impl Control {
             PassiveError::ZeroPort => "the server's reply names port 0",
             PassiveError::Code => "the server did not answer the question",
         };
-        self.expectation(shared, "refused", self.client, None, why);
-        let mut out = Vec::new();
-        reply::write(&mut out, 425, format!("No data connection: {why}.").as_bytes());
-        self.say_reply(shared, &out, "gateway");
+        self.no_data(shared, why);
     }
+
+    /// The server listens where data connections are not opened to.
+    fn port_denied(&mut self, shared: &mut Shared) {
+        self.no_data(shared, "the server names a port that is not allowed");
+    }
+}
+
+/// Whether a client might read an address or a port in a line of a reply.
+fn names_address(code: u16, text: &[u8]) -> bool {
+    let found = hostport::parse_passive(code, std::iter::once(text), Mode::Lenient);
+    !matches!(found, Err(PassiveError::Missing | PassiveError::Code))
 }
 
 /// A held reply as it came, but for blanks that make it well formed.

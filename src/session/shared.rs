@@ -9,6 +9,7 @@ use crate::flow::{
     Action, Entry, Expectations, Flags, FlowKey, FlowTable, InsertError, Leg, Pair, Rewrite, Salted, SlotRef,
     SteerConfig, Steering, Wheel,
 };
+use crate::ftp::hostport::{ArgError, DEFAULT_DENIED_PORTS, check_port};
 use crate::rng::{Keyed, Purpose};
 use crate::tcp::Outlet;
 use crate::time::{Duration, Instant};
@@ -53,6 +54,18 @@ pub struct Counters {
     pub waited: u64,
     /// Announcements that got none.
     pub refused: u64,
+    /// Sessions ended because the client does not speak FTP.
+    pub not_ftp: u64,
+    /// PORT or EPRT with an address that is not the client's.
+    pub foreign_addresses: u64,
+    /// Ports in PORT, EPRT, 227 or 229 that data connections are not opened to.
+    pub denied_ports: u64,
+    /// Replies that named an address and that nobody had asked for; the address was taken out.
+    pub unasked_addresses: u64,
+    /// Sessions ended for a server's line or reply without end, or Telnet negotiation without end.
+    pub runaways: u64,
+    /// Data connections refused because a session had too many that live.
+    pub flows_refused: u64,
     /// Late SYNs answered with a reset.
     pub late_syns: u64,
     /// Entries that the flow table had no room for.
@@ -113,6 +126,13 @@ impl<T> Slab<T> {
         self.items.len() - self.free.len()
     }
 
+    /// Gives memory back while nothing is in it.
+    pub(super) fn shrink(&mut self) {
+        if self.len() == 0 {
+            *self = Self::default();
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.items.iter().flatten()
     }
@@ -170,6 +190,8 @@ impl Shared {
             .iter()
             .map(|s| {
                 Steering::new(SteerConfig {
+                    // Every session that a client may have can wait, each for one port.
+                    waiters: settings.limits.per_client,
                     timeout: t.steer_timeout,
                     quarantine: t.quarantine,
                     wait: t.steer_wait,
@@ -240,6 +262,15 @@ impl Shared {
             }
         }
         None
+    }
+
+    /// Whether data connections may be opened to this port: neither a well-known one nor another's service, nor
+    /// a control port, where it would be a session that nobody looks at.
+    pub(super) fn allows_port(&mut self, port: u16) -> Result<(), ArgError> {
+        let control = self.settings.services.iter().any(|s| s.ports.contains(&port));
+        let allowed = if control { Err(ArgError::Port) } else { check_port(port, DEFAULT_DENIED_PORTS) };
+        self.counters.denied_ports += u64::from(allowed.is_err());
+        allowed
     }
 
     pub(super) fn relays_full(&self) -> bool {

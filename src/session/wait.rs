@@ -27,6 +27,11 @@ impl Waits {
         self.items.len()
     }
 
+    /// Gives memory back while there are none.
+    pub(super) fn shrink(&mut self) {
+        self.items.shrink();
+    }
+
     /// Forgets a record whose place is taken; gives its timer, which must not meet the number's next use.
     pub(super) fn forget(&mut self, id: u32) -> Option<TimerId> {
         self.items.remove(id)?.timer

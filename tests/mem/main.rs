@@ -12,35 +12,20 @@
 //! checked by an independent parser.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-// The lab router names its own modules from the root of its crate.
-macro_rules! router_modules {
-    ($($name:ident = $path:literal;)*) => {
-        $(
-            #[path = $path]
-            #[allow(dead_code, unreachable_pub, unused_imports, reason = "tests need a part of the router")]
-            mod $name;
-        )*
-    };
-}
-router_modules! {
-    arp = "../../src/bin/wccp-router/arp.rs";
-    frag = "../../src/bin/wccp-router/frag.rs";
-    gre = "../../src/bin/wccp-router/gre.rs";
-    ipv6 = "../../src/bin/wccp-router/ipv6.rs";
-    outbox = "../../src/bin/wccp-router/outbox.rs";
-    packet = "../../src/bin/wccp-router/packet.rs";
-    policy = "../../src/bin/wccp-router/policy.rs";
-    router = "../../src/bin/wccp-router/router.rs";
-    wccp = "../../src/bin/wccp-router/wccp/mod.rs";
-}
+include!("lab_router.rs");
 
 mod support;
 
 mod control;
+mod crosstalk;
 mod data;
+mod documented;
 mod fail_open;
 mod garbage;
 mod half;
+mod hostile_client;
+mod hostile_fuzz;
+mod hostile_server;
 mod ipv6_sessions;
 mod ipv6_wire;
 mod local;
@@ -50,6 +35,7 @@ mod opaque;
 mod r000;
 mod routers;
 mod steering;
+mod volume;
 mod ways;
 mod wccp_long;
 mod workers;

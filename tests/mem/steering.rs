@@ -195,6 +195,8 @@ fn counters_are_of_all_services() {
     assert_eq!(first, [2020, 2021]);
     let mut c = w.connect_to(0, 5002, 2025);
     assert_eq!(&w.reply(&mut c)[..3], "220");
+    w.cmd(&mut c, "USER u");
+    w.cmd(&mut c, "PASS p");
     assert_eq!(w.passive(&mut c, "PASV").port(), 2022);
     assert_eq!((w.counter("steered"), w.counter("refused")), (3, 0));
 }

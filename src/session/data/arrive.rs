@@ -11,6 +11,10 @@ use crate::tcp::Outlet;
 use crate::wire::tcp::{Segment, SynOptions};
 use std::net::{IpAddr, SocketAddr};
 
+/// Data connections of one session that may live at a time. Of an honest client one does, and a few more that
+/// it is slow to close; each that nobody closes would keep its place for `data_stall`.
+const LIVE_FLOWS: usize = 16;
+
 impl Control {
     /// A SYN that was expected of this side, and is no more.
     pub(in crate::session) fn data_syn(
@@ -37,6 +41,12 @@ impl Control {
                 return SynVerdict::Taken;
             }
         };
+        if self.flows_full(shared) {
+            shared.counters.flows_refused += 1;
+            self.data_drop(shared, "refused", "the session has too many live data connections");
+            reset(seg, out);
+            return SynVerdict::Taken;
+        }
         let opened = match (plan.client, plan.server) {
             (ClientEnd::Opens { announced, lease, .. }, ServerEnd::Listens { remote, ours }) => {
                 let ends = Ends {
@@ -101,9 +111,19 @@ impl Control {
         }
     }
 
+    /// Whether as many of this session's data connections live as may.
+    fn flows_full(&mut self, shared: &mut Shared) -> bool {
+        self.flows.retain(|&id| {
+            shared.flow_look(id, None);
+            shared.flow_moves(id, self.id)
+        });
+        self.flows.len() >= LIVE_FLOWS
+    }
+
     fn flow_begins(&mut self, shared: &mut Shared, opening: Opening) -> bool {
         let Some(id) = shared.flow_open(self.id, self.service, self.pair(), opening) else { return false };
         self.data = Data::Flow(id);
+        self.flows.push(id);
         let transfer = self.transfer.clone().filter(|t| t.code.is_none());
         shared.flow_transfer(id, transfer);
         true

@@ -239,11 +239,15 @@ impl Shared {
         let reset = plausible_reset(&c) || plausible_reset(&s);
         let stall = (self.settings.timers.data_stall.as_millis() / 100) as u32;
         let idle = c.live.idle.min(s.live.idle);
+        // A server that never answers is not waited for as long as one that pauses, however often it is asked.
+        let unanswered = flow.opening.opener == Side::Client
+            && s.live.first_seq.is_none()
+            && self.now.since(flow.started) >= self.settings.timers.connect;
         if flow.ended.is_none() {
             let verdict = match (fin, reset) {
                 (true, _) => Some("complete"),
                 (false, true) => Some("reset"),
-                _ => (idle > stall).then_some("failed"),
+                _ => (unanswered || idle > stall).then_some("failed"),
             };
             flow.ended = verdict.map(|v| (self.now, v));
         }
@@ -300,8 +304,10 @@ impl Shared {
             self.table.remove(c);
             self.table.remove(s);
         }
+        // Its ports have rested while it stood in the table.
+        let since = flow.ended.map_or(self.now, |(at, _)| at);
         for lease in flow.opening.leases.iter().flatten() {
-            self.give_back(lease);
+            self.give_back_since(lease, since);
         }
         if flow.opening.opener == Side::Server {
             self.active_ends(flow.pair, flow.opening.ends.via.port());

@@ -316,7 +316,7 @@ impl Control {
         match end {
             ServerEnd::Listens { ours, .. } => {
                 if let Some(ours) = ours {
-                    shared.give_back(ours);
+                    shared.give_back_unused(ours);
                 }
             }
             ServerEnd::Opens { ours, key, .. } => {

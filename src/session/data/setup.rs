@@ -206,7 +206,7 @@ impl Control {
     }
 
     /// A refusal of a data connection.
-    pub(super) fn no_data(&mut self, shared: &mut Shared, why: &str) {
+    pub(in crate::session) fn no_data(&mut self, shared: &mut Shared, why: &str) {
         self.expectation(shared, "refused", self.server, None, why);
         let mut line = Vec::new();
         reply::write(&mut line, 425, format!("No data connection: {why}.").as_bytes());

@@ -17,6 +17,8 @@ enum Step {
     Asked(SocketHandle),
     Reading(SocketHandle),
     Closing,
+    Quit,
+    Gone,
 }
 
 /// One such session.
@@ -28,6 +30,11 @@ pub(crate) struct Bystander {
     pub(crate) pace: usize,
     /// Transfers done and found identical.
     pub(crate) done: usize,
+    /// How many it wants; then it quits.
+    pub(crate) wants: usize,
+    /// Every third transfer is active.
+    pub(crate) mixed: bool,
+    listening: Option<SocketHandle>,
 }
 
 impl Bystander {
@@ -35,7 +42,13 @@ impl Bystander {
     pub(crate) fn new(w: &mut World, client: usize, port: u16) -> Self {
         w.server.conf.files.entry(FILE.into()).or_insert_with(contents);
         let ctl = w.connect(client, port);
-        Self { ctl, step: Step::Greeting, got: vec![], pace: 1500, done: 0 }
+        let (step, wants) = (Step::Greeting, usize::MAX);
+        Self { ctl, step, got: vec![], pace: 1500, done: 0, wants, mixed: false, listening: None }
+    }
+
+    /// Whether it is in the middle of a transfer.
+    pub(crate) fn reads(&self) -> bool {
+        matches!(self.step, Step::Reading(_)) && !self.got.is_empty()
     }
 
     /// Does what can be done now, without time passing.
@@ -49,7 +62,11 @@ impl Bystander {
         let (code, line, next) = match self.step {
             Step::Greeting => ("220", "USER by".to_owned(), Step::User),
             Step::User => ("331", "PASS stander".to_owned(), Step::Pass),
-            Step::Pass => ("230", "PASV".to_owned(), Step::Passive),
+            Step::Pass => ("230", self.ask(w), Step::Passive),
+            Step::Passive if self.listening.is_some() => {
+                let Some(socket) = self.listening.take() else { return };
+                ("200", format!("RETR {FILE}"), Step::Asked(socket))
+            }
             Step::Passive => {
                 let to = passive_of(&reply).unwrap_or_else(|| panic!("{reply}"));
                 let port = ctl.fresh_port();
@@ -57,18 +74,39 @@ impl Bystander {
                 ("227", format!("RETR {FILE}"), Step::Asked(socket))
             }
             Step::Asked(d) => ("150", String::new(), Step::Reading(d)),
-            Step::Reading(_) => return,
+            Step::Reading(_) | Step::Gone => return,
+            Step::Closing if self.done + 1 == self.wants => {
+                self.done += 1;
+                ("226", "QUIT".to_owned(), Step::Quit)
+            }
             Step::Closing => {
                 self.done += 1;
-                ("226", "PASV".to_owned(), Step::Passive)
+                ("226", self.ask(w), Step::Passive)
+            }
+            Step::Quit => {
+                w.hosts[ctl.host].socket(ctl.socket).close();
+                ("221", String::new(), Step::Gone)
             }
         };
+        let ctl = &self.ctl;
         assert!(reply.starts_with(code), "{code} was due: {reply}");
         if !line.is_empty() {
             let line = line + "\r\n";
             assert_eq!(w.hosts[ctl.host].write(ctl.socket, line.as_bytes()), line.len());
         }
         self.step = next;
+    }
+
+    /// What sets up the next transfer.
+    fn ask(&mut self, w: &mut World) -> String {
+        if !self.mixed || self.done % 3 != 2 {
+            return "PASV".to_owned();
+        }
+        let port = self.ctl.fresh_port();
+        let host = &mut w.hosts[self.ctl.host];
+        self.listening = Some(host.listen(port));
+        let address = host.address.to_string().replace('.', ",");
+        format!("PORT {address},{},{}", port >> 8, port & 255)
     }
 
     fn read(&mut self, w: &mut World, d: SocketHandle) {
@@ -78,7 +116,8 @@ impl Bystander {
             got.extend_from_slice(&b[..n]);
             (n, ())
         });
-        if host.state(d) != State::SynSent && host.at_end(d) {
+        let opened = !matches!(host.state(d), State::SynSent | State::Listen | State::SynReceived);
+        if opened && host.at_end(d) {
             assert_eq!(host.state(d), State::CloseWait, "a bystander's data connection was reset");
             host.socket(d).close();
             assert!(*got == contents(), "a bystander got {} bytes", got.len());

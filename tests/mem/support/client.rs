@@ -51,12 +51,17 @@ impl World {
 
     /// Connects a client to another control port of the server.
     pub(crate) fn connect_to(&mut self, client: usize, port: u16, to: u16) -> Ctl {
-        let six = self.six;
-        let to = if six {
+        let to = if self.six {
             SocketAddr::new(self.hosts[self.server_host].address6.into(), to)
         } else {
             SocketAddrV4::new(SERVER, to).into()
         };
+        self.connect_at(client, port, to)
+    }
+
+    /// Connects a client to any server.
+    pub(crate) fn connect_at(&mut self, client: usize, port: u16, to: impl Into<SocketAddr>) -> Ctl {
+        let (to, six) = (to.into(), self.six);
         let socket = self.hosts[client].connect(port, to);
         Ctl { host: client, socket, input: vec![], next_port: 20_000 + (port % 400) * 100, six }
     }

@@ -3,6 +3,7 @@
 mod bystander;
 mod check;
 mod client;
+mod duel;
 mod host;
 mod options;
 pub(crate) mod second;
@@ -13,7 +14,9 @@ mod world;
 pub(crate) use crate::router::Oversize;
 pub(crate) use bystander::Bystander;
 pub(crate) use check::{Tcp, Tcp6, segment, sum, tcp_of, tcp6_of};
-pub(crate) use client::Ctl;
+pub(crate) use client::{Ctl, passive_of};
+pub(crate) use duel::{Duel, EVIL};
+pub(crate) use host::Host;
 pub(crate) use options::Options;
 pub(crate) use way::Way;
 pub(crate) use world::{

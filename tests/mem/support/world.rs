@@ -93,6 +93,8 @@ pub(crate) struct World {
     rx: VecDeque<(usize, Vec<u8>)>,
     /// The most frames of one turn.
     pub(crate) burst: usize,
+    /// Told when an engine begins and ends a turn.
+    pub(crate) around: fn(bool),
     /// Room in the transmit ring in one turn.
     pub(crate) slots: usize,
 }
@@ -158,6 +160,7 @@ impl World {
             damaged: false,
             rx: VecDeque::new(),
             burst: 64,
+            around: |_| {},
             slots: 256,
         };
         if o.way == Way::Policy {
@@ -189,6 +192,22 @@ impl World {
     pub(crate) fn remains(&self) -> (usize, usize, usize) {
         let each = self.gates.iter().map(|g| g.engine.registry().remains());
         each.fold((0, 0, 0), |a, r| (a.0 + r.0, a.1 + r.1, a.2 + r.2))
+    }
+
+    #[allow(dead_code, reason = "for the tests of scale")]
+    /// End hosts and server as at the beginning, and no events: nothing of the past is kept but by the engine.
+    pub(crate) fn refresh(&mut self) {
+        for h in &mut self.hosts {
+            *h = Host::new(h.address, h.leg, u64::from(self.seed) * 100 + u64::from(h.address.octets()[3]));
+        }
+        self.server = FtpServer::new(self.server.conf.clone());
+        self.forget_events();
+    }
+
+    #[allow(dead_code, reason = "for the tests of scale")]
+    pub(crate) fn forget_events(&mut self) {
+        self.events = Vec::new();
+        self.strays = Vec::new();
     }
 
     /// Lets time pass.
@@ -427,6 +446,7 @@ impl World {
         let mut handoff_in = gate.ring.drain(..).collect();
         let mut handoff_out = Vec::new();
         let given = rx[0].len() + tx[0].spare.len();
+        (self.around)(true);
         gate.engine.turn(&mut Turn {
             now: self.now,
             rx: &mut rx,
@@ -436,6 +456,7 @@ impl World {
             control,
             events: &mut self.events,
         });
+        (self.around)(false);
         let [tx] = tx;
         assert!(rx[0].is_empty() && handoff_in.is_empty());
         // Frames of a port come back to it: none is lost or made. (Handed items become frames of their own.)
