@@ -43,7 +43,7 @@ for async in NO YES; do
         lab_stop vsftpd
         lab_vsftpd async_abor_enable=YES || die "no FTP server"
     fi
-    truncate -s 2G "$LAB_STATE/ftproot/pub/big"
+    truncate -s 700M "$LAB_STATE/ftproot/pub/big"
     echo small >"$LAB_STATE/ftproot/pub/small"
     t_router
     check "the gateway joins" t_gateway 'data_ports = [2020, 2021, 2022, 2023, 2024, 2025]'
