@@ -110,7 +110,8 @@ fn a_bounce_is_refused_by_rule_and_the_server_never_hears_of_it() {
         ("PORT 0,0,0,0,200,10", "504 Refused: the address is not yours.\r\n", (1, 0)),
         ("EPRT |1|10.0.0.10|51210|", "504 Refused: the address is not yours.\r\n", (1, 0)),
         ("EPRT |2|::ffff:10.0.0.10|51210|", "504 Refused: the address is not yours.\r\n", (1, 0)),
-        ("EPRT |2|fe80::1|51210|", "504 Refused: the address is not yours.\r\n", (1, 0)),
+        // Of the other family (RFC 2428 section 2), which comes before whose it is.
+        ("EPRT |2|fe80::1|51210|", "522 Network protocol not supported, use (1)\r\n", (0, 0)),
         // Privileged, other people's services, the control port.
         ("PORT 10,0,0,11,0,25", "504 ", (0, 1)),
         ("PORT 10,0,0,11,3,255", "504 ", (0, 1)),

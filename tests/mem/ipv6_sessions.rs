@@ -311,6 +311,8 @@ fn services_differ_by_port_in_both_families() {
     let mut w = World::new(o);
     let mut c = w.connect_to(0, 5001, 2020);
     assert_eq!(&w.reply(&mut c)[..3], "220");
+    w.cmd(&mut c, "USER u");
+    assert_eq!(&w.cmd(&mut c, "PASS p")[..3], "230");
     assert_eq!(
         w.cmd(&mut c, "EPSV"),
         "502 Refused by policy: client_mode = \"active\"; use PORT or EPRT.\r\n"
