@@ -99,6 +99,7 @@ need_commands shellcheck
 stage scripts count_one shellcheck -x -S warning scripts/*.sh scripts/lab-tests/*.sh
 stage build count_one cargo build --release --locked --bins
 stage replay count_lines run_replay
+stage captures count_lines bash scripts/captures.sh
 stage squid count_lines run_squid
 stage demo count_demo "$TG_ROOT/scripts/demo.sh" --only '(0|1|1MiB)$'
 stage static count_demo "$TG_ROOT/scripts/demo.sh" --deployment static --only '(0|1|1MiB)$'

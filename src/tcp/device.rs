@@ -1,6 +1,7 @@
 //! What the stack sends through and receives from: one packet at a time, fixed up on its way.
 
 use super::stack::Link;
+use crate::buf::MAX_FRAME;
 use crate::wire::{self, parse_ip, tcp};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
 use smoltcp::time::Instant as StackInstant;
@@ -73,19 +74,16 @@ impl phy::RxToken for RxToken<'_> {
 impl phy::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let Self { out, links } = self;
-        let mut f = Some(f);
-        let mut result = None;
-        out.send(len, &mut |packet| {
-            let Some(f) = f.take() else { return false };
-            result = Some(f(packet));
-            outbound(packet, links)
+        // The stack's writer gives a result and runs once, whether there is room or not. So it writes here, and
+        // what does not fit out (an answer while receiving) is lost: the stack retransmits what matters.
+        let mut room = [0; MAX_FRAME];
+        let Some(packet) = room.get_mut(..len) else { return f(&mut vec![0; len]) };
+        let result = f(packet);
+        out.send(len, &mut |frame| {
+            frame.copy_from_slice(packet);
+            outbound(frame, links)
         });
-        match (result, f) {
-            (Some(r), _) => r,
-            // No room after all (an answer while receiving): the stack retransmits what matters.
-            (None, Some(f)) => f(&mut vec![0; len]),
-            (None, None) => unreachable!("a writer that ran has given its result"),
-        }
+        result
     }
 }
 
