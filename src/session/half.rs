@@ -136,6 +136,19 @@ impl Halves {
         self.items.len()
     }
 
+    /// Takes a record out, and out of its prefix's count: prefixes without records must not pile up in a flood.
+    fn take(&mut self, id: u32) -> Option<Half> {
+        let half = self.items.remove(id)?;
+        let of = prefix(half.client.ip);
+        if let Some(queue) = self.by_prefix.get_mut(&of) {
+            queue.retain(|e| e.0 != id);
+            if queue.is_empty() {
+                self.by_prefix.remove(&of);
+            }
+        }
+        Some(half)
+    }
+
     /// Whether a segment that came for leg `leg` is one that we sent on the other (see
     /// [`Registry::is_ours`](super::Registry::is_ours)).
     pub(super) fn is_ours(&self, id: u32, leg: u8, seg: &Segment) -> bool {
@@ -287,7 +300,7 @@ impl Shared {
                 own_isn: h.own_isn_server,
             },
         };
-        let gone = halves.items.remove(id);
+        let gone = halves.take(id);
         if let Some(t) = gone.and_then(|h| h.timer) {
             self.wheel.cancel(t);
         }
@@ -407,7 +420,7 @@ impl Shared {
     /// The record's time is up, or it is not wanted any more. A server that has answered is reset; the client
     /// is left in silence, for it may never have asked.
     pub(super) fn half_end(&mut self, halves: &mut Halves, id: u32, out: &mut dyn Outlet) {
-        let Some(h) = halves.items.remove(id) else { return };
+        let Some(h) = halves.take(id) else { return };
         if h.answer.is_some() {
             send(out, &h.toward_server(self, RST, h.own_isn_server.wrapping_add(1), 0));
         }
@@ -449,17 +462,6 @@ impl Shared {
         for (id, _) in evict {
             self.counters.half_open_evicted += 1;
             self.half_end(halves, id, out);
-        }
-        // Prefixes whose records have all gone on are forgotten when there are many.
-        if halves.by_prefix.len() > limits.0 {
-            halves.by_prefix.clear();
-            for i in 0..halves.order.len() {
-                let e = halves.order[i];
-                if let Some(h) = halves.items.get(e.0).filter(|h| h.own_isn_server == e.1) {
-                    let p = prefix(h.client.ip);
-                    halves.by_prefix.entry(p).or_default().push_back(e);
-                }
-            }
         }
     }
 }

@@ -33,8 +33,8 @@ pub(super) struct Lease {
 pub(super) struct Leases {
     /// Of our own address, for connections that we open. Control connections share it.
     pub(super) own: PortAllocator,
-    /// Of our own address, that servers connect to. An announcement that ended unused may still be answered
-    /// late, so these rest longer.
+    /// Of our own address, that servers and clients connect to: of one allocator, as one host can be both. An
+    /// announcement that ended unused may still be answered late, so these rest longer.
     awaited: PortAllocator,
     /// Of clients' addresses, both ways; kept apart for each server, so that no two clients' ever meet.
     borrowed: PortAllocator,
@@ -130,8 +130,8 @@ impl Shared {
     /// A port of our own address that this client can connect to (`data_source = "own"`).
     pub(super) fn lease_to_announce(&mut self, client: IpAddr) -> Option<Lease> {
         let remote = SocketAddr::new(client, 0);
-        let end = self.leases.own.allocate(remote, self.now)?;
-        Some(Lease { end, remote, pool: Pool::Own })
+        let end = self.leases.awaited.allocate(remote, self.now)?;
+        Some(Lease { end, remote, pool: Pool::Awaited })
     }
 
     /// The source of a control connection with `server`, on behalf of `client`.

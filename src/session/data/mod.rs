@@ -303,8 +303,15 @@ impl Control {
     }
 
     fn client_end_drop(&mut self, shared: &mut Shared, end: &ClientEnd) {
-        if let ClientEnd::Opens { key, lease, .. } = end {
+        if let ClientEnd::Opens { key, .. } = end {
             shared.expectations.remove(key);
+        }
+        self.client_end_give_back(shared, end);
+    }
+
+    /// Gives back the port that was to be announced, which nothing is expected at.
+    fn client_end_give_back(&mut self, shared: &mut Shared, end: &ClientEnd) {
+        if let ClientEnd::Opens { lease, .. } = end {
             shared.steering[self.service].withdraw(self.pair(), self.id, shared.now);
             if let Some(lease) = lease {
                 shared.give_back(lease);

@@ -187,7 +187,8 @@ impl Control {
         let ClientEnd::Opens { announced, key, until, .. } = plan.client else { return };
         let expected = Expected { session: self.id, deadline: until, detail: Side::Client };
         if let Err(e) = shared.expectations.insert(key, expected) {
-            self.client_end_drop(shared, &plan.client);
+            // What stands under this key, if anything does, is another's.
+            self.client_end_give_back(shared, &plan.client);
             self.server_end_drop(shared, &plan.server);
             return self.no_data(shared, &e.to_string());
         }
