@@ -128,6 +128,8 @@ impl Out<'_> {
             let Some(mut frame) = self.spare() else { return self.drops.count(DropReason::TxFull) };
             if frame.set(&piece) {
                 self.ip(frame, dst);
+            } else {
+                self.drop(frame, DropReason::TooBig);
             }
         }
     }
@@ -205,6 +207,8 @@ impl Out<'_> {
                     Some(mut frame) => {
                         if frame.set(&packet) {
                             self.ip(frame, hop);
+                        } else {
+                            self.drop(frame, DropReason::TooBig);
                         }
                     }
                     None => {

@@ -120,6 +120,10 @@ fn parse_v6(b: &[u8], start: usize) -> Result<IpPacket, Malformed> {
             43 if b.get(at + 3).is_some_and(|left| *left != 0) => return whole(at, next, fragment),
             43 => extension_len(b, at)?,
             FRAGMENT_HEADER => {
+                if fragment != Fragment::None {
+                    // Behind the header of a fragment stands a piece, whatever it looks like.
+                    return whole(at, next, fragment);
+                }
                 let e = b.get(at..at + 8).ok_or(Malformed::Short)?;
                 let off = be16(e, 2);
                 fragment = match (off >> 3, off & 1 != 0) {
