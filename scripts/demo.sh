@@ -3,7 +3,8 @@
 # policy, and compares every byte of every transfer. Prints the table, and
 # "demo: N transfers, N identical, 0 failed" as its last line; only then its exit status is 0.
 #
-#   scripts/demo.sh [--deployment wccp|static] [--redirect gre|l2] [--upstream own|client] [--keep DIR] [--only REGEX]
+#   scripts/demo.sh [--deployment wccp|static] [--redirect gre|l2] [--upstream own|client]
+#                   [--reverse all|ports] [--keep DIR] [--only REGEX] [--driver af_xdp|pnet] [--direct] [--wrong-password]
 #
 #   --deployment KIND   wccp (default): the router and the gateway negotiate; static: the router's policy gives FTP
 #                       to the gateway, in IPv4 and in IPv6

@@ -39,6 +39,7 @@ check "L2: the gateway joins" t_gateway "$DATA"
 touch "$LAB_STATE/joined"
 check "L2: the loop is noticed" lab_wait 8 looped
 wait "$job"
+check "the session without the gateway goes on or breaks, and does not hang" grep -qE 'answered|broken' "$LAB_STATE/session.out"
 check "L2: nothing goes around any more" quiet
 check "L2: the gateway is alive" lab_alive tidegate
 lab_stop tidegate
@@ -51,5 +52,6 @@ check "static: the gateway joins" t_gateway "$DATA"
 touch "$LAB_STATE/joined"
 check "static: the loop is noticed" lab_wait 8 looped
 wait "$job"
+check "the session without the gateway goes on or breaks, and does not hang" grep -qE 'answered|broken' "$LAB_STATE/session.out"
 check "static: nothing goes around any more" quiet
 check "static: the gateway is alive" lab_alive tidegate

@@ -3,7 +3,7 @@
 use clap::{ArgAction, ArgGroup, Parser, Subcommand};
 use std::path::PathBuf;
 
-/// An FTP gateway on raw packets: transparent FTP behind WCCP redirection.
+/// An FTP gateway on raw packets: transparent FTP behind WCCP or policy redirection.
 #[derive(Debug, Parser)]
 #[command(
     name = "tidegate",

@@ -1,4 +1,4 @@
-//! GRE as WCCP uses it (sheet: RFC 2784 with protocol 0x883E and a four-byte redirect header).
+//! GRE as WCCP uses it (RFC 2784 with protocol 0x883E and a four-byte redirect header).
 
 use crate::packet::{Ipv4, PROTO_GRE, be16, ipv4_header};
 use std::net::Ipv4Addr;
