@@ -103,7 +103,9 @@ impl Engine {
                 // The answering direction's new addresses are those that the quoted segment had before.
                 let (was_src, was_dst) = (entry.rewrite.dst(), entry.rewrite.src());
                 let bytes = a.frame.bytes_mut();
-                if !icmp::requote(bytes, ip, quoted, was_src, was_dst) || !build::hop(bytes, ip) {
+                // Both change nothing where they fail, and the first changes nothing else but the hops: what is
+                // given back goes back with its own quotation.
+                if !build::hop(bytes, ip) || !icmp::requote(bytes, ip, quoted, was_src, was_dst) {
                     return Some(a);
                 }
                 let tx = turn.tx.get_mut(a.interface)?;
