@@ -70,6 +70,10 @@ run_loom() {
     RUSTFLAGS="--cfg loom ${RUSTFLAGS:-}" cargo test --locked --release --target-dir "$TG_TARGET/loom" "${models[@]}"
 }
 
+run_shellcheck() {
+    printf '%s\0' scripts/*.sh scripts/lab-tests/*.sh | xargs -0 -n 5 -P "$(nproc)" shellcheck -x -S warning
+}
+
 run_replay() { "$TG_TARGET/release/tidegate" replay --verify "$TG_ROOT"/pcaps/*/; }
 
 run_lab_tests() {
@@ -96,7 +100,7 @@ stage unit count_cargo run_tests
 stage loom count_cargo run_loom
 if command -v cargo-deny >/dev/null; then stage deny count_one cargo deny check; else say "deny          not run: cargo-deny is not installed"; fi
 need_commands shellcheck
-stage scripts count_one shellcheck -x -S warning scripts/*.sh scripts/lab-tests/*.sh
+stage scripts count_one run_shellcheck
 stage build count_one cargo build --release --locked --bins
 stage replay count_lines run_replay
 stage captures count_lines bash scripts/captures.sh
