@@ -57,7 +57,7 @@ check "the transfer is whole" cmp "$LAB_STATE/slow" "$LAB_STATE/ftproot/pub/slow
 t_capture_stop
 kernel_mac=$(lab_exec gw cat /sys/class/net/gw0/address)
 check "the capture holds what the gateway sent" \
-    [ "$(t_captured "gre && eth.src == $kernel_mac" frame.number | wc -l)" -gt 1000 ]
+    [ "$(t_captured "tcp && eth.src == $kernel_mac" frame.number | wc -l)" -gt 1000 ]
 check "no ICMP of the kernel but its echo replies" \
     [ -z "$(t_captured "icmp && eth.src == $kernel_mac && !(icmp.type == 0) && !gre" frame.number)" ]
 check "no reset on the gateway's leg" \
