@@ -548,6 +548,8 @@ PidFile $state/proftpd.pid
 ScoreboardFile $state/proftpd.scores
 DelayTable none
 SystemLog $state/proftpd-system.log
+LogFormat commands "%r"
+ExtendedLog $state/proftpd-commands.log ALL commands
 WtmpLog off
 TLSEngine on
 TLSRequired off

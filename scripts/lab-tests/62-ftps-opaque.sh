@@ -58,4 +58,5 @@ except (EOFError, ConnectionError):
     sys.exit(0)
 fail("the connection lives on")
 PY
+check "the server's log has the other commands" grep -q '^AUTH TLS' "$LAB_STATE/proftpd-commands.log"
 check "the server never saw it" eval '! grep -q injected "$LAB_STATE"/proftpd*.log'

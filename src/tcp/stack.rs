@@ -178,7 +178,7 @@ impl Stack {
     }
 
     /// Takes over a connection whose peer spoke first: we answered its SYN already.
-    /// `local` is whom we speak as. `mss` is the most that our SYN-ACK offered.
+    /// `local` is whom we speak as.
     pub fn accepted(
         &mut self,
         now: Instant,
@@ -188,11 +188,7 @@ impl Stack {
         buffers: Buffers,
         h: &Handshake,
     ) -> bool {
-        let mut socket = new_socket(buffers);
-        let endpoint = IpListenEndpoint { addr: Some(local.ip().into()), port: local.port() };
-        if socket.listen(endpoint).is_err() {
-            return false;
-        }
+        let Some(socket) = listening(local, buffers) else { return false };
         self.install(conn, socket, local, remote, h.own_isn, true, None);
         let syn = peer_syn(local, remote, h, tcp::SYN, 0);
         self.swallowed(now, &syn);
@@ -213,11 +209,7 @@ impl Stack {
         mss: Option<u16>,
         out: &mut dyn Outlet,
     ) -> bool {
-        let mut socket = new_socket(buffers);
-        let endpoint = IpListenEndpoint { addr: Some(local.ip().into()), port: local.port() };
-        if socket.listen(endpoint).is_err() {
-            return false;
-        }
+        let Some(socket) = listening(local, buffers) else { return false };
         self.install(conn, socket, local, remote, h.own_isn, false, mss);
         let mut syn = peer_syn(local, remote, h, tcp::SYN, 0);
         self.receive(now, &mut syn, out);
@@ -561,6 +553,14 @@ impl Stack {
         let handle = self.link(conn)?.handle;
         Some(self.sockets.get_mut::<Socket<'static>>(handle))
     }
+}
+
+/// A socket that waits for a SYN to `local`.
+fn listening(local: SocketAddr, buffers: Buffers) -> Option<Socket<'static>> {
+    let mut socket = new_socket(buffers);
+    let endpoint = IpListenEndpoint { addr: Some(local.ip().into()), port: local.port() };
+    socket.listen(endpoint).ok()?;
+    Some(socket)
 }
 
 fn new_socket(b: Buffers) -> Socket<'static> {
