@@ -89,7 +89,7 @@ pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
     for warning in ready.warnings {
         sink.post(0, Event { at: clock.now(), what: warning });
     }
-    let _watch = match addresses {
+    let watch = match addresses {
         Some(addresses) => {
             let sink = sink.clone();
             let warn = move |what| {
@@ -124,6 +124,8 @@ pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
     worker.finish_recording();
     stopped(&sink, clock, &mut worker);
     drop(worker);
+    // The watch posts events as well, and the writer ends when nobody can any more.
+    drop(watch);
     drop(sink);
     let summary = writer.finish();
     tracing::info!("{}", summary.human());
