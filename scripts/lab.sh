@@ -62,30 +62,38 @@ lab_alive() {
     [ -n "$start" ] && [ "$(lab_start_time "$pid")" = "$start" ]
 }
 
-# lab_spawn NAME SPACE COMMAND...: in the background, output to NAME.log; lab_stop NAME ends it.
+# lab_spawn NAME SPACE COMMAND...: in the background, output to NAME.log; lab_stop NAME ends it. With
+# LAB_WAITABLE=yes the shell can wait for it and learn its exit status.
 lab_spawn() {
     local name=$1 space=$2
     shift 2
     ip netns exec "$(lab_ns "$space")" setsid "$@" >"$LAB_STATE/$name.log" 2>&1 </dev/null 9>&- &
     lab_record "$name" $!
-    disown $!
+    [ "${LAB_WAITABLE:-no}" = yes ] || disown $!
 }
 
 lab_pid() { cut -d' ' -f1 "$LAB_STATE/pid.$1"; }
 
-# lab_stop NAME [SIGNAL]: TERM (or SIGNAL), then KILL after three seconds.
+# lab_stop NAME [SIGNAL]: TERM (or SIGNAL), then KILL after three seconds; fails when that was needed.
 lab_stop() {
-    local name=$1 signal=${2:-TERM} pid i
+    local name=$1 signal=${2:-TERM} pid i status=0
     if lab_alive "$name"; then
         pid=$(lab_pid "$name")
+        # Or the shell tells of the process that was killed.
+        [ "$signal" != KILL ] || disown "$pid" 2>/dev/null
         kill -s "$signal" "$pid" 2>/dev/null
         for ((i = 0; i < 60; i++)); do
             lab_alive "$name" || break
             sleep 0.05
         done
-        lab_alive "$name" && kill -s KILL "$pid" 2>/dev/null
+        if lab_alive "$name"; then
+            status=1
+            disown "$pid" 2>/dev/null
+            kill -s KILL "$pid" 2>/dev/null
+        fi
     fi
     rm -f "$LAB_STATE/pid.$name"
+    return $status
 }
 
 # lab_wait SECONDS COMMAND...: until COMMAND succeeds; fails when the time is up.
@@ -249,7 +257,8 @@ lab_impair() { [ -z "$1" ] || echo "impair = { $1 }"; }
 # LAB_IMPAIR_CLIENT, _SERVER, _GW: how bad the line into that leg is, as "drop = 0.01, segment = 100, seed = 7".
 # LAB_OVERSIZE=icmp makes it answer what GRE makes too long instead of cutting it. LAB_EXCLUDE_IN=false makes it
 # redirect what the gateway sends, too. LAB_ROUTER_NAME=router2 LAB_ROUTER_NUMBER=3 is the second one, here and for what
-# asks for its state. LAB_VLAN="7" or "7, 100": the tags on the gateway's leg, the outer one first.
+# asks for its state. LAB_VLAN="7" or "7, 100": the tags on the gateway's leg, the outer one first. LAB_SERVER_LEG:
+# more lines of that leg.
 lab_router() {
     local name=${LAB_ROUTER_NAME:-router} number=${LAB_ROUTER_NUMBER:-1}
     cat >"$LAB_STATE/$name.toml" <<TOML

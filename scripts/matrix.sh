@@ -95,18 +95,18 @@ for way in "${WAYS[@]}"; do
     t_router
     T_JOIN=30 check "$way: the gateway joins" t_gateway || continue
     rm -f "$LAB_STATE/transfers.tsv"
-    running=0
+    running=()
     for line in "${lines[@]}"; do
         number=$((number + 1))
         # shellcheck disable=SC2086 # three words
         one "$number" $line &
-        running=$((running + 1))
-        if [ "$running" -ge "$AT_A_TIME" ]; then
-            wait -n
-            running=$((running - 1))
+        running+=($!)
+        if [ ${#running[@]} -ge "$AT_A_TIME" ]; then
+            wait -n -p ended "${running[@]}"
+            mapfile -t running < <(printf '%s\n' "${running[@]}" | grep -vx "$ended")
         fi
     done
-    wait
+    wait "${running[@]}"
     while IFS=$'\t' read -r _ mode _ operation size _ _ seconds _ _ result; do
         printf '%-28s %-22s %8s  %s\n' "$way" "$mode $operation $size" "$seconds" "$result" >>"$LAB_STATE/table"
         if [ "$result" = identical ]; then t_passed=$((t_passed + 1)); else t_failed=$((t_failed + 1)); fi

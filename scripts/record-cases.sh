@@ -91,12 +91,8 @@ record active "PORT and EPRT downloads: data SYNs as the server, relay, PORT tur
 from ftp import *
 f = Ftp()
 f.expect(200, command="TYPE I")
-listen = f.port()
-f.send("RETR pub/16KiB")
-data, peer = listen.accept()
-need(peer[0] == SERVER, f"data from {peer}")
-f.expect(150, 125)
-need(len(f.finish(data)) == 16384, "other bytes")
+got, peer = f.active("RETR pub/16KiB")
+need(len(got) == 16384 and peer[0] == SERVER, f"{len(got)} bytes from {peer}")
 listen = socket.socket()
 listen.bind((CLIENT, 0))
 listen.listen(1)
@@ -189,22 +185,12 @@ PY
 
 # A session that began before the gateway joined: the router redirects its packets, the gateway returns them.
 not_ours() {
-    rm -f "$LAB_STATE/logged-in" "$LAB_STATE/joined"
-    script >"$LAB_STATE/session.out" 2>&1 <<'PY' &
-from ftp import *
-f = Ftp()
-tell("logged-in")
-wait_for("joined")
-f.expect(200, 250, command="NOOP")
+    t_held 'f.expect(200, 250, command="NOOP")
 address, port = f.pasv()
 need(len(f.retrieve("RETR pub/3000", f.connect(port))) == 3000, "other bytes")
 f.expect(221, command="QUIT")
-print("done")
-PY
-    local job=$!
-    lab_wait 10 test -e "$LAB_STATE/logged-in" && start_recording && touch "$LAB_STATE/joined"
-    wait "$job"
-    grep -q '^done$' "$LAB_STATE/session.out"
+print("done")' && start_recording && t_go
+    t_held_says 'done'
 }
 if [ ${#wanted[@]} = 0 ] || [[ " ${wanted[*]} " == *" not-ours "* ]]; then
     say "== not-ours"

@@ -1,10 +1,17 @@
 #!/usr/bin/env bash
-# The same gateway on AF_PACKET (driver = "pnet").
+# The same gateway on AF_PACKET (driver = "pnet"), on every way in.
 source "$(dirname "$0")/harness.sh"
+T_IPV6=yes
 t_begin
-t_router
-check "the gateway joins" t_gateway "data_ports = [2020, 2021, 2022, 2023, 2024, 2025]" pnet
-for mode in PASV EPSV PORT EPRT; do
-    check "$mode download" transfer "$mode" curl download 1MiB
-    check "$mode upload" transfer "$mode" curl upload 1MiB
+for way in "wccp gre own" "wccp l2 client" "static - own" "static - client"; do
+    read -r LAB_DEPLOYMENT LAB_REDIRECT LAB_UPSTREAM <<<"$way"
+    t_router
+    check "$way: the gateway joins" t_gateway "data_ports = [2020, 2021, 2022, 2023, 2024, 2025]" pnet
+    modes=(PASV EPSV PORT EPRT)
+    [ "$LAB_DEPLOYMENT" = wccp ] || modes+=(EPSV6 EPRT6)
+    for mode in "${modes[@]}"; do
+        check "$way: $mode download" transfer "$mode" curl download 1MiB
+        check "$way: $mode upload" transfer "$mode" curl upload 1MiB
+    done
+    check "$way: nothing went past the gateway" eval 'lab_refresh && [ "$(lab_passed_by)" = 0 ]'
 done

@@ -4,26 +4,13 @@ source "$(dirname "$0")/harness.sh"
 LAB_REDIRECT=l2
 t_begin
 t_router
-echo before >"$LAB_STATE/ftproot/pub/before"
-script >"$LAB_STATE/session.out" 2>&1 <<'PY' &
-from ftp import *
-f = Ftp()
-tell("logged-in")
-wait_for("joined")
-f.expect(200, 250, command="NOOP")
-need(f.retrieve("RETR pub/before", f.connect(f.pasv()[1])) == b"before\n", "other bytes")
-f.expect(221, command="QUIT")
-print("done")
-PY
-job=$!
-lab_wait 10 test -e "$LAB_STATE/logged-in"
+t_held "goes_on(f)"
 t_capture gw
 check "the gateway joins" t_gateway 'data_ports = [2020, 2021, 2022, 2023, 2024, 2025]'
 check "L2 is agreed, both ways" eval \
     '[ "$(lab_get /groups/0/caches/0/forward) $(lab_get /groups/0/caches/0/return)" = "l2 l2" ]'
-touch "$LAB_STATE/joined"
-wait "$job"
-check "a session from before transfers and ends in order" grep -q '^done$' "$LAB_STATE/session.out"
+t_go
+check "a session from before transfers and ends in order" t_held_says 'done'
 for mode in PASV EPSV PORT EPRT; do
     check "$mode download" transfer "$mode" curl download 1MiB
     check "$mode upload" transfer "$mode" curl upload 1MiB

@@ -7,13 +7,12 @@ t_begin
 DATA='data_ports = [2020, 2021, 2022, 2023, 2024, 2025]'
 sees() { lab_exec server ss -Htn state established 'sport = :21' | awk '{print $NF}' | grep -q "$1"; }
 held() {
-    lab_exec client curl -sS --limit-rate 500K "ftp://$1/pub/slow" -o "$LAB_STATE/slow" &
-    local curl=$! good=1
+    t_slow "$1" 600000 500K
+    local good=1
     lab_wait 3 sees "$2" && good=0
     ! sees "$LAB_GATEWAY" && ! sees "$LAB_GATEWAY6" || good=1
-    wait "$curl" && cmp -s "$LAB_STATE/slow" "$LAB_STATE/ftproot/pub/slow" && return "$good"
+    t_slow_whole && return "$good"
 }
-head -c 600000 /dev/urandom >"$LAB_STATE/ftproot/pub/slow"
 for form in "wccp all" "wccp ports" "static all"; do
     read -r LAB_DEPLOYMENT LAB_REVERSE <<<"$form"
     t_router

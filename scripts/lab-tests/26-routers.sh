@@ -16,25 +16,12 @@ fetch() {
     lab_exec client curl -sS -m 20 --interface "$1" "${@:2}" "ftp://$LAB_SERVER/pub/file" -o "$LAB_STATE/got" &&
         cmp "$LAB_STATE/got" "$LAB_STATE/ftproot/pub/file"
 }
-echo before >"$LAB_STATE/ftproot/pub/before"
 t_router
 second t_router
-for source in "$LAB_CLIENT" "$FAR"; do
-    SOURCE=$source script >"$LAB_STATE/session-$source.out" 2>&1 <<'PY' &
-from ftp import *
-f = Ftp(source=os.environ["SOURCE"])
-tell("logged-in-" + f.source)
-wait_for("joined")
-f.expect(200, 250, command="NOOP")
-need(f.retrieve("RETR pub/before", f.connect(f.pasv()[1])) == b"before\n", "other bytes")
-f.expect(221, command="QUIT")
-print("done")
-PY
-done
-lab_wait 10 test -e "$LAB_STATE/logged-in-$FAR" && lab_wait 10 test -e "$LAB_STATE/logged-in-$LAB_CLIENT"
+for source in "$LAB_CLIENT" "$FAR"; do T_CLIENT=$source t_held "goes_on(f)"; done
 check "the gateway joins the first router" t_gateway "$DATA"
 check "and the second" second lab_wait 15 lab_assigned
-touch "$LAB_STATE/joined"
+t_go
 for source in "$LAB_CLIENT" "$FAR"; do
     check "a session from before, of $source, transfers and ends in order" \
         lab_wait 20 grep -q '^done$' "$LAB_STATE/session-$source.out"

@@ -24,10 +24,6 @@ check "curl that takes the 227 at its word gets the file" by_curl
 check "active data comes from the gateway's address" script <<'PY'
 from ftp import *
 f = Ftp()
-listen = f.port()
-f.send("RETR pub/own")
-data, peer = listen.accept()
-f.expect(150, 125)
-got = f.finish(data)
+got, peer = f.active("RETR pub/own")
 need(peer[0] == GATEWAY and got == b"own\n", f"{peer} {got!r}")
 PY

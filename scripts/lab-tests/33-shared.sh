@@ -1,64 +1,93 @@
 #!/usr/bin/env bash
-# mode = "shared": the kernel's own addresses on the gateway's interface keep working beside the gateway, and the
-# kernel says nothing to what is the gateway's.
+# mode = "shared", on every way in and with each driver: the kernel's own addresses on the gateway's interface keep
+# working beside the gateway, and the kernel says nothing to what is the gateway's.
 source "$(dirname "$0")/harness.sh"
 need_commands ping
+T_IPV6=yes
 t_begin
-t_router
 export LAB_MODE=shared
-KERNEL=10.9.0.5
+KERNEL=10.9.0.5 KERNEL6=fd00:0:0:9::5
+lab_exec gw sysctl -qw net.ipv6.conf.gw0.addr_gen_mode=1 net.ipv6.conf.gw0.accept_ra=0 \
+    net.ipv6.conf.gw0.router_solicitations=0 net.ipv6.conf.gw0.disable_ipv6=0 net.ipv6.conf.lo.disable_ipv6=0
 lab_exec gw ip addr add "$KERNEL/24" dev gw0
+lab_exec gw ip addr add "$KERNEL6/64" dev gw0 nodad
 lab_exec gw ip route add default via "$LAB_ROUTER"
+lab_exec gw ip -6 route add default via "$LAB_ROUTER6"
 cat >"$LAB_STATE/service.py" <<'PY'
-import socket, threading
+import socket, sys, threading
 def serve(peer):
-    while data := peer.recv(65536):
-        peer.sendall(data)
-listener = socket.create_server(("10.9.0.5", 22))
-while True:
-    peer, _ = listener.accept()
-    threading.Thread(target=serve, args=(peer,), daemon=True).start()
+    with peer:
+        while data := peer.recv(65536):
+            peer.sendall(data)
+def listen(listener):
+    while True:
+        threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+families = (socket.AF_INET, socket.AF_INET6)
+threads = [threading.Thread(target=listen, args=(socket.create_server((host, 22), family=family),))
+           for host, family in zip(sys.argv[1:], families)]
+for t in threads:
+    t.start()
 PY
-lab_spawn service gw python3 "$LAB_STATE/service.py"
+lab_spawn service gw python3 "$LAB_STATE/service.py" "$KERNEL" "$KERNEL6"
 DATA='data_ports = [2020, 2021, 2022, 2023, 2024, 2025]'
+# echoes HOST...: half a megabyte there and back.
 echoes() {
-    script <<'PY'
+    script "$@" <<'PY'
 from ftp import *
-s = socket.create_connection(("10.9.0.5", 22), 10)
-sent = bytes(range(256)) * 2000
-s.sendall(sent[:1000])
-got = b""
-while len(got) < 1000:
-    got += s.recv(65536)
-s.settimeout(10)
 import threading
-threading.Thread(target=s.sendall, args=(sent[1000:],), daemon=True).start()
-while len(got) < len(sent):
-    got += s.recv(65536)
-need(got == sent, "other bytes")
+sent = bytes(range(256)) * 2000
+for host in sys.argv[1:]:
+    s = socket.create_connection((host, 22), 10)
+    threading.Thread(target=s.sendall, args=(sent,), daemon=True).start()
+    got = b""
+    while len(got) < len(sent):
+        more = s.recv(65536)
+        need(more, "the connection ended")
+        got += more
+    need(got == sent, "other bytes")
+    s.close()
 PY
 }
-ping_of() { lab_exec client ping -c 3 -i 0.2 -W 2 "$1" >/dev/null; }
-t_capture gw
-check "the gateway joins beside the kernel" t_gateway "$DATA"
-for mode in PASV EPSV PORT EPRT; do
-    check "$mode download" transfer "$mode" curl download 1MiB
-    check "$mode upload" transfer "$mode" curl upload 1MiB
-done
-check "the kernel's TCP service works" echoes
-check "the kernel answers ping" ping_of "$KERNEL"
-check "the gateway answers ping" ping_of "$LAB_GATEWAY"
-head -c 2000000 /dev/urandom >"$LAB_STATE/ftproot/pub/slow"
-lab_exec client curl -sS --limit-rate 1M "ftp://$LAB_SERVER/pub/slow" -o "$LAB_STATE/slow" &
-curl=$!
-check "the TCP service works during a transfer" echoes
-wait "$curl"
-check "the transfer is whole" cmp "$LAB_STATE/slow" "$LAB_STATE/ftproot/pub/slow"
-t_capture_stop
+ping_of() { lab_exec client ping -c 2 -i 0.2 -W 2 "$1" >/dev/null; }
 kernel_mac=$(lab_exec gw cat /sys/class/net/gw0/address)
-check "the capture holds what the gateway sent" \
-    [ "$(t_captured "tcp && eth.src == $kernel_mac" frame.number | wc -l)" -gt 1000 ]
-check "no ICMP of the kernel but its echo replies" \
-    [ -z "$(t_captured "icmp && eth.src == $kernel_mac && !(icmp.type == 0) && !gre" frame.number)" ]
-check "no reset on the gateway's leg" \
-    [ -z "$(t_captured "tcp.flags.reset == 1 && eth.src == $kernel_mac" frame.number ip.src)" ]
+# What left the gateway's interface as it is (what is in a tunnel is a client's): "N", then what may not be there,
+# resets and errors of ICMP and ICMPv6.
+said() {
+    t_captured "eth.src == $kernel_mac && !gre" tcp.flags.reset icmp.type icmpv6.type | awk -F'\t' '
+        $1 ~ /1|True/ { bad["reset"] = " reset" }
+        $2 != "" && $2 !~ /^[08]$/ { bad["icmp"] = " ICMP type " $2 }
+        $3 != "" && $3 < 128 { bad["icmpv6"] = " ICMPv6 type " $3 }
+        $1 != "" { tcp++ }
+        END { printf "%d", tcp; for (i in bad) printf "%s", bad[i]; print "" }'
+}
+for way in "wccp gre own af_xdp" "wccp l2 own af_xdp" "wccp l2 client af_xdp" "static - own af_xdp" \
+    "wccp gre own pnet"; do
+    read -r LAB_DEPLOYMENT LAB_REDIRECT LAB_UPSTREAM driver <<<"$way"
+    t_router
+    t_capture gw
+    check "$way: the gateway joins beside the kernel" t_gateway "$DATA" "$driver" || continue
+    modes=(PASV EPSV PORT EPRT) hosts=("$KERNEL")
+    [ "$LAB_DEPLOYMENT" = wccp ] || { modes+=(EPSV6 EPRT6) && hosts+=("$KERNEL6"); }
+    for mode in "${modes[@]}"; do
+        check "$way: $mode download" transfer "$mode" curl download 1MiB
+        check "$way: $mode upload" transfer "$mode" curl upload 1MiB
+    done
+    check "$way: nothing went past the gateway" eval 'lab_refresh && [ "$(lab_passed_by)" = 0 ]'
+    for host in "${hosts[@]}"; do check "$way: the kernel answers ping of $host" ping_of "$host"; done
+    check "$way: the gateway answers ping" ping_of "$LAB_GATEWAY"
+    [ "$LAB_DEPLOYMENT" = wccp ] || check "$way: and ping of IPv6" ping_of "$LAB_GATEWAY6"
+    t_slow "$LAB_SERVER" 600000
+    check "$way: the kernel's TCP service works during a transfer" echoes "${hosts[@]}"
+    check "$way: the transfer is whole" t_slow_whole
+    t_tell
+    check "$way: the gateway ends, with exit status 0" t_ended
+    check "$way: the kernel's TCP service works without the gateway" echoes "${hosts[@]}"
+    t_capture_stop
+    read -r count bad <<<"$(said)"
+    check "$way: the capture holds what the gateway sent ($count segments)" [ "$count" -gt 1000 ]
+    check "$way: no reset and no ICMP error left its interface${bad:+, but $bad}" [ -z "$bad" ]
+done
+LAB_DEPLOYMENT=static
+lab_gateway_config pnet "$DATA" >"$LAB_STATE/refused.toml"
+told_apart() { ! lab_exec gw "$LAB_TIDEGATE_BIN" run --config "$LAB_STATE/refused.toml" 2>&1; }
+check "static with pnet cannot share, and says why" grep -q 'not told apart' <<<"$(told_apart)"

@@ -13,8 +13,7 @@ check "a transfer goes through it" transfer EPSV curl download 1MiB
 check "by redirection" more_than /groups/0/counters/redirected 3
 lab_stop tidegate KILL
 start=$SECONDS
-nobody() { seen /groups/0/caches '[]'; }
-check "a dead gateway is removed" lab_wait 40 nobody
+check "a dead gateway is removed" lab_wait 40 t_nobody
 removed=$((SECONDS - start))
 say "  after $removed s"
 check "between 20 and 31 s after its end, as its last message was up to 10 s old" eval \

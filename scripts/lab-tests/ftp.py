@@ -86,6 +86,14 @@ class Ftp:
         self.expect(150, 125, command=command)
         return self.finish(data)
 
+    def active(self, command):
+        """The same over a connection that the server opens; returns (bytes, address and port it came from)."""
+        listen = self.port()
+        self.send(command)
+        data, peer = listen.accept()
+        self.expect(150, 125)
+        return self.finish(data), peer
+
     def finish(self, data):
         out = b""
         while chunk := data.recv(65536):
@@ -93,6 +101,22 @@ class Ftp:
         data.close()
         self.expect(226, 250)
         return out
+
+
+def held():
+    """A session that is logged in, says so, and waits for the test's word."""
+    f = Ftp()
+    tell("logged-in-" + f.source)
+    wait_for("go")
+    return f
+
+
+def goes_on(f):
+    """A session works and ends in order; says so."""
+    f.expect(200, 250, command="NOOP")
+    need(f.retrieve("RETR pub/before", f.connect(f.pasv()[1])) == b"before\n", "other bytes")
+    f.expect(221, command="QUIT")
+    print("done")
 
 
 def fail(why):

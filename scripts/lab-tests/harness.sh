@@ -57,15 +57,28 @@ t_router() {
 
 # t_gateway [SERVICE-TOML [DRIVER]]: tidegate, until it is assigned.
 t_gateway() {
-    lab_stop tidegate
+    lab_stop tidegate || check "the gateway before this one ends when it is told to" false
     lab_gateway_config "${2:-af_xdp}" "${1:-}" >"$LAB_STATE/tidegate.toml"
     rm -f "$LAB_STATE/events.jsonl"
-    lab_spawn tidegate gw "$LAB_TIDEGATE_BIN" run --config "$LAB_STATE/tidegate.toml"
+    LAB_WAITABLE=yes lab_spawn tidegate gw "$LAB_TIDEGATE_BIN" run --config "$LAB_STATE/tidegate.toml"
     lab_joined "${T_JOIN:-15}" && return
     say "the gateway is not assigned:"
     tail -n 5 "$LAB_STATE/tidegate.log"
     return 1
 }
+
+# t_tell [SIGNAL]: sends the gateway TERM (or SIGNAL). t_ended [SECONDS]: waits until it has ended; whether its exit
+# status was 0.
+t_tell() {
+    t_told=$(lab_pid tidegate)
+    kill -s "${1:-TERM}" "$t_told"
+}
+t_gone() { ! lab_alive tidegate; }
+t_ended() { lab_wait "${1:-5}" t_gone && wait "$t_told"; }
+
+# t_no_xdp: whether the gateway's interface has no XDP program. t_nobody: whether the router has no cache.
+t_no_xdp() { ! lab_exec gw ip -d link show dev gw0 | grep -qi xdp; }
+t_nobody() { seen /groups/0/caches '[]'; }
 
 # seen POINTER VALUE, more_than POINTER N: what the router's state says, made fresh.
 seen() { lab_refresh && [ "$(lab_get "$1")" = "$2" ]; }
@@ -88,6 +101,48 @@ transfer() {
 script() {
     lab_exec client env "PYTHONPATH=$T_DIR" PYTHONDONTWRITEBYTECODE=1 "SERVER=${T_SERVER:-$LAB_SERVER}" \
         "CLIENT=${T_CLIENT:-$LAB_CLIENT}" "GATEWAY=$LAB_GATEWAY" "STATE=$LAB_STATE" timeout 90 python3 - "$@"
+}
+
+# t_held CODE: a session that logs in now and goes on with CODE (Python; f is its Ftp) after t_go, in the background.
+# t_held_says PATTERN: that session has ended, and PATTERN was a line of its output. T_CLIENT as for script.
+t_held() {
+    local client=${T_CLIENT:-$LAB_CLIENT}
+    rm -f "$LAB_STATE/logged-in-$client" "$LAB_STATE/go"
+    echo before >"$LAB_STATE/ftproot/pub/before"
+    printf 'from ftp import *\nf = held()\n%s\n' "$1" >"$LAB_STATE/session-$client.py"
+    script <"$LAB_STATE/session-$client.py" >"$LAB_STATE/session-$client.out" 2>&1 &
+    t_job=$!
+    lab_wait 10 test -e "$LAB_STATE/logged-in-$client"
+}
+t_go() { touch "$LAB_STATE/go"; }
+t_held_says() {
+    local client=${T_CLIENT:-$LAB_CLIENT}
+    wait "$t_job"
+    grep -qE "^($1)$" "$LAB_STATE/session-$client.out" || { cat "$LAB_STATE/session-$client.out" && return 1; }
+}
+
+# t_slow [HOST [BYTES [RATE]]]: begins a download that takes its time. t_slow_whole: whether all of it came.
+t_slow() {
+    head -c "${2:-3000000}" /dev/urandom >"$LAB_STATE/ftproot/pub/slow"
+    lab_exec client curl -sS --limit-rate "${3:-1M}" "ftp://${1:-$LAB_SERVER}/pub/slow" -o "$LAB_STATE/slow" &
+    t_slow_job=$!
+}
+t_slow_whole() { wait "$t_slow_job" && cmp -s "$LAB_STATE/slow" "$LAB_STATE/ftproot/pub/slow"; }
+
+# t_drain HOST MODE...: told to stop during a download from HOST, the gateway lets it end, sends new sessions (one in
+# each MODE) past itself, and then ends in order.
+t_drain() {
+    local mode
+    t_slow "$1"
+    shift
+    sleep 1
+    t_tell
+    sleep 0.3
+    for mode in "$@"; do
+        check "a new $mode session during the drain goes directly" transfer "$mode" curl download 1MiB
+    done
+    check "the transfer under way ends whole" t_slow_whole
+    check "the gateway ends then, with exit status 0" t_ended
 }
 
 # t_capture LEG, t_captured FILTER [FIELD...]: frames on the router's leg, and what tshark makes of them.

@@ -39,6 +39,8 @@ pub struct LegStats {
     pub rx_frames: u64,
     /// Bytes received.
     pub rx_bytes: u64,
+    /// Frames received of which the kernel told a VLAN tag that it had taken out.
+    pub rx_tagged: u64,
     /// Frames longer than the room for one: an offload is on.
     pub rx_oversize: u64,
     /// Frames sent.
@@ -197,7 +199,9 @@ impl Leg {
             self.stats.rx_bytes += if ours { message.bytes as u64 } else { 0 };
             self.stats.rx_oversize += u64::from(ours && !whole);
             self.rx_places[count] = (TAG, if ours && whole { message.bytes } else { 0 });
-            tags[count] = message.cmsgs().ok().and_then(|mut all| all.find_map(|c| tag_of(&c)));
+            let tag = message.cmsgs().ok().and_then(|mut all| all.find_map(|c| tag_of(&c)));
+            self.stats.rx_tagged += u64::from(ours && tag.is_some());
+            tags[count] = tag;
             count += 1;
         }
         for (n, tag) in tags.iter().enumerate().take(count) {

@@ -29,7 +29,8 @@ pub fn render(
             json!({
                 "name": conf.name, "address": conf.address.to_string(), "mtu": conf.mtu,
                 "address6": conf.v6.map(|(addr, _)| addr.to_string()),
-                "rx_frames": s.rx_frames, "rx_bytes": s.rx_bytes, "rx_oversize": s.rx_oversize,
+                "rx_frames": s.rx_frames, "rx_bytes": s.rx_bytes, "rx_tagged": s.rx_tagged,
+                "rx_oversize": s.rx_oversize,
                 "tx_frames": s.tx_frames, "tx_bytes": s.tx_bytes, "tx_lost": s.tx_lost,
                 "impaired": line,
             })
