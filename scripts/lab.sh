@@ -529,9 +529,12 @@ CONF
     }
 }
 
-# lab_proftpd: the FTP server with TLS, in place of the other one; the same directory for anonymous clients.
+# lab_proftpd [6]: the FTP server with TLS, in place of the other one, with 6 in both families; the same directory for
+# anonymous clients.
 lab_proftpd() {
-    local root=$TG_LAB_DIR/root state=$LAB_STATE
+    local root=$TG_LAB_DIR/root state=$LAB_STATE addresses=$LAB_SERVER ipv6=off
+    lab_stop vsftpd
+    [ "${1:-}" != 6 ] || { lab_stop vsftpd6 && addresses="$LAB_SERVER $LAB_SERVER6" ipv6=on; }
     unpack_program usr/sbin/proftpd proftpd-core proftpd-mod-crypto || return 1
     openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=lab -keyout "$state/tls.key" -out "$state/tls.crt" \
         2>/dev/null || return 1
@@ -541,9 +544,9 @@ lab_proftpd() {
 ServerName lab
 ServerType standalone
 DefaultServer on
-DefaultAddress $LAB_SERVER
+DefaultAddress $addresses
 SocketBindTight on
-UseIPv6 off
+UseIPv6 $ipv6
 UseReverseDNS off
 Port 21
 User nobody

@@ -5,7 +5,6 @@ source "$(dirname "$0")/harness.sh"
 need_commands openssl
 LAB_UPSTREAM=client LAB_REVERSE=ports
 t_begin
-lab_stop vsftpd
 lab_proftpd || die "no FTP server with TLS"
 t_router
 check "the gateway joins both groups" t_gateway 'data_ports = [2020, 2021, 2022, 2023, 2024, 2025]
