@@ -121,3 +121,37 @@ fn encrypted_sessions_need_the_clients_address_toward_servers() {
         config.notes
     );
 }
+
+/// A file for a router's policy, of which nothing is known here but that it brings both directions.
+fn policy(address: &str, keys: &str) -> Result<Config, String> {
+    let text = format!(
+        "version = 1\n[deployment]\nkind = \"static\"\n[[interface]]\nname = \"eth1\"\n{address}\n[[service]]\n\
+         name = \"ftp\"\nports = [21]\ndata_ports = [2020, 2021]\n{keys}\n"
+    );
+    parse(&text, Path::new("t.toml"))
+        .map_err(|e| e.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn with_a_routers_policy_encrypted_sessions_need_the_clients_address_as_well() {
+    let v4 = "address = [\"10.9.0.2/24\"]\nnext_hop = \"10.9.0.1\"";
+    let both = "address = [\"10.9.0.2/24\", \"fd00::2/64\"]\nnext_hop = [\"10.9.0.1\", \"fd00::1\"]";
+    for address in [v4, both] {
+        for own in ["", "upstream_source = \"own\"\n"] {
+            let got = policy(address, &format!("{own}ftps = \"opaque\"")).unwrap_err();
+            let want = "key `service.ftps`: ftps = \"opaque\" with upstream_source = \"own\": what is announced inside";
+            assert!(got.contains(want) && got.lines().count() == 1, "{got}");
+            assert!(got.contains("write upstream_source = \"client\", or ftps = \"refuse\""), "{got}");
+        }
+        // No list of ports limits what a policy may bring.
+        for mode in ["passive", "active", "same"] {
+            let keys = format!("{CLIENT}server_mode = {mode:?}\nftps = \"opaque\"");
+            let config = policy(address, &keys).unwrap();
+            let service = &config.services[0];
+            assert_eq!((service.ftps, service.server_ports.len()), (Ftps::Opaque, 0), "{mode}");
+            assert!(config.notes.is_empty(), "{mode}: {:?}", config.notes);
+        }
+        let noted = policy(address, &format!("{CLIENT}ftps = \"opaque\"\nclient_mode = \"active\"")).unwrap();
+        assert!(noted.notes.iter().any(|n| n.contains("does not hold for encrypted sessions")), "{noted:?}");
+    }
+}

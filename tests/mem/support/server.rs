@@ -4,7 +4,7 @@ use super::host::Host;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// How the server behaves.
 #[derive(Clone)]
@@ -60,7 +60,7 @@ struct Session {
     out: Vec<u8>,
     data: Option<SocketHandle>,
     /// What PORT or EPRT named.
-    target: Option<SocketAddrV4>,
+    target: Option<SocketAddr>,
     /// Said when the data connection stands.
     begins: Option<&'static [u8]>,
     job: Option<Job>,
@@ -357,12 +357,12 @@ impl FtpServer {
 }
 
 /// The argument of PORT or EPRT.
-fn target_of(argument: &str) -> Option<SocketAddrV4> {
-    if let Some(inner) = argument.strip_prefix("|1|") {
+fn target_of(argument: &str) -> Option<SocketAddr> {
+    if let Some(inner) = argument.strip_prefix("|1|").or_else(|| argument.strip_prefix("|2|")) {
         let (address, port) = inner.trim_end_matches('|').split_once('|')?;
-        return Some(SocketAddrV4::new(address.parse().ok()?, port.parse().ok()?));
+        return Some(SocketAddr::new(address.parse().ok()?, port.parse().ok()?));
     }
     let n: Vec<u8> = argument.split(',').map_while(|n| n.parse().ok()).collect();
     let [a, b, c, d, high, low] = n[..] else { return None };
-    Some(SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])))
+    Some(SocketAddr::new(Ipv4Addr::new(a, b, c, d).into(), u16::from_be_bytes([high, low])))
 }
