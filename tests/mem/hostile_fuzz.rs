@@ -91,8 +91,9 @@ proptest! {
     fn random_dialogues(
         dialogues in prop::collection::vec(prop::collection::vec(act(), 0..24), SIDE_BY_SIDE),
         logged_in in any::<u64>(),
+        by in prop::sample::select(&[Meeting::Gre, Meeting::L2, Meeting::Spoofed][..]),
     ) {
-        let mut o = Options { clients: 2, ..Options::default() };
+        let mut o = Options { clients: 2, ..by.options() };
         o.limits.per_client = 1000;
         let mut w = World::new(o);
         let mut good = Bystander::new(&mut w, 0, 5001);

@@ -69,9 +69,10 @@ impl Bystander {
             }
             Step::Passive => {
                 let to = passive_of(&reply).unwrap_or_else(|| panic!("{reply}"));
+                let to = if w.six { w.at(w.server_host, to.port()) } else { to.into() };
                 let port = ctl.fresh_port();
                 let socket = w.hosts[ctl.host].connect(port, to);
-                ("227", format!("RETR {FILE}"), Step::Asked(socket))
+                ("22", format!("RETR {FILE}"), Step::Asked(socket))
             }
             Step::Asked(d) => ("150", String::new(), Step::Reading(d)),
             Step::Reading(_) | Step::Gone => return,
@@ -100,13 +101,11 @@ impl Bystander {
     /// What sets up the next transfer.
     fn ask(&mut self, w: &mut World) -> String {
         if !self.mixed || self.done % 3 != 2 {
-            return "PASV".to_owned();
+            return if w.six { "EPSV" } else { "PASV" }.to_owned();
         }
         let port = self.ctl.fresh_port();
-        let host = &mut w.hosts[self.ctl.host];
-        self.listening = Some(host.listen(port));
-        let address = host.address.to_string().replace('.', ",");
-        format!("PORT {address},{},{}", port >> 8, port & 255)
+        self.listening = Some(w.hosts[self.ctl.host].listen(port));
+        w.names(self.ctl.host, port)
     }
 
     fn read(&mut self, w: &mut World, d: SocketHandle) {

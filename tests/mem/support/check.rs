@@ -163,7 +163,28 @@ pub(crate) fn tcp_of(packet: &[u8]) -> Option<Tcp> {
     })
 }
 
+/// The TCP segment in a packet of either family.
+pub(crate) fn tcp_any_of(packet: &[u8]) -> Option<Tcp6> {
+    let four = tcp_of(packet).map(|t| Tcp6 {
+        src: t.src.into(),
+        dst: t.dst.into(),
+        hops: packet[8],
+        seq: t.seq,
+        ack: t.ack,
+        flags: t.flags,
+        mss: t.mss,
+        payload: t.payload,
+    });
+    four.or_else(|| tcp6_of(packet))
+}
+
 impl World {
+    /// TCP segments of either family that passed a hop since `watch`.
+    pub(crate) fn segments_any(&self, hop: Hop) -> Vec<Tcp6> {
+        let seen = self.seen.iter().flatten().filter(|(h, _)| *h == hop);
+        seen.filter_map(|(_, p)| tcp_any_of(p)).collect()
+    }
+
     /// TCP segments over IPv6 that passed a hop since `watch`.
     pub(crate) fn segments6(&self, hop: Hop) -> Vec<Tcp6> {
         let seen = self.seen.iter().flatten().filter(|(h, _)| *h == hop);

@@ -51,12 +51,7 @@ impl World {
 
     /// Connects a client to another control port of the server.
     pub(crate) fn connect_to(&mut self, client: usize, port: u16, to: u16) -> Ctl {
-        let to = if self.six {
-            SocketAddr::new(self.hosts[self.server_host].address6.into(), to)
-        } else {
-            SocketAddrV4::new(SERVER, to).into()
-        };
-        self.connect_at(client, port, to)
+        self.connect_at(client, port, self.at(self.server_host, to))
     }
 
     /// Connects a client to any server.
@@ -125,11 +120,7 @@ impl World {
     #[track_caller]
     pub(crate) fn passive_any(&mut self, c: &mut Ctl, verb: &str) -> SocketAddr {
         let to = self.passive(c, verb);
-        if c.six {
-            SocketAddr::new(self.hosts[self.server_host].address6.into(), to.port())
-        } else {
-            to.into()
-        }
+        if c.six { self.at(self.server_host, to.port()) } else { to.into() }
     }
 
     /// Connects a data connection.

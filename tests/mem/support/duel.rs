@@ -1,13 +1,14 @@
 //! Two ends whose every byte the test decides, beside bystanders who must not notice.
 
 use super::bystander::Bystander;
-use super::client::Ctl;
+use super::client::{Ctl, passive_of};
 use super::host::Host;
+use super::meeting::Meeting;
 use super::options::Options;
 use super::world::World;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use tidegate::event::What;
 use tidegate::time::Duration;
 
@@ -30,8 +31,8 @@ pub(crate) struct Duel {
 
 impl Duel {
     /// Connected, and nothing said. Bystanders are in the middle of a transfer.
-    pub(crate) fn new() -> Self {
-        Self::with(Options::default())
+    pub(crate) fn new(by: Meeting) -> Self {
+        Self::with(by.options())
     }
 
     pub(crate) fn with(mut o: Options) -> Self {
@@ -45,7 +46,7 @@ impl Duel {
         let evil = w.hosts.len();
         w.hosts.push(Host::new(EVIL, 1, 66));
         let s = w.hosts[evil].listen(21);
-        let c = w.connect_at(1, 6001, SocketAddrV4::new(EVIL, 21));
+        let c = w.connect_at(1, 6001, w.at(evil, 21));
         w.settle();
         let mut duel = Self { w, c, evil, s, told: vec![], heard: vec![], others };
         duel.run();
@@ -57,8 +58,8 @@ impl Duel {
     }
 
     /// As [`new`](Self::new), with the client logged in.
-    pub(crate) fn logged_in() -> Self {
-        Self::logged_in_with(Options::default())
+    pub(crate) fn logged_in(by: Meeting) -> Self {
+        Self::logged_in_with(by.options())
     }
 
     pub(crate) fn logged_in_with(o: Options) -> Self {
@@ -71,6 +72,26 @@ impl Duel {
         assert_eq!(d.told(), "220 evil\r\n331 go on\r\n230 in\r\n");
         assert_eq!(d.heard(), "USER u\r\nPASS p\r\n");
         d
+    }
+
+    /// A port of the hostile server.
+    pub(crate) fn evil_at(&self, port: u16) -> SocketAddr {
+        self.w.at(self.evil, port)
+    }
+
+    /// Where the client was told to connect to just now.
+    #[track_caller]
+    pub(crate) fn told_where(&mut self) -> SocketAddr {
+        let told = self.told();
+        let to = passive_of(&told).unwrap_or_else(|| panic!("{told}"));
+        assert!(!told.starts_with("227") || *to.ip() == EVIL, "{told}");
+        self.evil_at(to.port())
+    }
+
+    /// The client says this line.
+    #[track_caller]
+    pub(crate) fn line(&mut self, line: &str) {
+        self.client(format!("{line}\r\n").as_bytes());
     }
 
     /// The client says this, all of it.
@@ -134,10 +155,9 @@ impl Duel {
 
     /// Why the session ended, if it has.
     pub(crate) fn ended(&self) -> Option<String> {
+        let evil = self.evil_at(21);
         let all = self.w.told(|e| match e {
-            What::Session { state: "closed", reason, server, .. } if server.ip() == EVIL => {
-                Some(reason.clone())
-            }
+            What::Session { state: "closed", reason, server, .. } if *server == evil => Some(reason.clone()),
             _ => None,
         });
         all.into_iter().next()

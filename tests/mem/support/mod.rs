@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod duel;
 mod host;
+mod meeting;
 mod options;
 pub(crate) mod second;
 mod server;
@@ -13,10 +14,11 @@ mod world;
 
 pub(crate) use crate::router::Oversize;
 pub(crate) use bystander::Bystander;
-pub(crate) use check::{Tcp, Tcp6, segment, sum, tcp_of, tcp6_of};
+pub(crate) use check::{Tcp, Tcp6, segment, sum, tcp_any_of, tcp_of, tcp6_of};
 pub(crate) use client::{Ctl, passive_of};
 pub(crate) use duel::{Duel, EVIL};
 pub(crate) use host::Host;
+pub(crate) use meeting::Meeting;
 pub(crate) use options::Options;
 pub(crate) use way::Way;
 pub(crate) use world::{

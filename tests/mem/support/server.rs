@@ -74,7 +74,8 @@ pub(crate) struct FtpServer {
     pub(crate) conf: ServerConf,
     listeners: Vec<SocketHandle>,
     sessions: Vec<Session>,
-    ports: u16,
+    /// The port that was listened at last.
+    pub(crate) ports: u16,
     /// Lines that came in, without their ends, with the session's number.
     pub(crate) log: Vec<(usize, Vec<u8>)>,
     /// Control connections that reached the established state.

@@ -103,7 +103,7 @@ impl World {
     pub(crate) fn new(o: Options) -> Self {
         #[allow(clippy::print_stdout, reason = "shown when a test fails")]
         {
-            println!("seed {}", o.seed);
+            println!("seed {}, {:?}, {:?}, IPv6 {}", o.seed, o.way, o.service.upstream_source, o.six);
         }
         let table = Arc::new(FlowTable::new(o.table, if o.six { o.table } else { 8 }, u64::from(o.seed)));
         let gates = (0..o.workers).map(|w| gate(&o, w, &table)).collect();
