@@ -484,7 +484,7 @@ pub struct Limits {
     pub half_open: usize,
     /// The same, for one /24 or /64 of clients.
     pub half_open_per_source: usize,
-    /// Sessions at once of one client address.
+    /// Sessions at once of one client: an IPv4 address or an IPv6 /64.
     pub per_client: usize,
     /// What becomes of a client that there is no session for.
     pub over_limit: OverLimit,
@@ -498,8 +498,10 @@ pub struct Limits {
     pub commands: usize,
     /// Bytes of one buffer of a relayed transfer.
     pub relay_buffer: usize,
-    /// How many of those there are in all.
+    /// Relayed transfers at once.
     pub relay_buffers: usize,
+    /// Those of one client.
+    pub relays_per_client: usize,
 }
 
 /// What becomes of a SYN that would be one session too many.

@@ -198,14 +198,15 @@ impl Config {
                 plain("sessions", l.sessions),
                 noted("half_open", l.half_open, "in all; the oldest makes room"),
                 noted("half_open_per_source", l.half_open_per_source, "of one /24 or /64"),
-                noted("per_client", l.per_client, "sessions of one client address"),
+                noted("per_client", l.per_client, "sessions of one IPv4 address or IPv6 /64"),
                 noted("over_limit", l.over_limit.name(), "what becomes of a client beyond these"),
                 noted("flows", l.flows, "connections in the flow table"),
                 noted("line", l.line, "bytes"),
                 noted("reply", l.reply, "bytes, all lines of one reply"),
                 noted("commands", l.commands, "of one session, not answered yet"),
                 noted("relay_buffer", l.relay_buffer, "bytes"),
-                plain("relay_buffers", l.relay_buffers),
+                noted("relay_buffers", l.relay_buffers, "relayed transfers at a time"),
+                noted("relays_per_client", l.relays_per_client, "of one IPv4 address or IPv6 /64"),
             ],
         )
     }

@@ -374,6 +374,7 @@ fn limits(s: &mut Section<'_, '_>) -> Limits {
         commands: s.or("commands", d.commands, |i| i.number(1..=4_096)),
         relay_buffer: s.or("relay_buffer", d.relay_buffer, |i| i.size(16_384..=16 << 20)),
         relay_buffers: s.or("relay_buffers", d.relay_buffers, |i| i.number(2..=65_536)),
+        relays_per_client: s.or("relays_per_client", d.relays_per_client, |i| i.number(1..=65_536)),
     }
 }
 
@@ -446,6 +447,7 @@ impl Default for Limits {
             commands: 64,
             relay_buffer: 262_144,
             relay_buffers: 256,
+            relays_per_client: 128,
         }
     }
 }

@@ -25,7 +25,7 @@ pub mod wheel;
 pub use entry::{Action, ByteMeter, Entry, Flags, FlowView, Live, Sticky};
 pub use expect::{ExpectError, ExpectKey, ExpectStats, Expectations, Expected};
 pub use key::{FlowKey, KeyHasher, KeyV4, KeyV6, Leg, Salted, owner};
-pub use ports::{PortAllocator, PortStats};
+pub use ports::{PortAllocator, PortStats, Remote};
 pub use rewrite::{Rewrite, RewriteV4, RewriteV6};
 pub use steer::{Announced, Pair, SteerConfig, SteerEvent, SteerStats, SteerSyn, Steering};
 pub use table::{FlowTable, InsertError, Lookup, SlotRef, SweepCursor, Swept, TableStats, Verdict};

@@ -1,4 +1,5 @@
-//! Own ports for connections that we originate, for each remote end apart.
+//! Own ports for connections that we originate, for each remote end apart; or ports of
+//! clients' addresses, for each pair of client and server.
 //!
 //! A connection's 4-tuple must be free at the remote end as well, where it may be in TIME-WAIT. So a port
 //! rests for `hold` after its release, and the port that has rested longest is given next: first those
@@ -11,8 +12,10 @@
 //! to nothing neither uses the range up nor grows what is remembered of it.
 
 use super::key::Salted;
+use super::steer::Pair;
 use crate::rng::{Keyed, Purpose};
 use crate::time::{Duration, Instant};
+use core::hash::Hash;
 use core::ops::RangeInclusive;
 use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
@@ -35,9 +38,45 @@ pub struct PortStats {
     pub remotes_full: u64,
 }
 
+/// What ports are kept apart for.
+pub trait Remote: Copy + Eq + Hash {
+    /// Whether its connections are IPv6.
+    fn is_ipv6(&self) -> bool;
+    /// What the first port depends on.
+    fn bytes(&self) -> Vec<u8>;
+}
+
+impl Remote for SocketAddr {
+    fn is_ipv6(&self) -> bool {
+        Self::is_ipv6(self)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        [&octets(self.ip())[..], &self.port().to_be_bytes()].concat()
+    }
+}
+
+/// For ports of a client's own address: two clients' never meet.
+impl Remote for Pair {
+    fn is_ipv6(&self) -> bool {
+        self.server.is_ipv6()
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        [octets(self.client), octets(self.server)].concat()
+    }
+}
+
+fn octets(a: IpAddr) -> Vec<u8> {
+    match a {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
+    }
+}
+
 /// Gives ports of one range of one or several own addresses.
 #[derive(Debug)]
-pub struct PortAllocator {
+pub struct PortAllocator<R = SocketAddr> {
     v4: Vec<IpAddr>,
     v6: Vec<IpAddr>,
     first: u16,
@@ -47,14 +86,15 @@ pub struct PortAllocator {
     limit: usize,
     keyed: Keyed,
     salt: Salted,
-    remotes: HashMap<SocketAddr, Remote, Salted>,
+    remotes: HashMap<R, Ports, Salted>,
     /// Remotes that had nothing in use, with the time when all may have rested; each at most once.
-    idle: VecDeque<(Instant, SocketAddr)>,
+    idle: VecDeque<(Instant, R)>,
     stats: PortStats,
 }
 
+/// The ports toward one remote.
 #[derive(Debug)]
-struct Remote {
+struct Ports {
     /// How many ports were never given.
     fresh: u32,
     start: u32,
@@ -65,7 +105,7 @@ struct Remote {
     queued: bool,
 }
 
-impl PortAllocator {
+impl<R: Remote> PortAllocator<R> {
     /// Gives ports of `range` of each of `addresses`, at most toward `limit` remotes at a time; a released port
     /// rests for `hold`.
     pub fn new(
@@ -93,7 +133,7 @@ impl PortAllocator {
     }
 
     /// An own address and port for a connection to `remote`; none, counted, if there is none.
-    pub fn allocate(&mut self, remote: SocketAddr, now: Instant) -> Option<SocketAddr> {
+    pub fn allocate(&mut self, remote: R, now: Instant) -> Option<SocketAddr> {
         self.tidy(now, TIDY);
         let total = self.own(remote).len() as u32 * self.span;
         if total == 0 {
@@ -108,7 +148,7 @@ impl PortAllocator {
             let start = (self.start_of(remote) % u64::from(total)) as u32;
             let used = HashSet::with_hasher(self.salt);
             let (released, spare) = (VecDeque::new(), VecDeque::new());
-            let fresh = Remote { fresh: total, start, used, released, spare, queued: false };
+            let fresh = Ports { fresh: total, start, used, released, spare, queued: false };
             self.remotes.insert(remote, fresh);
         }
         let entry = self.remotes.get_mut(&remote)?;
@@ -122,7 +162,7 @@ impl PortAllocator {
     }
 
     /// Takes back what [`Self::allocate`] gave, to rest from `now` on; false if it was not in use.
-    pub fn release(&mut self, remote: SocketAddr, own: SocketAddr, now: Instant) -> bool {
+    pub fn release(&mut self, remote: R, own: SocketAddr, now: Instant) -> bool {
         let Some(number) = self.number_of(remote, own) else { return false };
         let Some(entry) = self.remotes.get_mut(&remote) else { return false };
         if !entry.used.remove(&number) {
@@ -134,7 +174,7 @@ impl PortAllocator {
     }
 
     /// As [`Self::release`], for a port whose connection was never established: it need not rest.
-    pub fn release_unused(&mut self, remote: SocketAddr, own: SocketAddr, now: Instant) -> bool {
+    pub fn release_unused(&mut self, remote: R, own: SocketAddr, now: Instant) -> bool {
         let Some(number) = self.number_of(remote, own) else { return false };
         let Some(entry) = self.remotes.get_mut(&remote) else { return false };
         if !entry.used.remove(&number) {
@@ -165,7 +205,7 @@ impl PortAllocator {
     }
 
     /// How many ports are in use toward a remote.
-    pub fn in_use(&self, remote: SocketAddr) -> usize {
+    pub fn in_use(&self, remote: R) -> usize {
         self.remotes.get(&remote).map_or(0, |entry| entry.used.len())
     }
 
@@ -180,7 +220,7 @@ impl PortAllocator {
     }
 
     /// A remote toward which nothing is in use is looked at when its ports may have rested.
-    fn note_idle(&mut self, remote: SocketAddr, now: Instant) {
+    fn note_idle(&mut self, remote: R, now: Instant) {
         if let Some(entry) = self.remotes.get_mut(&remote)
             && entry.used.is_empty()
             && !entry.queued
@@ -209,35 +249,31 @@ impl PortAllocator {
         }
     }
 
-    fn own(&self, remote: SocketAddr) -> &[IpAddr] {
-        if remote.is_ipv4() { &self.v4 } else { &self.v6 }
+    fn own(&self, remote: R) -> &[IpAddr] {
+        if remote.is_ipv6() { &self.v6 } else { &self.v4 }
     }
 
     /// Neighbouring numbers are of different addresses, so that all are used.
-    fn address_of(&self, remote: SocketAddr, number: u32) -> Option<SocketAddr> {
+    fn address_of(&self, remote: R, number: u32) -> Option<SocketAddr> {
         let own = self.own(remote);
         let count = own.len() as u32;
         let address = own.get(number.checked_rem(count)? as usize)?;
         Some(SocketAddr::new(*address, self.first + (number / count) as u16))
     }
 
-    fn number_of(&self, remote: SocketAddr, own: SocketAddr) -> Option<u32> {
+    fn number_of(&self, remote: R, own: SocketAddr) -> Option<u32> {
         let addresses = self.own(remote);
         let which = addresses.iter().position(|a| *a == own.ip())? as u32;
         let port = u32::from(own.port().checked_sub(self.first)?);
         (port < self.span).then_some(port * addresses.len() as u32 + which)
     }
 
-    fn start_of(&self, remote: SocketAddr) -> u64 {
-        let port = remote.port().to_be_bytes();
-        match remote.ip() {
-            IpAddr::V4(a) => self.keyed.value(Purpose::Port, &[&a.octets()[..], &port].concat(), 0),
-            IpAddr::V6(a) => self.keyed.value(Purpose::Port, &[&a.octets()[..], &port].concat(), 0),
-        }
+    fn start_of(&self, remote: R) -> u64 {
+        self.keyed.value(Purpose::Port, &remote.bytes(), 0)
     }
 }
 
-impl Remote {
+impl Ports {
     /// The number that has been unused longest, as far as it may be used.
     fn next(&mut self, total: u32, now: Instant, hold: Duration) -> Option<u32> {
         if self.spare.len() >= SPARE {

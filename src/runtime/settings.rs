@@ -146,6 +146,7 @@ fn limits(l: &config::Limits) -> session::Limits {
         commands: l.commands,
         relay_buffer: l.relay_buffer,
         relays: l.relay_buffers,
+        relays_per_client: l.relays_per_client,
         over_limit: match l.over_limit {
             config::OverLimit::Return => session::OverLimit::Return,
             config::OverLimit::Reset => session::OverLimit::Reset,

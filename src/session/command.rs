@@ -123,9 +123,9 @@ impl Control {
             }
             verb if verb.is_transfer() => {
                 self.transfer = Some(Transfer { verb, name: lossy(command.argument), code: None });
-                if !self.data_begins(shared) {
+                if let Err(why) = self.data_begins(shared) {
                     self.transfer = None;
-                    return self.refuse(shared, verb, 425, "No data connection: too many relayed transfers.");
+                    return self.refuse(shared, verb, 425, &format!("No data connection: {why}."));
                 }
                 self.forward(command, Tag::Transfer)
             }

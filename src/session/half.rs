@@ -11,6 +11,7 @@
 //! A record that goes without having become a session tells its server, if that has answered: else the
 //! server would keep its own half of a flood, and a port of ours could not be used again at once.
 
+use super::share::Network;
 use super::shared::{Shared, Slab, Timer, redirected, send};
 use crate::flow::{Salted, SlotRef, TimerId};
 use crate::rng::Purpose;
@@ -120,7 +121,7 @@ pub(super) struct Halves {
     /// Oldest first, each with our number toward its server, which tells a record from the next of its place;
     /// records that have gone on are skipped.
     order: VecDeque<(u32, u32)>,
-    by_prefix: HashMap<Prefix, VecDeque<(u32, u32)>, Salted>,
+    by_prefix: HashMap<Network, VecDeque<(u32, u32)>, Salted>,
 }
 
 impl Halves {
@@ -139,7 +140,7 @@ impl Halves {
     /// Takes a record out, and out of its prefix's count: prefixes without records must not pile up in a flood.
     fn take(&mut self, id: u32) -> Option<Half> {
         let half = self.items.remove(id)?;
-        let of = prefix(half.client.ip);
+        let of = Network::of_source(half.client.ip);
         if let Some(queue) = self.by_prefix.get_mut(&of) {
             queue.retain(|e| e.0 != id);
             if queue.is_empty() {
@@ -184,7 +185,7 @@ impl Shared {
         out: &mut dyn Outlet,
     ) -> bool {
         let (client, server) = (End::from(seg.src), End::from(seg.dst));
-        self.make_room(halves, prefix(client.ip), out);
+        self.make_room(halves, Network::of_source(client.ip), out);
         let Some(own) = self.lease_control(service, seg.src, seg.dst) else { return false };
         let keys = (redirected(seg.src, seg.dst), self.upstream_key(service, seg.dst, own));
         let (Some(ck), Some(sk)) = keys else { return false };
@@ -219,7 +220,7 @@ impl Shared {
         let at = self.now + self.settings.timers.connect;
         let timer = self.wheel.insert(at, Timer::Half(id));
         halves.order.push_back((id, own_isn_server));
-        halves.by_prefix.entry(prefix(client.ip)).or_default().push_back((id, own_isn_server));
+        halves.by_prefix.entry(Network::of_source(client.ip)).or_default().push_back((id, own_isn_server));
         if let Some(h) = halves.items.get_mut(id) {
             h.timer = timer;
             send(out, &h.syn(self));
@@ -432,7 +433,7 @@ impl Shared {
         self.release_control_unused(h.server.into(), h.own.into());
     }
 
-    fn make_room(&mut self, halves: &mut Halves, of: Prefix, out: &mut dyn Outlet) {
+    fn make_room(&mut self, halves: &mut Halves, of: Network, out: &mut dyn Outlet) {
         let limits = (self.settings.limits.half_open, self.settings.limits.half_open_per_source);
         while let Some(&first) = halves.order.front() {
             if halves.is(first) {
@@ -463,16 +464,6 @@ impl Shared {
             self.counters.half_open_evicted += 1;
             self.half_end(halves, id, out);
         }
-    }
-}
-
-/// What half-open connections are counted by: a /24 of IPv4, a /64 of IPv6.
-type Prefix = (bool, u64);
-
-fn prefix(client: IpAddr) -> Prefix {
-    match client {
-        IpAddr::V4(a) => (false, u64::from(a.to_bits() & 0xFFFF_FF00)),
-        IpAddr::V6(a) => (true, (a.to_bits() >> 64) as u64),
     }
 }
 

@@ -12,12 +12,15 @@
 mod command;
 mod control;
 mod data;
+#[cfg(test)]
+mod fixture;
 mod half;
 mod lease;
 mod opaque;
 mod registry;
 mod reply;
 mod settings;
+mod share;
 mod shared;
 mod wait;
 

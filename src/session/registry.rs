@@ -4,6 +4,7 @@ use super::control::Session;
 use super::data::Side;
 use super::half::{Halves, LEG_HALF_CLIENT, LEG_HALF_SERVER};
 use super::settings::{OverLimit, Settings};
+use super::share::Shares;
 use super::shared::{ById, Counters, Shared, Slab, Timer, reset};
 use crate::event::{Event, SessionId, What};
 use crate::flow::{ExpectKey, FlowTable, Leg, Pair, Salted, SlotRef, SteerEvent, Steering};
@@ -33,7 +34,7 @@ pub struct Registry {
     halves: Halves,
     sessions: Slab<Box<Session>>,
     by_id: ById,
-    clients: HashMap<IpAddr, u32, Salted>,
+    clients: Shares,
     ordinal: u64,
     draining: bool,
     refused_told: Option<Instant>,
@@ -53,7 +54,7 @@ impl Registry {
             halves: Halves::new(salt),
             sessions: Slab::default(),
             by_id: HashMap::with_hasher(Salted::new(salt)),
-            clients: HashMap::with_hasher(Salted::new(salt)),
+            clients: Shares::new(salt),
             ordinal: 0,
             draining: false,
             refused_told: None,
@@ -124,10 +125,9 @@ impl Registry {
     /// Which limit keeps another session of this client out.
     fn at_limit(&self, client: IpAddr) -> Option<&'static str> {
         let limits = &self.shared.settings.limits;
-        let of_client = self.clients.get(&client).copied().unwrap_or(0) as usize;
         if self.sessions.len() >= limits.sessions {
             Some("limit `sessions` reached")
-        } else if of_client >= limits.per_client {
+        } else if self.clients.of(client) >= limits.per_client {
             Some("limit `per_client` reached")
         } else {
             None
@@ -340,12 +340,13 @@ impl Registry {
         self.sessions.shrink();
         self.halves.shrink();
         self.by_id.shrink_to_fit();
-        self.clients.shrink_to_fit();
+        self.clients.shrink();
         (self.fired, self.touched) = (Vec::new(), Vec::new());
         s.flows.shrink();
         s.waits.shrink();
         s.wheel.shrink();
         s.expectations.shrink();
+        s.relays.shrink();
         s.active.shrink_to_fit();
         s.steering.iter_mut().for_each(Steering::shrink);
         s.events.shrink_to_fit();
@@ -409,10 +410,10 @@ impl Registry {
         let s = &self.shared;
         [
             ("sessions", self.sessions.len()),
-            ("clients", self.clients.len()),
+            ("clients", self.clients.clients()),
             ("half-open connections", self.halves.len()),
             ("data flows", s.flows.len()),
-            ("relays", s.relays),
+            ("relays", s.relays.total()),
             ("active data connections", s.active.len()),
             ("expectations", s.expectations.len()),
             ("TIME-WAITs", s.waits.len()),
@@ -459,7 +460,7 @@ impl Registry {
         }
         shared.counters.sessions += 1;
         self.by_id.insert(id, index);
-        *self.clients.entry(opened.client.ip()).or_insert(0) += 1;
+        self.clients.take(opened.client.ip());
         let service =
             shared.settings.services.get(opened.service).map_or_else(String::new, |s| s.name.clone());
         shared.event(What::Session {
@@ -493,12 +494,7 @@ impl Registry {
         let (id, client) = (s.ctl.id, s.ctl.client.ip());
         self.sessions.remove(index);
         self.by_id.remove(&id);
-        if let Some(n) = self.clients.get_mut(&client) {
-            *n -= 1;
-            if *n == 0 {
-                self.clients.remove(&client);
-            }
-        }
+        self.clients.give(client);
     }
 }
 

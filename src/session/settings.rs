@@ -98,7 +98,7 @@ pub struct Limits {
     pub half_open: usize,
     /// Half-open connections of one /24; its oldest goes.
     pub half_open_per_source: usize,
-    /// Sessions of one client address; of a SYN beyond becomes the same.
+    /// Sessions of one client, which is an IPv4 address or an IPv6 /64; of a SYN beyond becomes the same.
     pub per_client: usize,
     /// What becomes of a client that there is no session for.
     pub over_limit: OverLimit,
@@ -112,6 +112,8 @@ pub struct Limits {
     pub relay_buffer: usize,
     /// Relays at a time; a transfer beyond gets 425.
     pub relays: usize,
+    /// Those of one client, counted as sessions are; likewise.
+    pub relays_per_client: usize,
 }
 
 /// Times.

@@ -3,6 +3,7 @@
 use super::data::{DataFlow, Side};
 use super::lease::Leases;
 use super::settings::Settings;
+use super::share::Shares;
 use super::wait::Waits;
 use crate::event::{Event, SessionId, What};
 use crate::flow::{
@@ -149,7 +150,7 @@ pub(super) struct Shared {
     pub(super) wheel: Wheel<Timer>,
     pub(super) flows: Slab<DataFlow>,
     pub(super) waits: Waits,
-    pub(super) relays: usize,
+    pub(super) relays: Shares,
     /// Live active data connections by (pair, port that they leave from).
     pub(super) active: HashMap<(Pair, u16), u32, Salted>,
     pub(super) counters: Counters,
@@ -206,7 +207,7 @@ impl Shared {
             steering,
             flows: Slab::default(),
             waits: Waits::default(),
-            relays: 0,
+            relays: Shares::new(salt),
             active: HashMap::with_hasher(Salted::new(salt)),
             counters: Counters::default(),
             events: Vec::new(),
@@ -273,8 +274,16 @@ impl Shared {
         allowed
     }
 
-    pub(super) fn relays_full(&self) -> bool {
-        self.relays >= self.settings.limits.relays
+    /// Why there is no room for another relay of this client, if there is none.
+    pub(super) fn relay_room(&self, client: IpAddr) -> Result<(), &'static str> {
+        let limits = &self.settings.limits;
+        if self.relays.of(client) >= limits.relays_per_client {
+            Err("too many relayed transfers of this client")
+        } else if self.relays.total() >= limits.relays {
+            Err("too many relayed transfers")
+        } else {
+            Ok(())
+        }
     }
 }
 

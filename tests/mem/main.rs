@@ -36,6 +36,7 @@ mod opaque;
 mod r000;
 mod routers;
 mod segments;
+mod shares;
 mod steering;
 mod volume;
 mod ways;

@@ -5,7 +5,7 @@ use super::super::registry::SynVerdict;
 use super::super::settings::DataSource;
 use super::super::shared::{Shared, reset};
 use super::flow::{Ends, Opening};
-use super::{ClientEnd, Data, Plan, Ready, ServerEnd, Side};
+use super::{ClientEnd, Data, Plan, Ready, ServerEnd, Side, TABLE_FULL};
 use crate::flow::Leg;
 use crate::tcp::Outlet;
 use crate::wire::tcp::{Segment, SynOptions};
@@ -70,7 +70,7 @@ impl Control {
             self.expectation(shared, "used", plan.client_shown(), Some(plan.server.shown()), "");
             return SynVerdict::Forward;
         }
-        self.data_drop(shared, "refused", "the flow table is full");
+        self.data_drop(shared, "refused", TABLE_FULL);
         reset(seg, out);
         SynVerdict::Taken
     }

@@ -26,8 +26,8 @@ impl Control {
         else {
             return;
         };
-        if shared.relays_full() {
-            self.data_drop(shared, "refused", "too many relayed transfers");
+        if let Err(why) = shared.relay_room(self.client.ip()) {
+            self.data_drop(shared, "refused", why);
             return reset(seg, out);
         }
         let mut relay = Relay::new(&plan, ours, announced, shared.now);
@@ -35,7 +35,7 @@ impl Control {
         relay.direction = self.transfer.as_ref().and_then(|t| t.verb.direction());
         relay.client_awaited = Some((client_key, client_until));
         relay.server_awaited = Some((key, until));
-        shared.relays += 1;
+        shared.relays.take(self.client.ip());
         shared.counters.relayed += 1;
         self.data = Data::Relay(Box::new(relay));
         self.relay_join(shared, side, seg, options, out);

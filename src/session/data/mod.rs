@@ -32,6 +32,9 @@ pub(super) use flow::DataFlow;
 use relay::Relay;
 use std::net::SocketAddr;
 
+/// Said when there is no place for a connection.
+const TABLE_FULL: &str = "the flow table is full";
+
 /// Whose SYN is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
@@ -154,15 +157,15 @@ impl Control {
         shared.event(What::Expectation { session: self.id, state, client_side, server_side, reason });
     }
 
-    /// A transfer's verb was sent. False if it cannot be served.
-    pub(super) fn data_begins(&mut self, shared: &mut Shared) -> bool {
+    /// A transfer's verb was sent. Or why it cannot be served.
+    pub(super) fn data_begins(&mut self, shared: &mut Shared) -> Result<(), &'static str> {
         match &mut self.data {
             Data::Flow(id) => {
                 match shared.flow_of(*id, self.id).filter(|f| !f.is_told()) {
                     Some(flow) => flow.begins(self.transfer.as_ref()),
                     None => self.data = Data::None,
                 }
-                true
+                Ok(())
             }
             Data::Ready(Ready(Plan { client, server })) => match (*client, server) {
                 (ClientEnd::Listens(client), ServerEnd::Listens { remote, ours: Some(ours) }) => {
@@ -172,15 +175,15 @@ impl Control {
                 (_, ServerEnd::Opens { key, until, .. }) => {
                     // Only now will it: its time begins here.
                     *until = shared.expect_longer(key, *until);
-                    true
+                    Ok(())
                 }
-                _ => true,
+                _ => Ok(()),
             },
             Data::Relay(_) => {
                 self.relay_begins(shared);
-                true
+                Ok(())
             }
-            _ => true,
+            _ => Ok(()),
         }
     }
 

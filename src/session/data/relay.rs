@@ -10,7 +10,7 @@
 use super::super::control::{CLIENT_DATA, Control, SERVER, SERVER_DATA, Tag};
 use super::super::reply::Gate;
 use super::super::shared::Shared;
-use super::{ClientEnd, Data, Lease, Plan, ServerEnd, Side, verdict};
+use super::{ClientEnd, Data, Lease, Plan, ServerEnd, Side, TABLE_FULL, verdict};
 use crate::event::{Direction, Path, What};
 use crate::flow::{ExpectKey, FlowKey, SlotRef};
 use crate::ftp::verb::Verb;
@@ -139,30 +139,28 @@ impl Relay {
 }
 
 impl Control {
-    /// Both listen: opens the server's side. False if there is no room for a relay.
+    /// Both listen: opens the server's side. Or why it cannot be.
     pub(super) fn relay_start(
         &mut self,
         shared: &mut Shared,
         client: SocketAddr,
         ours: Lease,
         remote: SocketAddr,
-    ) -> bool {
-        if shared.relays_full() {
-            return false;
-        }
-        let Some(key) = shared.upstream_key(self.service, remote, ours.end) else { return false };
+    ) -> Result<(), &'static str> {
+        shared.relay_room(self.client.ip())?;
+        let key = shared.upstream_key(self.service, remote, ours.end).ok_or(TABLE_FULL)?;
         let entry = shared.session_entry(&key, SERVER_DATA.0, self.index);
-        let Some(server_slot) = shared.claim(&key, &entry) else { return false };
+        let server_slot = shared.claim(&key, &entry).ok_or(TABLE_FULL)?;
         let direction = self.transfer.as_ref().and_then(|t| t.verb.direction());
         let buffers = buffers(shared, Side::Server, direction);
         let isn = shared.isn(ours.end, remote);
         let mss = shared.upstream_clamp(self.service);
         if !self.stack.connect(shared.now, SERVER_DATA, ours.end, remote, buffers, isn, mss) {
             shared.table.remove(server_slot);
-            return false;
+            return Err("the session's stack has no room");
         }
         self.stack.set_timeout(SERVER_DATA, shared.settings.timers.data_stall);
-        shared.relays += 1;
+        shared.relays.take(self.client.ip());
         shared.counters.relayed += 1;
         let server = ServerEnd::Listens { remote, ours: Some(ours) };
         let plan = Plan { client: ClientEnd::Listens(client), server };
@@ -170,7 +168,7 @@ impl Control {
         relay.server_place = Some((server_slot, key));
         relay.direction = direction;
         self.data = Data::Relay(Box::new(relay));
-        true
+        Ok(())
     }
 
     /// Opens the client's side, from the server's address. False if there is no relay.
@@ -368,7 +366,7 @@ impl Control {
         if relay.active && relay.client_place.is_some() {
             shared.active_ends(self.pair(), relay.via.port());
         }
-        shared.relays -= 1;
+        shared.relays.give(self.client.ip());
         self.relay_gone = true;
         let transfer = self.transfer.take();
         let verb = transfer.as_ref().map(|t| t.verb);

@@ -11,9 +11,6 @@ use crate::ftp::verb::Verb;
 use crate::ftp::{hostport, reply};
 use std::net::SocketAddr;
 
-/// Said when the allocator has nothing left.
-const NO_PORT: &str = "no port of ours is free";
-
 impl Control {
     /// Sets the server's side up, for a client that listens at `client` or will connect (`None`).
     pub(in crate::session) fn data_setup(
@@ -49,11 +46,14 @@ impl Control {
         asked: Verb,
         client: Option<SocketAddr>,
     ) -> &'static str {
-        if client.is_none() && shared.relays_full() {
-            return self.refuse_data(shared, asked, "too many relayed transfers");
+        if client.is_none()
+            && let Err(why) = shared.relay_room(self.client.ip())
+        {
+            return self.refuse_data(shared, asked, why);
         }
-        let Some(ours) = shared.lease_to_name(self.service, self.client.ip(), self.server.ip()) else {
-            return self.refuse_data(shared, asked, NO_PORT);
+        let ours = match shared.lease_to_name(self.service, self.client.ip(), self.server.ip()) {
+            Ok(ours) => ours,
+            Err(why) => return self.refuse_data(shared, asked, why),
         };
         let (opener, opened, port) = (self.server.ip(), ours.end.ip(), ours.end.port());
         let leg = shared.upstream_leg(self.service);
@@ -114,8 +114,8 @@ impl Control {
             // The client's own segments go on, whatever port it will choose.
             Leg::Redirected => None,
             Leg::Direct => match shared.lease_to_open(self.service, self.client.ip(), remote) {
-                None => return self.no_data(shared, NO_PORT),
-                ours => ours,
+                Ok(ours) => Some(ours),
+                Err(why) => return self.no_data(shared, why),
             },
         };
         self.steer(shared, asked, ServerEnd::Listens { remote, ours });
@@ -125,9 +125,12 @@ impl Control {
     fn steer(&mut self, shared: &mut Shared, asked: Verb, server: ServerEnd) {
         if shared.settings.services[self.service].data_source == DataSource::Own {
             // A port of ours that no other connection with this client uses.
-            let Some(lease) = shared.lease_to_announce(self.client.ip()) else {
-                self.server_end_drop(shared, &server);
-                return self.no_data(shared, NO_PORT);
+            let lease = match shared.lease_to_announce(self.client.ip()) {
+                Ok(lease) => lease,
+                Err(why) => {
+                    self.server_end_drop(shared, &server);
+                    return self.no_data(shared, why);
+                }
             };
             let key = self.client_key(lease.end, Leg::Direct);
             let until = shared.now + shared.settings.timers.data_wait;
@@ -223,10 +226,13 @@ impl Control {
         port: u16,
     ) {
         let remote = SocketAddr::new(self.server.ip(), port);
-        let Some(ours) = shared.lease_to_open(self.service, self.client.ip(), remote) else {
-            return self.no_data(shared, NO_PORT);
-        };
-        self.active_done(shared, asked, client, ServerEnd::Listens { remote, ours: Some(ours) });
+        match shared.lease_to_open(self.service, self.client.ip(), remote) {
+            Ok(ours) => {
+                let server = ServerEnd::Listens { remote, ours: Some(ours) };
+                self.active_done(shared, asked, client, server);
+            }
+            Err(why) => self.no_data(shared, why),
+        }
     }
 
     fn active_done(&mut self, shared: &mut Shared, asked: Verb, client: SocketAddr, server: ServerEnd) {

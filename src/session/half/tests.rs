@@ -1,9 +1,7 @@
 use super::*;
 use crate::flow::{FlowTable, Lookup};
 use crate::rng::Keyed;
-use crate::session::{
-    ClientMode, DataSource, Ftps, Limits, Own, ServerMode, Service, Settings, Timers, UpstreamSource,
-};
+use crate::session::fixture::settings;
 use crate::time::{Duration, Instant};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -20,52 +18,7 @@ impl Outlet for Nowhere {
 }
 
 fn shared() -> Shared {
-    let s = Duration::from_secs(10);
-    let settings = Settings {
-        own: Own { v4: Some(Ipv4Addr::new(10, 9, 0, 2)), v6: None },
-        mtu: 1500,
-        services: vec![Service {
-            name: "ftp".into(),
-            ports: vec![21],
-            client_mode: ClientMode::Any,
-            server_mode: ServerMode::Passive,
-            upstream_source: UpstreamSource::Own,
-            server_ports: vec![],
-            data_source: DataSource::Server,
-            data_ports: vec![2020],
-            active_source_port: 20,
-            ftps: Ftps::Refuse,
-            mss_clamp: None,
-        }],
-        limits: Limits {
-            sessions: 10,
-            half_open: 64,
-            half_open_per_source: 8,
-            per_client: 10,
-            over_limit: crate::session::OverLimit::Return,
-            line: 1024,
-            reply: 262_144,
-            commands: 64,
-            relay_buffer: 4096,
-            relays: 1,
-        },
-        timers: Timers {
-            connect: s,
-            greeting: s,
-            login: s,
-            control_idle: s,
-            data_stall: s,
-            data_wait: s,
-            final_reply: s,
-            steer_timeout: s,
-            steer_wait: s,
-            quarantine: s,
-            time_wait: s,
-        },
-        worker: 0,
-        workers: 1,
-    };
-    Shared::new(settings, Arc::new(FlowTable::new(1 << 12, 8, 1)), Keyed::new([3; 16]))
+    Shared::new(settings(), Arc::new(FlowTable::new(1 << 12, 8, 1)), Keyed::new([3; 16]))
 }
 
 fn syn(client: SocketAddrV4, seq: u32) -> Segment {

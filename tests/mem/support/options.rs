@@ -81,6 +81,7 @@ impl Default for Options {
                 commands: 64,
                 relay_buffer: 65_536,
                 relays: 16,
+                relays_per_client: 1000,
             },
             timers: Timers {
                 connect: s(5),
