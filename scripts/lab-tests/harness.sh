@@ -15,7 +15,8 @@ t_passed=0 t_failed=0
 t_finish() {
     local status=$?
     trap - EXIT INT TERM
-    [ "$status" -gt 1 ] && t_failed=$((t_failed + 1))
+    # A test that came to no end, and not because a check failed, has failed itself.
+    [ "$status" != 0 ] && [ "$t_failed" = 0 ] && t_failed=1
     lab_down
     rm -rf "$LAB_STATE"
     say "$t_passed passed, $t_failed failed"
