@@ -410,7 +410,9 @@ fn slow_loris_is_ended_by_the_timers_and_kept_out_by_the_limit_of_each_client() 
         // Some SYNs were lost while the router was looked for, and come again.
         w.pass(secs(2));
         let of_gateway = |w: &World| w.sessions() - 1;
-        assert_eq!(of_gateway(&w), 30, "the rest went to the server without us");
+        // All clients of IPv6 here are of one /64, whose limit is shared with the good one.
+        let most = if by == Meeting::Six { 29 } else { 30 };
+        assert_eq!(of_gateway(&w), most, "the rest went to the server without us");
         assert!(w.counter("sessions_refused") >= 10);
         let mut alive = vec![];
         for minute in 0..7 {
