@@ -46,11 +46,28 @@ check "the second router is back in the group" second lab_wait 20 lab_assigned
 check "and its client downloads" fetch "$FAR"
 check "as redirected packets" second more_than /groups/0/counters/redirected 40
 
-# One with another password is refused, and the other goes on.
-cp "$LAB_STATE/router.key" "$LAB_STATE/right.key"
+# One that disagrees is refused for a reason that is told, and the other goes on: by what it can do, by how it
+# describes the service, and by its password.
+refused() { event "\"kind\":\"$1\".*\"subject\":\"10.9.0.3\".*$2"; }
+goes_on() {
+    check "$1: it gets nobody" second eval 'lab_refresh; ! lab_assigned'
+    check "$1: the first one's client downloads, passive" fetch "$LAB_CLIENT"
+    check "$1: and active" fetch "$LAB_CLIENT" -P -
+    check "$1: the first one has all buckets" lab_assigned
+}
+second lab_stop router2
+LAB_REDIRECT=l2 second t_router
+check "a router that can only do L2 is refused, and why is told" \
+    lab_wait 8 refused router_rejected "forwarding: the router offers L2, we are set to GRE"
+goes_on "other capabilities"
+second lab_stop router2
+second t_router 'fault_describe_otherwise = true'
+check "a router that describes the service otherwise is refused, and why is told" \
+    lab_wait 8 refused group_conflict "another description of it than we do"
+goes_on "another service"
 second lab_stop router2
 echo wrong01 >"$LAB_STATE/router.key"
-second t_router
-check "a router with another password gets nobody" second eval 'sleep 4; ! lab_assigned'
-check "the first one's client downloads" fetch "$LAB_CLIENT"
-check "the first one has all buckets" lab_assigned
+# One that answers all the same: the usual one is silent, as the dead one above.
+second t_router 'fault_trust_all = true'
+check "a router with another password is refused, and why is told" lab_wait 8 refused md5_mismatch password
+goes_on "another password"

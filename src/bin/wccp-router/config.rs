@@ -124,6 +124,9 @@ pub struct GroupSection {
     /// On purpose: never take an assignment.
     #[serde(default)]
     pub fault_assign_nothing: bool,
+    /// On purpose: answer with another description of the service than the caches'.
+    #[serde(default)]
+    pub fault_describe_otherwise: bool,
 }
 
 /// A forwarding or return method.

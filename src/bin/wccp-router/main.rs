@@ -129,7 +129,11 @@ fn groups(config: &config::Config, legs: &[LegConf]) -> Result<Vec<GroupConf>, S
                 redirect_out: indexes(&g.redirect_out)?,
                 interval,
                 router_id,
-                faults: Faults { trust_all: g.fault_trust_all, assign_nothing: g.fault_assign_nothing },
+                faults: Faults {
+                    trust_all: g.fault_trust_all,
+                    assign_nothing: g.fault_assign_nothing,
+                    describe_otherwise: g.fault_describe_otherwise,
+                },
             })
         })
         .collect()

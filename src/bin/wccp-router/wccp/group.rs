@@ -45,6 +45,8 @@ pub struct Faults {
     pub trust_all: bool,
     /// Never takes an assignment.
     pub assign_nothing: bool,
+    /// Answers with a service description of its own, in which the priority is another one.
+    pub describe_otherwise: bool,
 }
 
 /// A datagram to be sent from port 2048 to port 2048.
@@ -404,8 +406,10 @@ impl Group {
                 weight: c.weight,
             })
             .collect();
+        let mut service = self.service.unwrap_or(Service([0; 24]));
+        service.0[2] ^= u8::from(self.conf.faults.describe_otherwise);
         let message = ISeeYou {
-            service: self.service.unwrap_or(Service([0; 24])),
+            service,
             router: RouterElement { id: self.conf.router_id, receive_id: self.receive_id },
             sent_to,
             cache,

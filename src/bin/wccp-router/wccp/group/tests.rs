@@ -332,11 +332,11 @@ fn security_is_checked_before_anything_changes() {
 
 #[test]
 fn faults_do_what_they_say() {
-    let faulty = Faults { trust_all: true, assign_nothing: false };
+    let faulty = Faults { trust_all: true, ..Faults::default() };
     let mut w = Wccp::new(vec![GroupConf { faults: faulty, password: Some(b"other".to_vec()), ..conf() }]);
     let answer = w.handle_datagram(&squid_hia(), CACHE, ROUTER, at(0)).unwrap();
     assert_eq!((w.groups()[0].stats.bad_security, answer.bytes[15]), (1, 1), "answered, signed with its own");
-    let faults = Faults { trust_all: false, assign_nothing: true };
+    let faults = Faults { assign_nothing: true, ..Faults::default() };
     let mut g = Group::new(GroupConf { faults, ..conf() });
     let mut p = Peer::new(CACHE);
     assert!(p.speak(&mut g, at(0)) && p.speak(&mut g, at(1)));
