@@ -376,6 +376,23 @@ impl Engine {
             }
         }
         if a.origin.is_some() {
+            if !self.sessions.may_be_torn(turn.now, seg) {
+                return self.give_back(turn, a);
+            }
+            // Its two directions may come to different workers.
+            let owner = self.pair_owner(seg);
+            if owner != self.worker {
+                return self.hand_over(turn, a, seg, Some(owner));
+            }
+            if self.is_ours(turn.now, &a) || !ip.transport_checksum_ok(a.frame.bytes()) {
+                return self.give_back(turn, a);
+            }
+            let now = turn.now;
+            let Some(tx) = turn.tx.get_mut(a.interface) else { return };
+            let mut out = Out { now, link: &mut self.link, tx, drops: &mut self.drops };
+            if self.sessions.torn(now, seg, &mut out) {
+                return out.tx.done.push(a.frame);
+            }
             return self.give_back(turn, a);
         }
         // To our own address, and of no connection: what any host answers.

@@ -258,6 +258,7 @@ impl Engine {
             ("late_syns".into(), c.late_syns),
             ("table_full".into(), c.table_full),
             ("service_cut".into(), c.service_cut),
+            ("torn".into(), c.torn),
             ("errors_mapped".into(), self.errors_mapped),
         ];
         all.push(("reassembled".into(), self.fragments.counts().0));

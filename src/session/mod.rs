@@ -22,6 +22,7 @@ mod reply;
 mod settings;
 mod share;
 mod shared;
+mod torn;
 mod wait;
 
 pub use registry::{Registry, SynVerdict};

@@ -12,7 +12,7 @@ use crate::ftp::verb::Verb;
 use crate::time::Duration;
 
 /// An idle time for connections whose use cannot be seen (RFC 5382 REQ-5): data connections go past us.
-const OPAQUE_IDLE: Duration = Duration::from_secs(124 * 60);
+pub(super) const OPAQUE_IDLE: Duration = Duration::from_secs(124 * 60);
 
 /// How far a session is with its encryption.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -30,7 +30,7 @@ pub enum SynVerdict {
 
 /// All sessions of one worker.
 pub struct Registry {
-    shared: Shared,
+    pub(super) shared: Shared,
     halves: Halves,
     sessions: Slab<Box<Session>>,
     by_id: ById,
@@ -317,6 +317,7 @@ impl Registry {
         }
         self.fired = fired;
         self.shared.leases.expire(now);
+        self.shared.torn.expire(now);
         for service in 0..self.shared.steering.len() {
             let active = &self.shared.active;
             self.shared.steering[service]
@@ -377,7 +378,8 @@ impl Registry {
         let timer = self.shared.wheel.next_deadline().map(|at| (at, "session timer"));
         let ports = self.shared.leases.next_deadline().map(|at| (at, "port rest"));
         let steering = self.shared.steering.iter().filter_map(|s| s.poll_timeout());
-        steering.chain(timer).chain(ports).min_by_key(|t| t.0)
+        let torn = self.shared.torn.next_deadline().map(|at| (at, "look at unknown connections"));
+        steering.chain(timer).chain(ports).chain(torn).min_by_key(|t| t.0)
     }
 
     /// Events since the last call, in order.

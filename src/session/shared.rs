@@ -4,6 +4,7 @@ use super::data::{DataFlow, Side};
 use super::lease::Leases;
 use super::settings::Settings;
 use super::share::Shares;
+use super::torn::Torn;
 use super::wait::Waits;
 use crate::event::{Event, SessionId, What};
 use crate::flow::{
@@ -71,6 +72,8 @@ pub struct Counters {
     pub late_syns: u64,
     /// Entries that the flow table had no room for.
     pub table_full: u64,
+    /// Control connections of an earlier run, both ends of which were reset.
+    pub torn: u64,
     /// Loops cut short in a session's service; it goes on in the next turn.
     pub service_cut: u64,
 }
@@ -150,6 +153,7 @@ pub(super) struct Shared {
     pub(super) wheel: Wheel<Timer>,
     pub(super) flows: Slab<DataFlow>,
     pub(super) waits: Waits,
+    pub(super) torn: Torn,
     pub(super) relays: Shares,
     /// Live active data connections by (pair, port that they leave from).
     pub(super) active: HashMap<(Pair, u16), u32, Salted>,
@@ -207,6 +211,7 @@ impl Shared {
             steering,
             flows: Slab::default(),
             waits: Waits::default(),
+            torn: Torn::new(salt),
             relays: Shares::new(salt),
             active: HashMap::with_hasher(Salted::new(salt)),
             counters: Counters::default(),

@@ -2,7 +2,9 @@
 
 use crate::support::*;
 use smoltcp::socket::tcp::State;
-use tidegate::session::OverLimit;
+use std::net::SocketAddrV4;
+use tidegate::event::What;
+use tidegate::session::{OverLimit, UpstreamSource};
 use tidegate::time::Duration;
 
 fn content() -> Vec<u8> {
@@ -37,6 +39,83 @@ fn after_a_restart_in_mid_session_old_segments_are_returned_and_nothing_hangs() 
         let mut c = w.login(0, 5002);
         assert!(w.fetch(&mut c, "PASV", "RETR f") == content());
         assert!(!w.server.conf.files.contains_key("g") || w.server.conf.files["g"].len() <= 60_000);
+    }
+}
+
+/// Options of a service that keeps the client's address toward servers.
+fn in_the_clients_name(way: Way) -> Options {
+    // The stack of these hosts is silent about one half of all acknowledgements that it cannot have asked for, where
+    // RFC 9293 3.10.7.4 wants an answer to any segment out of its window. With this seed both ends answer.
+    let mut o = Options { seed: 2, way, reverse: Some(vec![]), ..Options::default() };
+    o.service.upstream_source = UpstreamSource::Client;
+    o.server.files.insert("f".into(), content());
+    o
+}
+
+#[test]
+fn after_a_restart_a_session_in_the_clients_name_ends_at_both_ends_and_makes_no_storm() {
+    for way in [Way::Gre, Way::L2, Way::Policy] {
+        for server_speaks in [false, true] {
+            let at = format!("{way:?}, the server speaks: {server_speaks}");
+            let mut w = World::new(in_the_clients_name(way));
+            let mut c = w.login(0, 5001);
+            assert_eq!(&w.cmd(&mut c, "NOOP")[..3], "200");
+            w.restart(&Options { seed: 102, ..in_the_clients_name(way) });
+            w.pass(Duration::from_secs(8));
+            w.watch();
+            if server_speaks {
+                w.server.say(0, b"421 Timeout.\r\n");
+            } else {
+                w.hosts[0].write(c.socket, b"NOOP\r\n");
+            }
+            w.until(Duration::from_secs(8), "end of the old connections", |w| {
+                let ends = (w.state(&c), w.server.live(&mut w.hosts[w.server_host]));
+                (ends == (State::Closed, 0)).then_some(())
+            });
+            let spoken = [Hop::FromHost(0), Hop::FromHost(1)].map(|hop| w.segments(hop).len());
+            assert!(spoken.iter().all(|n| *n < 20), "{at}: a storm: {spoken:?}");
+            let shown = w.told(|e| match e {
+                What::Session { state: "torn", session: None, client, .. } => Some(client.port()),
+                _ => None,
+            });
+            assert_eq!((w.counter("torn"), shown), (1, vec![5001]), "{at}");
+            // The same port again, by the new gateway.
+            w.pass(Duration::from_secs(1));
+            let mut c = w.login(0, 5001);
+            assert!(w.fetch(&mut c, "PASV", "RETR f") == content(), "{at}");
+            w.pass(Duration::from_secs(120));
+            assert_eq!(w.counter("torn"), 1, "{at}");
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_was_made_past_the_gateway_goes_on_past_it() {
+    for way in [Way::Gre, Way::Policy] {
+        let mut o = in_the_clients_name(way);
+        o.limits.sessions = 0;
+        let mut w = World::new(o);
+        // Returned from its SYN on.
+        let mut c = w.login(0, 5001);
+        w.restart(&Options { seed: 102, ..in_the_clients_name(way) });
+        w.pass(Duration::from_secs(8));
+        for n in 0..50 {
+            let (mut passed, every) = (0, n % 5 + 2);
+            w.loss = Some(Box::new(move |hop, _| {
+                passed += i32::from(matches!(hop, Hop::ToHost(_)));
+                matches!(hop, Hop::ToHost(_)) && passed % every == 0
+            }));
+            assert_eq!(&w.cmd(&mut c, "NOOP")[..3], "200", "{way:?} {n}");
+        }
+        w.loss = None;
+        // What a stranger says in between ends nothing, as long as the ends themselves speak.
+        let (client, server) =
+            (SocketAddrV4::new([10, 0, 0, 10].into(), 5001), SocketAddrV4::new(SERVER, 21));
+        for n in 0..20 {
+            w.host_sends(0, &segment(client, server, 7 << 20, 9 << 20, 0x10));
+            assert_eq!(&w.cmd(&mut c, "NOOP")[..3], "200", "{way:?} {n}");
+        }
+        assert_eq!((w.counter("torn"), w.sessions()), (0, 0));
     }
 }
 

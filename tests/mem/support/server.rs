@@ -108,6 +108,16 @@ impl FtpServer {
         host.socket(self.sessions[session].ctl).abort();
     }
 
+    /// Says something unasked.
+    pub(crate) fn say(&mut self, session: usize, bytes: &[u8]) {
+        self.sessions[session].out.extend(bytes);
+    }
+
+    /// Control connections that have not ended.
+    pub(crate) fn live(&self, host: &mut Host) -> usize {
+        self.sessions.iter().filter(|s| host.state(s.ctl) != State::Closed).count()
+    }
+
     /// Does what can be done; true if something was.
     pub(crate) fn step(&mut self, host: &mut Host) -> bool {
         let mut moved = false;
