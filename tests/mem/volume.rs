@@ -13,42 +13,82 @@ fn transfers(w: &World) -> Vec<(u64, &'static str)> {
     })
 }
 
-#[test]
-fn five_gib_through_the_flow_table_are_reported_to_the_byte() {
-    const SIZE: u64 = 5 << 30;
-    // A MiB goes by unseen between two segments, which is what a busy worker's neighbour would have forwarded.
-    const STEP: u64 = 1 << 20;
-    let mut o = Options::default();
+/// A session whose data connection has ends without stacks, at these ports of client and server: what is of it
+/// reaches no host's stack.
+fn bare(mut o: Options) -> (World, Ctl) {
     o.server.answers.push(("RETR", b"150 Here.\r\n226 There.\r\n".to_vec()));
     let mut w = World::new(o);
-    let mut c = w.login(0, 5001);
-    let to = w.passive(&mut c, "PASV");
-    // The ends of the data connection have no stacks: their segments are made here.
+    let c = w.login(0, 5001);
     w.loss = Some(Box::new(|hop, p| {
         matches!(hop, Hop::ToHost(_)) && tcp_of(p).is_some_and(|t| t.src.port() != 21 && t.dst.port() != 21)
     }));
-    let (client, isn) = (SocketAddrV4::new(CLIENT, 26_000), (7_000, u32::MAX - 90_000));
+    (w, c)
+}
+
+/// The SYNs that the gateway sends while `f` happens, but for control connections, with their packets.
+fn syns(w: &mut World, f: impl FnOnce(&mut World)) -> Vec<(Tcp, Vec<u8>)> {
     w.watch();
-    w.host_sends(0, &segment(client, to, isn.0, 0, 2));
+    f(w);
     w.settle();
-    let syn = w.segments(Hop::FromGateway).into_iter().find(|t| t.flags == 2).unwrap();
-    w.seen = None;
-    let (own, server) = (syn.src, syn.dst);
-    w.host_sends(1, &segment(server, own, isn.1, isn.0 + 1, 0x12));
-    w.host_sends(0, &segment(client, to, isn.0 + 1, isn.1.wrapping_add(1), 0x10));
+    let seen = w.seen.take().unwrap();
+    let sent = seen.into_iter().filter(|(hop, _)| *hop == Hop::FromGateway);
+    let parsed = sent.filter_map(|(_, p)| Some((tcp_of(&p)?, p)));
+    parsed.filter(|(t, _)| t.flags & 2 != 0 && t.dst.port() != 21).collect()
+}
+
+#[test]
+fn five_gib_through_the_flow_table_are_reported_to_the_byte() {
+    const SIZE: u64 = 5 << 30;
+    let (mut w, mut c) = bare(Options::default());
+    let to = w.passive(&mut c, "PASV");
+    let (client, isn) = (SocketAddrV4::new(CLIENT, 26_000), (7_000, u32::MAX - 90_000));
+    let syns = syns(&mut w, |w| w.host_sends(0, &opening(client.into(), to.into(), isn.0, 0, 2)));
+    let (own, server) = (syns[0].0.src, syns[0].0.dst);
+    w.host_sends(1, &opening(server.into(), own.into(), isn.1, isn.0 + 1, 0x12));
+    let at = |n: u64| isn.1.wrapping_add(1).wrapping_add(n as u32);
+    let ack = w.as_passed(0, &segment(client, to, isn.0 + 1, at(0), 0x10));
+    let data = w.as_passed(1, &segment(server, own, at(0), isn.0 + 1, 0x10));
     assert_eq!(&w.cmd(&mut c, "RETR f")[..3], "150");
     assert_eq!(&w.reply(&mut c)[..3], "226");
-    let at = |n: u64| isn.1.wrapping_add(1).wrapping_add(n as u32);
-    for n in 1..SIZE / STEP {
-        w.host_sends(1, &segment(server, own, at(n * STEP), isn.0 + 1, 0x10));
-        w.host_sends(0, &segment(client, to, isn.0 + 1, at(n * STEP), 0x10));
-        w.pass(Duration::from_millis(1));
-    }
+    w.carry(&mut Bulk::new(SIZE, data, ack, (at(0), at(0))));
     assert_eq!(transfers(&w), [], "it has not ended");
     w.host_sends(1, &segment(server, own, at(SIZE), isn.0 + 1, 0x11));
     w.host_sends(0, &segment(client, to, isn.0 + 1, at(SIZE + 1), 0x11));
     w.host_sends(1, &segment(server, own, at(SIZE + 1), isn.0 + 2, 0x10));
     w.pass(Duration::from_secs(1));
+    assert_eq!(transfers(&w), [(SIZE, "complete")]);
+}
+
+#[test]
+fn more_than_four_gib_through_a_relay_are_reported_to_the_byte() {
+    const SIZE: u64 = (4 << 30) + 54_321;
+    let mut o = Options::default();
+    o.limits.relay_buffer = 262_144;
+    let (mut w, mut c) = bare(o);
+    let (client, isn) = (SocketAddrV4::new(CLIENT, 26_000), (7_000, 90_000));
+    assert_eq!(&w.cmd(&mut c, "PORT 10,0,0,10,101,144")[..3], "200");
+    let syns = syns(&mut w, |w| w.send(&c, b"RETR f\r\n"));
+    let [(up, packet), (down, _)] = &syns[..] else { panic!("{syns:?}") };
+    let (own, server, via) = (up.src, up.dst, down.src);
+    assert_eq!((via, down.dst), (SocketAddrV4::new(SERVER, 20), client));
+    w.host_sends(1, &opening(server.into(), own.into(), isn.1, up.seq.wrapping_add(1), 0x12));
+    w.host_sends(0, &opening(client.into(), via.into(), isn.0, down.seq.wrapping_add(1), 0x12));
+    w.settle();
+    let (first, seen) = (isn.1 + 1, down.seq.wrapping_add(1));
+    let data = w.as_passed(1, &segment(server, own, first, up.seq.wrapping_add(1), 0x10));
+    let ack = w.as_passed(0, &segment(client, via, isn.0 + 1, seen, 0x10));
+    assert_eq!(&w.reply(&mut c)[..3], "150");
+    let mut bulk = Bulk::new(SIZE, data, ack, (first, seen));
+    bulk.scale = scale_of(packet);
+    w.carry(&mut bulk);
+    let behind = |n: u32| n.wrapping_add(SIZE as u32);
+    w.host_sends(1, &segment(server, own, behind(first), up.seq.wrapping_add(1), 0x11));
+    w.settle();
+    w.host_sends(0, &segment(client, via, isn.0 + 1, behind(seen).wrapping_add(1), 0x11));
+    w.settle();
+    w.host_sends(1, &segment(server, own, behind(first).wrapping_add(1), up.seq.wrapping_add(2), 0x10));
+    assert_eq!(&w.reply(&mut c)[..3], "226");
+    w.pass(Duration::from_secs(2));
     assert_eq!(transfers(&w), [(SIZE, "complete")]);
 }
 

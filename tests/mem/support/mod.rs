@@ -1,5 +1,6 @@
 //! The simulated world.
 
+mod bulk;
 mod bystander;
 mod check;
 mod client;
@@ -13,6 +14,7 @@ mod way;
 mod world;
 
 pub(crate) use crate::router::Oversize;
+pub(crate) use bulk::{Bulk, opening, scale_of};
 pub(crate) use bystander::Bystander;
 pub(crate) use check::{Tcp, Tcp6, segment, sum, tcp_any_of, tcp_of, tcp6_of};
 pub(crate) use client::{Ctl, passive_of};

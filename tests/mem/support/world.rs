@@ -90,7 +90,7 @@ pub(crate) struct World {
     /// Frames with wrong checksums come in, so translated ones go out.
     pub(crate) damaged: bool,
     /// Frames that came for the engines.
-    rx: VecDeque<(usize, Vec<u8>)>,
+    pub(super) rx: VecDeque<(usize, Vec<u8>)>,
     /// The most frames of one turn.
     pub(crate) burst: usize,
     /// Told when an engine begins and ends a turn.
@@ -468,31 +468,36 @@ impl World {
             self.gates[usize::from(to)].crossed += 1;
         }
         for f in tx.out {
-            let mut bytes = f.bytes().to_vec();
-            check::frame(&bytes, !self.damaged);
-            self.announced6 |= bytes[..6] == [0x33, 0x33, 0, 0, 0, 1] && bytes.get(54) == Some(&136);
-            if self.lost(Hop::FromGateway, &bytes[14..]) {
-                continue;
-            }
-            if bytes[..6] != ROUTER_MAC {
-                let mut bytes = bytes.clone();
-                self.on_second(|w| {
-                    w.router.handle_frame(2, &mut bytes, w.now, &mut w.batches);
-                    w.deliver();
-                });
-            }
-            if bytes[..6] == second::MAC {
-                continue;
-            }
-            let from = match Ipv4Addr::new(bytes[26], bytes[27], bytes[28], bytes[29]) {
-                CLIENT if self.again => 0,
-                SERVER if self.again => 1,
-                _ => 2,
-            };
-            bytes[..6].copy_from_slice(&self.router.legs()[from].mac);
-            self.router.handle_frame(from, &mut bytes, self.now, &mut self.batches);
-            self.deliver();
+            self.gateway_sent(f.bytes());
         }
+    }
+
+    /// A frame of the engine's: checked, and on its way.
+    pub(super) fn gateway_sent(&mut self, frame: &[u8]) {
+        let mut bytes = frame.to_vec();
+        check::frame(&bytes, !self.damaged);
+        self.announced6 |= bytes[..6] == [0x33, 0x33, 0, 0, 0, 1] && bytes.get(54) == Some(&136);
+        if self.lost(Hop::FromGateway, &bytes[14..]) {
+            return;
+        }
+        if bytes[..6] != ROUTER_MAC {
+            let mut bytes = bytes.clone();
+            self.on_second(|w| {
+                w.router.handle_frame(2, &mut bytes, w.now, &mut w.batches);
+                w.deliver();
+            });
+        }
+        if bytes[..6] == second::MAC {
+            return;
+        }
+        let from = match Ipv4Addr::new(bytes[26], bytes[27], bytes[28], bytes[29]) {
+            CLIENT if self.again => 0,
+            SERVER if self.again => 1,
+            _ => 2,
+        };
+        bytes[..6].copy_from_slice(&self.router.legs()[from].mac);
+        self.router.handle_frame(from, &mut bytes, self.now, &mut self.batches);
+        self.deliver();
     }
 
     /// The gateway dies and begins anew, knowing nothing.
