@@ -180,7 +180,7 @@ impl<const K: usize, const D: usize> Slots<K, D> {
             data: core::array::from_fn(words),
         };
         let cold = |_| Cold { first_seq: AtomicU64::new(0), rst_seq: AtomicU64::new(0) };
-        Self {
+        let all = Self {
             slots: (0..count).map(slot).collect(),
             cold: (0..count).map(cold).collect(),
             reach: (0..count).map(|_| AtomicU8::new(0)).collect(),
@@ -188,7 +188,17 @@ impl<const K: usize, const D: usize> Slots<K, D> {
             probes: probes.clamp(1, 255).min(count),
             limit: (count - count / 4) as u64,
             used: Counter::default(),
-        }
+        };
+        all.take_memory();
+        all
+    }
+
+    /// Has the system give the memory now. An array of zeros is a promise that is kept page by page, as it is
+    /// first written to: that would be in the midst of traffic, and the process would grow for hours.
+    fn take_memory(&self) {
+        self.slots.iter().for_each(|s| s.head.store(0, Ordering::Relaxed));
+        self.cold.iter().for_each(|c| c.first_seq.store(0, Ordering::Relaxed));
+        self.reach.iter().for_each(|r| r.store(0, Ordering::Relaxed));
     }
 
     /// How many slots there are.

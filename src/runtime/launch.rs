@@ -67,6 +67,7 @@ pub enum RunError {
 /// # Errors
 /// It could not start, or an interface went away.
 pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
+    os::give_large_blocks_back();
     let ready = preflight::check(&config, options.force)?;
     let host = |what| move |error| RunError::Host { what, error };
     let signals = Signals::watch().map_err(host("watching signals"))?;
@@ -246,6 +247,7 @@ fn stopped(sink: &EventSink, clock: Clock, worker: &mut Worker) {
             ("tx_lost".to_owned(), s.tx_lost),
         ]);
     }
+    counters.push(("frames_held".to_owned(), worker.frames_held()));
     let text = counters
         .iter()
         .filter(|c| c.1 > 0)

@@ -146,6 +146,25 @@ pub fn peak_memory() -> Option<u64> {
     kib.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// Blocks of this many bytes and more are the system's again as soon as they are freed: a relay's buffers, a
+/// table that was replaced.
+#[cfg(target_env = "gnu")]
+const LARGE_BLOCK: i32 = 64 << 10;
+
+/// Keeps large blocks out of the heap, for good.
+///
+/// Unasked, glibc raises the bound to the size of the largest block that was ever freed (mallopt(3)); from then
+/// on relays' buffers come from the heap, and whatever small block lies above them keeps them from going back.
+/// Other C libraries do not do this, and are left alone.
+pub(super) fn give_large_blocks_back() {
+    // SAFETY: takes two numbers by value; the allocator locks what it changes.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        // Fails only for a bound of many megabytes.
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BLOCK);
+    }
+}
+
 /// Those of `needed` that this process has not in effect.
 ///
 /// # Errors
