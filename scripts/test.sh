@@ -14,11 +14,12 @@ passed=0 failed=0
 summary=()
 wanted=("$@")
 
-# stage NAME COUNTER COMMAND...: runs COMMAND with its output in a log; COUNTER says how it counts its tests.
+# stage NAME COUNTER COMMAND...: runs COMMAND with its output in a log; COUNTER says how it counts its tests. False if
+# this stage is not wanted.
 stage() {
     local name=$1 counter=$2 start=$SECONDS good=0 bad=0 status counts
     shift 2
-    if [ ${#wanted[@]} -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then return; fi
+    if [ ${#wanted[@]} -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then return 1; fi
     printf '%-10s ' "$name"
     "$@" >"$LOGS/$name.log" 2>&1 </dev/null
     status=$?
@@ -35,6 +36,7 @@ stage() {
         tail -n 40 "$LOGS/$name.log" >&2
         warn "----"
     fi
+    return 0
 }
 
 # How stages count: as one test, by cargo's and nextest's summaries, or by a last line "N passed, N failed".
@@ -52,12 +54,22 @@ count_demo() {
     awk '/^demo: [0-9]+ transfers, [0-9]+ identical, [0-9]+ failed$/ { p = $4; f = $6 } END { print p + 0, f + 0 }' "$1"
 }
 
+# Figures that tests take: they write a line each, for a test that passes is not heard.
+FIGURES=$TG_TARGET/tmp/figures
 run_tests() {
+    rm -rf "$FIGURES"
     if command -v cargo-nextest >/dev/null; then
         cargo nextest run --locked --no-fail-fast && cargo test --locked --doc
     else
         cargo test --locked --no-fail-fast
     fi
+}
+
+show_figures() {
+    local figure
+    for figure in "$FIGURES"/*; do
+        [ -e "$figure" ] && say "           $(<"$figure")"
+    done
 }
 
 # The models of the lock-free parts; a build of its own, as every atomic is another one there.
@@ -96,7 +108,7 @@ mkdir -p "$LOGS"
 stage format count_one cargo fmt --all --check
 stage clippy count_one cargo clippy --locked --all-targets -- -D warnings
 stage docs count_one env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
-stage unit count_cargo run_tests
+stage unit count_cargo run_tests && show_figures
 stage loom count_cargo run_loom
 if command -v cargo-deny >/dev/null; then stage deny count_one cargo deny check; else say "deny          not run: cargo-deny is not installed"; fi
 need_commands shellcheck

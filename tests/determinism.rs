@@ -69,6 +69,9 @@ fn run_on(
     let wish = || Wish { stop: at.get() > input.turns.len(), drain: false };
     worker.run(clock, wish, |event| told.push(format!("{event:?}")), Duration::ZERO).unwrap();
     worker.finish_recording();
+    let held: Vec<u64> = worker.ports_mut().iter_mut().map(|p| p.stats().held).collect();
+    assert!(held[0] > 0, "frames that lie ready are out of their port");
+    assert_eq!(worker.frames_held(), 0, "of {held:?}");
     (sent.into_inner(), told)
 }
 

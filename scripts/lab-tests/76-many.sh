@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# 200 sessions at once, three transfers each, from one address and from 50: all identical.
+# 200 sessions at once, three transfers each, from one address and from 50: all identical, and what they took of the
+# gateway's memory is there for the next.
 source "$(dirname "$0")/harness.sh"
 # The server would take all of them for one client.
 t_begin max_per_ip=0 max_clients=0
@@ -29,7 +30,28 @@ round() {
     say "  from $1: $ok sessions ended well"
     [ "$ok" = 200 ] && [ "$identical" = 600 ]
 }
+closed() { [ "$(grep -c '"state":"closed"' "$LAB_STATE/events.jsonl")" -ge $((200 * rounds)) ]; }
+# rested: fifteen seconds after the last session of a round, and what the process holds then, in KiB.
+rounds=0
+rested() {
+    rounds=$((rounds + 1))
+    check "the gateway closed every session" lab_wait 20 closed
+    sleep 15
+    rss=$(awk '/^VmRSS/ { print $2 }' "/proc/$(lab_pid tidegate)/status")
+    say "  it holds $rss KiB"
+}
 check "from 50 addresses" round 50
+rested
+first=$rss
 check "from one" round 1
-closed() { [ "$(grep -c '"state":"closed"' "$LAB_STATE/events.jsonl")" -ge 400 ]; }
-check "the gateway closed every session" lab_wait 20 closed
+rested
+check "from 50 addresses again" round 50
+rested
+check "the process holds what it held ($first KiB, then $rss KiB)" [ "$rss" -le $((first + first / 20)) ]
+kill -s TERM "$(lab_pid tidegate)"
+ended() { ! lab_alive tidegate; }
+check "the gateway ends" lab_wait 20 ended
+check "it says so" event '"state":"stopped".*rx_frames='
+# Its last words name what is not 0.
+kept() { event '"state":"stopped".*frames_held='; }
+check "it had given back every frame" eval '! kept'

@@ -38,6 +38,11 @@ impl Link {
         Self { settings, neighbours, waiting: VecDeque::new(), tags, guard }
     }
 
+    /// Packets that wait for a neighbour's answer.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Whether frames with these tags can be for us.
     pub(super) fn is_our_vlan(&self, tags: &Tags) -> bool {
         self.settings.vlan.as_ref().is_none_or(|ours| ours.ids().eq(tags.ids()))

@@ -230,6 +230,18 @@ impl Engine {
         &self.sessions
     }
 
+    /// What is in use of everything that has a limit, by name: all 0 when nothing goes on. The flow table's
+    /// entries are those of all workers.
+    pub fn occupied(&self) -> Vec<(&'static str, usize)> {
+        let mut all = self.sessions.occupied().to_vec();
+        all.extend([
+            ("entries of the flow table", self.flows.len()),
+            ("fragmented packets", self.fragments.len()),
+            ("packets that wait for a neighbour", self.link.waiting()),
+        ]);
+        all
+    }
+
     /// Whether the routers know that we leave (or time ran out), after [`Control::Leave`].
     pub fn has_left(&self) -> bool {
         self.wccp.as_ref().is_none_or(wccp::Client::is_left)

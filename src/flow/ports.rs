@@ -89,6 +89,8 @@ pub struct PortAllocator<R = SocketAddr> {
     remotes: HashMap<R, Ports, Salted>,
     /// Remotes that had nothing in use, with the time when all may have rested; each at most once.
     idle: VecDeque<(Instant, R)>,
+    /// Ports in use, toward all remotes.
+    used: usize,
     stats: PortStats,
 }
 
@@ -128,6 +130,7 @@ impl<R: Remote> PortAllocator<R> {
             salt,
             remotes: HashMap::with_hasher(salt),
             idle: VecDeque::new(),
+            used: 0,
             stats: PortStats::default(),
         }
     }
@@ -157,6 +160,7 @@ impl<R: Remote> PortAllocator<R> {
             return None;
         };
         entry.used.insert(number);
+        self.used += 1;
         self.stats.given += 1;
         self.address_of(remote, number)
     }
@@ -168,6 +172,7 @@ impl<R: Remote> PortAllocator<R> {
         if !entry.used.remove(&number) {
             return false;
         }
+        self.used -= 1;
         entry.released.push_back((now, number));
         self.note_idle(remote, now);
         true
@@ -180,6 +185,7 @@ impl<R: Remote> PortAllocator<R> {
         if !entry.used.remove(&number) {
             return false;
         }
+        self.used -= 1;
         if entry.used.is_empty() && entry.released.is_empty() {
             // Or connections to ever other remotes would fill the table.
             self.remotes.remove(&remote);
@@ -207,6 +213,11 @@ impl<R: Remote> PortAllocator<R> {
     /// How many ports are in use toward a remote.
     pub fn in_use(&self, remote: R) -> usize {
         self.remotes.get(&remote).map_or(0, |entry| entry.used.len())
+    }
+
+    /// How many ports are in use toward all remotes together; those that rest are not.
+    pub const fn all_in_use(&self) -> usize {
+        self.used
     }
 
     /// How many remotes are remembered.

@@ -87,6 +87,16 @@ impl Reassembly {
         Self { datagrams: Vec::new(), limit, whole: 0, failed: 0 }
     }
 
+    /// Datagrams that are held in pieces.
+    pub fn len(&self) -> usize {
+        self.datagrams.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.datagrams.is_empty()
+    }
+
     /// Takes a piece; gives the datagram when it is whole. `bytes` is what `ip` was parsed from.
     pub fn add(&mut self, now: Instant, bytes: &[u8], ip: &IpPacket) -> Option<Vec<u8>> {
         let Piece { key, start, more, header, bytes: piece } = Piece::of(bytes, ip)?;

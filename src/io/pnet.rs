@@ -249,7 +249,7 @@ impl Port for PnetPort {
     }
 
     fn stats(&mut self) -> PortStats {
-        self.stats
+        PortStats { held: self.pool.held(), ..self.stats }
     }
 
     fn rx(&mut self, out: &mut Burst) -> Result<(), PortError> {

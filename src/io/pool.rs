@@ -10,12 +10,20 @@ const SPARE: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     spare: Vec<Frame>,
+    /// Frames taken and not put back.
+    held: u64,
 }
 
 impl Pool {
     /// An empty frame.
     pub(super) fn take(&mut self) -> Frame {
+        self.held += 1;
         self.spare.pop().unwrap_or_else(Frame::heap)
+    }
+
+    /// How many frames were taken and have not come back. One that ended up at another port has not.
+    pub(super) fn held(&self) -> u64 {
+        self.held
     }
 
     /// Adds a copy of `bytes` to `out`, counted as received; or counted as too long, and false.
@@ -43,8 +51,10 @@ impl Pool {
     /// Takes a frame back; one from an AF_XDP area is sent home.
     pub(super) fn put(&mut self, mut frame: Frame) {
         if frame.is_umem() {
-            afxdp::send_home(frame);
-        } else if self.spare.len() < SPARE {
+            return afxdp::send_home(frame);
+        }
+        self.held = self.held.saturating_sub(1);
+        if self.spare.len() < SPARE {
             frame.reset();
             self.spare.push(frame);
         }

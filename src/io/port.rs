@@ -29,7 +29,7 @@ pub struct PortInfo {
     pub zero_copy: bool,
 }
 
-/// Counters of a port since it was opened.
+/// Counters of a port since it was opened, and what is out of it now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PortStats {
     /// Frames received.
@@ -46,6 +46,8 @@ pub struct PortStats {
     pub tx_bytes: u64,
     /// Frames that could not be sent (ring full, link down, refused).
     pub tx_lost: u64,
+    /// Frames that the program holds now: received or allocated, and neither sent nor taken back.
+    pub held: u64,
 }
 
 /// Why a port could not be opened or went away. The text names the interface and the remedy.

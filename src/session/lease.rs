@@ -149,6 +149,11 @@ impl Leases {
         }
     }
 
+    /// How many ports are in use; those that rest are not.
+    pub(super) fn in_use(&self) -> usize {
+        self.own.ports.all_in_use() + self.awaited.ports.all_in_use() + self.borrowed.ports.all_in_use()
+    }
+
     /// Forgets what has rested.
     pub(super) fn expire(&mut self, now: Instant) {
         self.own.expire(now);

@@ -407,17 +407,20 @@ impl Registry {
         (self.halves.len(), self.shared.flows.len(), self.shared.waits.len())
     }
 
-    /// What is in use of everything that has a limit, by name: all 0 when nothing goes on.
-    pub fn occupied(&self) -> [(&'static str, usize); 9] {
+    /// What is in use of everything that has a limit, by name: all 0 when nothing goes on. Looks at each
+    /// session, so not for every turn.
+    pub fn occupied(&self) -> [(&'static str, usize); 11] {
         let s = &self.shared;
         [
             ("sessions", self.sessions.len()),
+            ("sockets", self.sessions.iter().map(|s| s.ctl.stack.sockets()).sum()),
             ("clients", self.clients.clients()),
             ("half-open connections", self.halves.len()),
             ("data flows", s.flows.len()),
             ("relays", s.relays.total()),
             ("active data connections", s.active.len()),
             ("expectations", s.expectations.len()),
+            ("own ports", s.leases.in_use()),
             ("TIME-WAITs", s.waits.len()),
             ("timers", s.wheel.len()),
         ]

@@ -234,10 +234,9 @@ impl Stack {
             l.swallow_syn = true;
         }
         self.drive(now, None, &mut Discard);
-        let syn_ack = peer_syn(local, remote, h, tcp::SYN | tcp::ACK, h.own_isn.wrapping_add(1));
-        let mut syn_ack = syn_ack;
+        let mut syn_ack = peer_syn(local, remote, h, tcp::SYN | tcp::ACK, h.own_isn.wrapping_add(1));
         // The answer (our third packet) must not be lost: it is sent at the next poll, not in this one.
-        self.receive_quietly(now, &mut syn_ack);
+        self.receive(now, &mut syn_ack, &mut Discard);
         self.socket(conn).is_some_and(|s| s.state() == State::Established)
     }
 
@@ -308,10 +307,6 @@ impl Stack {
             self.iface.poll_ingress_single(at, &mut device, &mut self.sockets);
             self.marks();
         }
-    }
-
-    fn receive_quietly(&mut self, now: Instant, packet: &mut [u8]) {
-        self.receive(now, packet, &mut Discard);
     }
 
     fn swallowed(&mut self, now: Instant, packet: &[u8]) {
@@ -480,6 +475,11 @@ impl Stack {
         if let Some(l) = self.links[usize::from(conn.0)].take() {
             self.sockets.remove(l.handle);
         }
+    }
+
+    /// Sockets that the stack holds, with their buffers.
+    pub fn sockets(&self) -> usize {
+        self.sockets.iter().count()
     }
 
     /// Whether the connection exists.

@@ -244,6 +244,13 @@ impl<P: Port + ?Sized> Worker<P> {
         &self.engine
     }
 
+    /// Frames that are out of their ports, beyond those that lie ready for the next turn: between two turns none.
+    pub fn frames_held(&mut self) -> u64 {
+        let ready = |rx: &Burst, tx: &Tx| (rx.len() + tx.spare.len()) as u64;
+        let held = self.ports.iter_mut().zip(self.rx.iter().zip(&self.tx));
+        held.map(|(port, (rx, tx))| port.stats().held.saturating_sub(ready(rx, tx))).sum()
+    }
+
     /// The ports, for their counters.
     pub fn ports_mut(&mut self) -> &mut [Box<P>] {
         &mut self.ports

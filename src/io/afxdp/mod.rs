@@ -280,6 +280,8 @@ impl Port for AfXdpPort {
         if let Some(oversize) = &self.oversize {
             self.stats.rx_oversize = oversize.read();
         }
+        self.umem.collect();
+        self.stats.held = u64::from(self.umem.count().out);
         self.stats
     }
 

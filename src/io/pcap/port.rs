@@ -106,7 +106,7 @@ impl Port for PcapPort {
     }
 
     fn stats(&mut self) -> PortStats {
-        self.stats
+        PortStats { held: self.pool.held(), ..self.stats }
     }
 
     fn rx(&mut self, out: &mut Burst) -> Result<(), PortError> {

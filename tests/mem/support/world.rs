@@ -97,6 +97,8 @@ pub(crate) struct World {
     pub(crate) around: fn(bool),
     /// Room in the transmit ring in one turn.
     pub(crate) slots: usize,
+    /// Frames that the engines were given and have not given back, less those of their own making.
+    pub(crate) frames_held: isize,
 }
 
 impl World {
@@ -162,6 +164,7 @@ impl World {
             burst: 64,
             around: |_| {},
             slots: 256,
+            frames_held: 0,
         };
         if o.way == Way::Policy {
             let hop = if o.six { GATEWAY6.into() } else { GATEWAY.into() };
@@ -459,8 +462,11 @@ impl World {
         (self.around)(false);
         let [tx] = tx;
         assert!(rx[0].is_empty() && handoff_in.is_empty());
-        // Frames of a port come back to it: none is lost or made. (Handed items become frames of their own.)
-        assert!(tx.spare.len() + tx.out.len() + tx.done.len() >= given, "a frame was lost");
+        // Frames of a port come back to it: none is lost. (What is handed over, or was put together from pieces,
+        // becomes a frame of its own.)
+        let back = tx.spare.len() + tx.out.len() + tx.done.len();
+        self.frames_held += given as isize - back as isize;
+        assert!(back >= given, "a frame was lost");
         assert!(tx.out.len() <= self.slots, "more was sent than there is room");
         for (to, item) in handoff_out {
             assert!(usize::from(to) < self.gates.len() && usize::from(to) != w, "handed to worker {to}");
