@@ -55,6 +55,23 @@ fn check_prints_the_effective_configuration() {
 }
 
 #[test]
+fn check_shows_what_the_router_has_to_do_for_servers_packets() {
+    let dir = tempfile::tempdir().unwrap();
+    let (head, rest) = GOOD.split_once("[wccp]").unwrap();
+    let service = rest.split_once("[[service]]").unwrap().1;
+    let head = head.replace("\"wccp\"", "\"static\"");
+    let path = file(dir.path(), &format!("{head}[[service]]{service}upstream_source = \"client\"\n"));
+    let out = tidegate(&["check", "--config", path.to_str().unwrap()]);
+    let said = [out.stdout, out.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    assert!(
+        said.contains("service ftp: upstream_source = \"client\" needs a second policy on the router"),
+        "{said}"
+    );
+    assert_eq!(out.status.code(), Some(0));
+}
+
+#[test]
 fn errors_are_a_line_each_and_status_2() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), &GOOD.replace("id = 61", "id = 1").replace("[2020]", "[2021]"));

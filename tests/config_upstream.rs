@@ -106,6 +106,33 @@ fn what_is_possible_is_taken() {
 }
 
 #[test]
+fn a_routers_policy_for_what_servers_send_is_called_for() {
+    let policy = |keys: &str| {
+        let (head, rest) = BASE.split_once("[wccp]").unwrap();
+        let service = rest.split_once("[[service]]").unwrap().1;
+        let text = format!("{}[[service]]{service}{keys}\n", head.replace("\"wccp\"", "\"static\""));
+        parse(&text, Path::new("t.toml")).unwrap().notes
+    };
+    let note = |what: &str| {
+        format!(
+            "service ftp: upstream_source = \"client\" needs a second policy on the router, on the servers' side, that \
+             sends {what} to the gateway"
+        )
+    };
+    let all = note("everything that servers send to clients (passive servers choose their data ports)");
+    let list = note("what servers send to clients from ports 20, 21");
+    for (keys, want) in [
+        ("server_mode = \"passive\"", &all),
+        ("server_mode = \"same\"", &all),
+        ("server_mode = \"active\"", &list),
+        ("server_mode = \"same\"\nclient_mode = \"active\"", &list),
+    ] {
+        assert!(policy(&format!("{CLIENT}{keys}")).contains(want), "{keys}");
+        assert!(policy(keys).iter().all(|n| !n.contains("second policy")), "{keys}");
+    }
+}
+
+#[test]
 fn encrypted_sessions_need_the_clients_address_toward_servers() {
     let want = "t.toml:18: key `service.ftps`: ftps = \"opaque\" with upstream_source = \"own\": what is announced inside \
                 TLS cannot be changed";

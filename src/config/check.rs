@@ -286,6 +286,7 @@ fn services(
             listed(source, active, "source port of active data", redirected);
         }
         upstream::check(source, s, reverse);
+        upstream::policy(s, reverse, notes);
         upstream::opaque(source, s, notes);
         done.push(Service {
             name: s.name.as_ref().map_or_else(String::new, |n| n.value.clone()),

@@ -85,6 +85,26 @@ pub(super) fn check(source: &Source<'_>, s: &RawService, reverse: Option<&Revers
     }
 }
 
+/// Notes which policy a router needs for what servers send, where no group asks for it: nothing here shows whether it
+/// is there, and without it every session fails.
+pub(super) fn policy(s: &RawService, reverse: Option<&Reverse>, notes: &mut Vec<String>) {
+    if s.upstream_source.value == UpstreamSource::Own || reverse.is_some() {
+        return;
+    }
+    let name = s.name.as_ref().map_or("", |n| n.value.as_str());
+    let what = if s.server_mode.value.may_listen(s.client_mode) {
+        "everything that servers send to clients (passive servers choose their data ports)".to_owned()
+    } else {
+        let ports: BTreeSet<u16> = data_ports(s).flat_map(|(data, control)| [data, control.value]).collect();
+        let list = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+        format!("what servers send to clients from ports {list}")
+    };
+    notes.push(format!(
+        "service {name}: upstream_source = \"client\" needs a second policy on the router, on the servers' side, that sends \
+         {what} to the gateway"
+    ));
+}
+
 /// Notes what becomes of encrypted sessions whose data connections we cannot see.
 pub(super) fn opaque(source: &Source<'_>, s: &RawService, notes: &mut Vec<String>) {
     if s.ftps.value != Ftps::Opaque {
