@@ -160,7 +160,7 @@ pub enum What {
     Neighbour {
         /// Its address.
         address: IpAddr,
-        /// `resolved`, `unreachable`.
+        /// `resolved`, `moved` (to another MAC address), `unreachable`.
         state: &'static str,
     },
 }

@@ -45,7 +45,7 @@ const BY_MAC: &[&str] = &[
     "null: 6 = 4 + 2 + ",
     "raw-ip: 5 = 2 + 1 + bad_ip 2",
     "tcp-headers: 22 = 9 + 8 + bad_transport 5",
-    "to-us: 9 = 4 + 0 + bad_transport 2, unhandled 2, unknown_flow 1",
+    "to-us: 9 = 2 + 0 + bad_transport 2, unhandled 4, unknown_flow 1",
 ];
 
 fn gre() -> Config {

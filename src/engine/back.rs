@@ -12,7 +12,7 @@ use crate::neigh::Resolution;
 use crate::time::Instant;
 use crate::wire::eth::{self, Mac};
 use crate::wire::gre::{self, Redirect};
-use crate::wire::{build, icmp, parse_ip};
+use crate::wire::{build, parse_ip};
 use std::net::{IpAddr, Ipv4Addr};
 
 impl Engine {
@@ -101,9 +101,7 @@ impl Engine {
             return self.drop(turn, a.interface, a.frame, DropReason::BadIp);
         };
         if !build::hop(a.frame.bytes_mut(), &ip) {
-            let kind = if ip.is_v4() { icmp::TIME_EXCEEDED_V4 } else { icmp::TIME_EXCEEDED_V6 };
-            self.error(turn, a.interface, kind, [0; 4], a.frame.bytes(), &ip);
-            return self.drop(turn, a.interface, a.frame, DropReason::TtlExceeded);
+            return self.expired(turn, a, &ip);
         }
         if self.link.hop(ip.dst).is_none() {
             return self.return_l2(turn, a, from);

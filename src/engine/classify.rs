@@ -56,6 +56,7 @@ impl Engine {
         }
         // What stands behind the packet fills a short frame up and is not sent on.
         frame.truncate(ip.end);
+        self.link.came(turn.now, ip.src, from);
         if group && ip.dst.is_multicast() {
             return self.grouped(turn, interface, frame, &ip, tags);
         }
@@ -78,21 +79,27 @@ impl Engine {
                 Err(_) => return self.drop(turn, interface, frame, DropReason::BadIp),
             }
         }
+        self.ours(turn, Arrived { interface, origin: None, tags, frame }, &ip, pieces);
+    }
+
+    /// A packet to our own address. `told`: it was in pieces, or another worker has seen it.
+    fn ours(&mut self, turn: &mut Turn<'_>, a: Arrived, ip: &IpPacket, told: bool) {
+        if !is_host(ip.src) || self.link.settings.own().is(ip.src) {
+            return self.drop(turn, a.interface, a.frame, DropReason::BadSource);
+        }
         match ip.proto {
-            proto::GRE => self.redirected(turn, interface, frame, &ip, tags),
-            proto::TCP => self.tcp(turn, Arrived { interface, origin: None, tags, frame }, &ip),
-            p if is_local(p) && !ip.transport_checksum_ok(frame.bytes()) => {
-                self.drop(turn, interface, frame, DropReason::BadTransport);
+            proto::GRE => self.redirected(turn, a, ip),
+            proto::TCP => self.tcp(turn, a, ip),
+            p if is_local(p) && !ip.transport_checksum_ok(a.frame.bytes()) => {
+                self.drop(turn, a.interface, a.frame, DropReason::BadTransport);
             }
             // Neighbour discovery is never in pieces (RFC 6980).
-            proto::ICMPV6 if !pieces && self.nd(turn, interface, frame.bytes(), &ip, tags) => {
-                self.done(turn, interface, frame)
+            proto::ICMPV6 if !told && self.nd(turn, a.interface, a.frame.bytes(), ip, a.tags) => {
+                self.done(turn, a.interface, a.frame)
             }
-            proto::ICMP | proto::ICMPV6 => {
-                self.icmp(turn, Arrived { interface, origin: None, tags, frame }, &ip);
-            }
-            proto::UDP => self.udp(turn, interface, frame, &ip),
-            _ => self.drop(turn, interface, frame, DropReason::Unhandled),
+            proto::ICMP | proto::ICMPV6 => self.icmp(turn, a, ip),
+            proto::UDP => self.udp(turn, a, ip),
+            _ => self.drop(turn, a.interface, a.frame, DropReason::Unhandled),
         }
     }
 
@@ -116,7 +123,8 @@ impl Engine {
         ip: &IpPacket,
     ) -> Option<Frame> {
         let failed = self.fragments.counts().1;
-        let whole = self.fragments.add(turn.now, frame.bytes(), ip);
+        let router = matches!(ip.src, IpAddr::V4(from) if self.routers.find(from).is_some());
+        let whole = self.fragments.add(turn.now, frame.bytes(), ip, router);
         for _ in failed..self.fragments.counts().1 {
             self.drops.count(DropReason::OuterFragment);
         }
@@ -126,47 +134,39 @@ impl Engine {
         let whole = whole?;
         let frame = Frame::from_bytes(&whole);
         if frame.is_none() {
-            self.long_datagram(turn, &whole);
+            self.long_datagram(turn, interface, whole);
         }
         frame
     }
 
-    fn redirected(
-        &mut self,
-        turn: &mut Turn<'_>,
-        interface: usize,
-        mut frame: Frame,
-        outer: &IpPacket,
-        tags: Tags,
-    ) {
-        let IpAddr::V4(router) = outer.src else { return };
+    fn redirected(&mut self, turn: &mut Turn<'_>, mut a: Arrived, outer: &IpPacket) {
+        // WCCP redirects in GRE over IPv4 only.
+        let IpAddr::V4(router) = outer.src else {
+            return self.drop(turn, a.interface, a.frame, DropReason::BadGre);
+        };
         if self.routers.find(router).is_none() {
             if self.worker != 0 {
                 // A router's own name for itself is known first where WCCP is spoken.
-                return self.hand_frame(turn, interface, frame, &tags, 0);
+                return self.hand_over(turn, a, 0);
             }
-            return self.drop(turn, interface, frame, DropReason::StrangeRouter);
+            return self.drop(turn, a.interface, a.frame, DropReason::StrangeRouter);
         }
-        let Ok((redirect, head)) = gre::parse(outer.payload(frame.bytes())) else {
-            return self.drop(turn, interface, frame, DropReason::BadGre);
+        let Ok((redirect, head)) = gre::parse(outer.payload(a.frame.bytes())) else {
+            return self.drop(turn, a.interface, a.frame, DropReason::BadGre);
         };
-        frame.pull_front(outer.l4 + head);
-        let Ok(ip) = parse_ip(frame.bytes(), 0) else {
-            return self.drop(turn, interface, frame, DropReason::BadIp);
+        a.frame.pull_front(outer.l4 + head);
+        let Ok(ip) = parse_ip(a.frame.bytes(), 0) else {
+            return self.drop(turn, a.interface, a.frame, DropReason::BadIp);
         };
-        frame.truncate(ip.end);
-        let origin = Some(Origin::Gre { router, redirect });
-        self.passing(turn, Arrived { interface, origin, tags, frame }, &ip);
+        a.frame.truncate(ip.end);
+        a.origin = Some(Origin::Gre { router, redirect });
+        self.passing(turn, a, &ip);
     }
 
     /// How a packet for somebody else came, that has no redirect header to tell it; none if it is none of ours.
     fn by_mac(&self, from: Mac, ip: &IpPacket) -> Option<Origin> {
-        // A host that sends to a group or to itself through us is no router's doing (RFC 1122 3.2.1.3).
-        let forwardable = |a: IpAddr| {
-            let broadcast = a == IpAddr::V4(Ipv4Addr::BROADCAST);
-            !(a.is_multicast() || a.is_loopback() || a.is_unspecified() || broadcast)
-        };
-        if !forwardable(ip.src) || !forwardable(ip.dst) {
+        // A host that sends to a group or to itself through us is no router's doing.
+        if !is_host(ip.src) || !is_host(ip.dst) {
             return None;
         }
         match () {
@@ -202,35 +202,19 @@ impl Engine {
     /// Something from another worker.
     pub(super) fn handed(&mut self, turn: &mut Turn<'_>, item: Item) {
         match item {
-            Item::Segment { interface, origin, tags, packet } => {
-                let Some(frame) = Frame::from_bytes(&packet) else { return };
+            Item::Packet { interface, origin, tags, packet } => {
+                let Some(frame) = Frame::from_bytes(&packet) else {
+                    return self.long_datagram(turn, interface, packet);
+                };
                 let Ok(ip) = parse_ip(frame.bytes(), 0) else { return };
-                self.tcp(turn, Arrived { interface, origin, tags, frame }, &ip);
-            }
-            Item::Frame { interface, bytes } => {
-                if let Some(frame) = Frame::from_bytes(&bytes) {
-                    self.frame(turn, interface, frame);
+                let a = Arrived { interface, origin, tags, frame };
+                match origin {
+                    Some(_) => self.passing(turn, a, &ip),
+                    None => self.ours(turn, a, &ip, true),
                 }
             }
             Item::Neighbour { bytes, .. } => self.neighbour_seen(turn.now, &bytes),
             Item::Router(router) => self.routers.put(router),
-        }
-    }
-
-    /// Hands a frame whose Ethernet header was taken off to another worker, as it came in.
-    pub(super) fn hand_frame(
-        &mut self,
-        turn: &mut Turn<'_>,
-        interface: usize,
-        mut frame: Frame,
-        tags: &Tags,
-        to: u16,
-    ) {
-        if frame.push_front(eth::header_len(tags)).is_some() {
-            turn.handoff_out.push((to, Item::Frame { interface, bytes: frame.bytes().to_vec() }));
-        }
-        if let Some(tx) = turn.tx.get_mut(interface) {
-            tx.done.push(frame);
         }
     }
 
@@ -244,7 +228,10 @@ impl Engine {
         };
         match self.flows.lookup(&key) {
             Lookup::Hit(slot, entry) => self.hit(turn, a, ip, &seg, slot, &entry),
-            Lookup::Busy => self.hand_over(turn, a, &seg, None),
+            Lookup::Busy => {
+                let owner = self.owner(&a, &seg);
+                self.hand_over(turn, a, owner);
+            }
             Lookup::Miss => self.miss(turn, a, ip, &seg),
         }
     }
@@ -261,15 +248,15 @@ impl Engine {
         if entry.action == Action::Translate {
             let again = seg.is_first() && a.origin.is_some();
             if again && entry.owner != self.worker {
-                return self.hand_over(turn, a, seg, Some(entry.owner));
+                return self.hand_over(turn, a, entry.owner);
             }
             if again && self.sessions.flow_reopened(turn.now, entry.id, slot) {
                 return self.miss(turn, a, ip, seg);
             }
-            return self.translate(turn, a, seg, slot, entry);
+            return self.translate(turn, a, ip, seg, slot, entry);
         }
         if entry.owner != self.worker {
-            return self.hand_over(turn, a, seg, Some(entry.owner));
+            return self.hand_over(turn, a, entry.owner);
         }
         if self.is_ours(turn.now, &a) {
             return self.drop(turn, a.interface, a.frame, DropReason::Loop);
@@ -308,11 +295,15 @@ impl Engine {
         &mut self,
         turn: &mut Turn<'_>,
         mut a: Arrived,
+        ip: &IpPacket,
         seg: &Segment,
         slot: SlotRef,
         entry: &Entry,
     ) {
         let hop = entry.flags.has(Flags::HOP);
+        if hop && ip.ttl(a.frame.bytes()) <= 1 {
+            return self.expired(turn, a, ip);
+        }
         let bytes = a.frame.bytes_mut();
         if seg.has(tcp::SYN) && entry.flags.has(Flags::CLAMP_MSS) {
             // GRE takes its part of every segment that the client sends.
@@ -325,7 +316,7 @@ impl Engine {
             _ => false,
         };
         if !applied {
-            return self.drop(turn, a.interface, a.frame, DropReason::TtlExceeded);
+            return self.drop(turn, a.interface, a.frame, DropReason::BadTransport);
         }
         let mut marks = Sticky::NONE;
         if seg.has(tcp::FIN) {
@@ -346,11 +337,9 @@ impl Engine {
 
     fn miss(&mut self, turn: &mut Turn<'_>, mut a: Arrived, ip: &IpPacket, seg: &Segment) {
         if seg.is_first() {
-            // A port of our own tells who gave it; its other end is not the pair that the session is known by.
-            let given = if a.origin.is_none() { port_owner(seg.dst.port(), self.workers) } else { None };
-            let owner = given.unwrap_or_else(|| self.pair_owner(seg));
+            let owner = self.owner(&a, seg);
             if owner != self.worker {
-                return self.hand_over(turn, a, seg, Some(owner));
+                return self.hand_over(turn, a, owner);
             }
             if self.is_ours(turn.now, &a) {
                 return self.drop(turn, a.interface, a.frame, DropReason::Loop);
@@ -369,7 +358,7 @@ impl Engine {
                     if let Some(key) = FlowKey::tcp(seg.src, seg.dst, leg, 0)
                         && let Lookup::Hit(slot, entry) = self.flows.lookup(&key)
                     {
-                        return self.translate(turn, a, seg, slot, &entry);
+                        return self.translate(turn, a, ip, seg, slot, &entry);
                     }
                 }
                 SynVerdict::NotOurs => {}
@@ -380,9 +369,9 @@ impl Engine {
                 return self.give_back(turn, a);
             }
             // Its two directions may come to different workers.
-            let owner = self.pair_owner(seg);
+            let owner = self.owner(&a, seg);
             if owner != self.worker {
-                return self.hand_over(turn, a, seg, Some(owner));
+                return self.hand_over(turn, a, owner);
             }
             if self.is_ours(turn.now, &a) || !ip.transport_checksum_ok(a.frame.bytes()) {
                 return self.give_back(turn, a);
@@ -415,23 +404,26 @@ impl Engine {
         a.origin.is_some() && self.link.guard.is_ours(now, a.frame.bytes())
     }
 
-    fn pair_owner(&self, seg: &Segment) -> u16 {
-        flow::owner(seg.src.ip(), seg.dst.ip(), self.owner_salt, usize::from(self.workers)) as u16
+    /// The worker that has to do with a segment whose entry does not tell it.
+    fn owner(&self, a: &Arrived, seg: &Segment) -> u16 {
+        // A port of our own tells who gave it; its other end is not the pair that the session is known by.
+        let given = if a.origin.is_none() { port_owner(seg.dst.port(), self.workers) } else { None };
+        let pair =
+            || flow::owner(seg.src.ip(), seg.dst.ip(), self.owner_salt, usize::from(self.workers)) as u16;
+        given.unwrap_or_else(pair)
     }
 
-    /// Hands a packet to the worker that owns it; `None` asks the address pair's hash.
-    fn hand_over(&mut self, turn: &mut Turn<'_>, a: Arrived, seg: &Segment, owner: Option<u16>) {
-        let owner = owner.unwrap_or_else(|| self.pair_owner(seg));
-        if owner == self.worker {
-            // Our own entry was being written when we looked: by nobody but us, so it is settled now.
-            return self.give_back(turn, a);
-        }
+    /// Hands a packet to another worker.
+    pub(super) fn hand_over(&mut self, turn: &mut Turn<'_>, a: Arrived, to: u16) {
         let Arrived { interface, origin, tags, frame } = a;
-        let packet = frame.bytes().to_vec();
-        turn.handoff_out.push((owner, Item::Segment { interface, origin, tags, packet }));
-        if let Some(tx) = turn.tx.get_mut(interface) {
-            tx.done.push(frame);
+        if to == self.worker {
+            // Nobody writes our entries while we read them, so it is another's, and not known whose. What has an
+            // entry is never returned to its router: the end host would reset it. It is said again.
+            return self.drop(turn, interface, frame, DropReason::Handoff);
         }
+        let packet = frame.bytes().to_vec();
+        turn.handoff_out.push((to, Item::Packet { interface, origin, tags, packet }));
+        self.done(turn, interface, frame);
     }
 
     pub(super) fn done(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame) {
@@ -446,4 +438,10 @@ impl Engine {
             tx.done.push(frame);
         }
     }
+}
+
+/// Whether a single host can have this address (RFC 1122 3.2.1.3).
+fn is_host(a: IpAddr) -> bool {
+    let broadcast = a == IpAddr::V4(Ipv4Addr::BROADCAST);
+    !(a.is_multicast() || a.is_loopback() || a.is_unspecified() || broadcast)
 }

@@ -25,18 +25,21 @@ reasons! {
     Ethernet = "ethernet", "the frame is no Ethernet frame that we can read";
     NotForUs = "not_for_us", "the frame is for another station or protocol";
     BadIp = "bad_ip", "the IP header is malformed or its checksum is wrong";
+    BadSource = "bad_source", "a packet to us that says that it comes from us, or from an address that no single host has";
     BadTransport = "bad_transport", "the TCP, UDP or ICMP header is malformed or its checksum is wrong (an offload at the sender may be on)";
     OuterFragment = "outer_fragment", "a packet to us in fragments that overlap, are too long or never came all";
     BadGre = "bad_gre", "a GRE packet that is not WCCP's, or is malformed";
     StrangeRouter = "strange_router", "a redirected packet from an address that is no configured router";
+    StrangeError = "strange_error", "an ICMP error about a packet that we cannot have sent: it is not believed";
     Loop = "loop", "a packet of ours came back redirected; exclude what comes from the gateway: `ip wccp redirect exclude in`, or no policy, on the router's interface towards it";
     TtlExceeded = "ttl_exceeded", "the packet's time to live is used up";
     TxFull = "tx_full", "the transmit ring was full";
     NoNeighbour = "no_neighbour", "the next hop does not answer ARP";
+    NoFamily = "no_family", "a packet of IPv6 (or IPv4) for which we have no address to send from; give [[interface]] address and next_hop one of each family that clients use";
     NeighbourQueue = "neighbour_queue", "too many packets wait for the next hop's ARP answer";
     TooBig = "too_big", "the packet does not fit into a frame with what has to be put around it";
     Unhandled = "unhandled", "a packet to our own address that nothing answers";
-    Handoff = "handoff", "the ring to another worker was full";
+    Handoff = "handoff", "a packet that another worker has to take could not be given to it";
     UnknownFlow = "unknown_flow", "a segment to a port of ours that has no connection; answered with a reset";
 }
 

@@ -1,5 +1,7 @@
 //! ICMP errors of our own: where we are a hop, or know that a packet cannot pass.
 
+use super::classify::Arrived;
+use super::drops::DropReason;
 use super::link::Out;
 use super::state::Engine;
 use super::turn::Turn;
@@ -32,6 +34,13 @@ impl Pace {
 }
 
 impl Engine {
+    /// Drops a packet whose time to live is used up here, and tells who sent it; the packet is as it came.
+    pub(super) fn expired(&mut self, turn: &mut Turn<'_>, a: Arrived, ip: &IpPacket) {
+        let kind = if ip.is_v4() { icmp::TIME_EXCEEDED_V4 } else { icmp::TIME_EXCEEDED_V6 };
+        self.error(turn, a.interface, kind, [0; 4], a.frame.bytes(), ip);
+        self.drop(turn, a.interface, a.frame, DropReason::TtlExceeded);
+    }
+
     /// Sends an error about `packet`, which is as it came, to who sent it; none where none is allowed.
     pub(super) fn error(
         &mut self,

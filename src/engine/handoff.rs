@@ -7,24 +7,17 @@ use crate::wire::eth::Tags;
 /// Something on its way to the worker that can do something about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
-    /// A TCP packet for its session's owner.
-    Segment {
+    /// A packet for the worker that can do something about it: its session's owner, the owner of the session
+    /// whose segment an ICMP error quotes, the worker that speaks WCCP.
+    Packet {
         /// Index of the interface that it came in on.
         interface: usize,
         /// How it was redirected; none if it came to our own address.
         origin: Option<Origin>,
         /// Tags of the frame that it came in.
         tags: Tags,
-        /// The IP packet (the inner one, if it was redirected).
+        /// The IP packet, whole (the inner one, if it was redirected); perhaps longer than a frame.
         packet: Vec<u8>,
-    },
-    /// A whole frame as it came in: WCCP for the worker that speaks it, an ICMP error for the owner of the
-    /// session whose segment it quotes.
-    Frame {
-        /// Index of the interface that it came in on.
-        interface: usize,
-        /// The frame.
-        bytes: Vec<u8>,
     },
     /// An ARP frame or a packet of neighbour discovery, answered already: every worker keeps neighbours of
     /// its own.

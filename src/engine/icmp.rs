@@ -51,8 +51,16 @@ impl Engine {
     /// An ICMP or ICMPv6 packet to our address, its checksum right.
     pub(super) fn icmp(&mut self, turn: &mut Turn<'_>, mut a: Arrived, ip: &IpPacket) {
         let parsed = icmp::parse(a.frame.bytes(), ip);
-        if let Some(Icmp::GreError { kind, dst, mtu }) = parsed {
-            self.gre_error(turn, kind, dst, mtu);
+        if let Some(Icmp::GreError { kind, mtu, .. }) = parsed
+            && kind == icmp::TOO_BIG_V4
+        {
+            let (told, link) = (u16::try_from(mtu).unwrap_or(u16::MAX), self.link.settings.mtu);
+            let Some(router) = self.returned_to(&parsed, told.max(LEAST)) else {
+                return self.drop(turn, a.interface, a.frame, DropReason::StrangeError);
+            };
+            if let Some(size) = self.paths.learn(turn.now, router, told, link) {
+                turn.events.push(Event { at: turn.now, what: smaller(router, size) });
+            }
         }
         if let Some(error @ Icmp::TcpError { .. }) = parsed {
             if let Some(a) = self.quoted(turn, a, ip, &error) {
@@ -91,7 +99,7 @@ impl Engine {
         let Lookup::Hit(_, entry) = self.flows.lookup(&key) else { return Some(a) };
         match entry.action {
             Action::Session { .. } if entry.owner != self.worker => {
-                self.hand_frame(turn, a.interface, a.frame, &a.tags, entry.owner);
+                self.hand_over(turn, a, entry.owner);
             }
             Action::Session { leg } => {
                 let tx = turn.tx.get_mut(a.interface)?;
@@ -118,21 +126,22 @@ impl Engine {
         None
     }
 
-    /// An error about what we returned in GRE.
-    fn gre_error(&mut self, turn: &mut Turn<'_>, kind: (u8, u8), router: Ipv4Addr, mtu: u32) {
-        if kind != icmp::TOO_BIG_V4 || self.routers.find(router).is_none() {
-            return;
-        }
-        let told = u16::try_from(mtu).unwrap_or(u16::MAX);
-        if let Some(size) = self.paths.learn(turn.now, router, told, self.link.settings.mtu) {
-            let text = format!(
-                "packets to router {router} may have {size} bytes only; what goes back to it is cut. Give the way \
-                 between router and gateway an MTU of 1500, or more"
-            );
-            let what = What::Warning { kind: "path_mtu", subject: router.to_string(), text };
-            turn.events.push(Event { at: turn.now, what });
-        }
+    /// The router that we sent the quoted GRE packet to; none if it cannot be a packet of ours that `size` bytes
+    /// are too few for. Who cannot see our packets is at least to know what they look like.
+    fn returned_to(&self, error: &Option<Icmp>, size: u16) -> Option<Ipv4Addr> {
+        let Some(Icmp::GreError { src, dst, len, wccp, .. }) = *error else { return None };
+        let own = self.link.settings.v4.is_some_and(|n| n.address == src);
+        let fits = len <= size || len > self.link.settings.mtu;
+        (own && wccp && !fits && self.routers.find(dst).is_some()).then_some(dst)
     }
+}
+
+fn smaller(router: Ipv4Addr, size: u16) -> What {
+    let text = format!(
+        "packets to router {router} may have {size} bytes only; what goes back to it is cut. Give the way \
+         between router and gateway an MTU of 1500, or more"
+    );
+    What::Warning { kind: "path_mtu", subject: router.to_string(), text }
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Packets that wait for a neighbour's answer, of all neighbours together.
 const WAITING: usize = 256;
+/// How many of these may wait for others than routers: whoever sends with addresses of our link that nobody has
+/// must not keep out what waits for the router.
+const WAITING_FOR_OTHERS: usize = 128;
 
 /// An interface's way out, kept between turns.
 #[derive(Debug)]
@@ -71,6 +74,13 @@ impl Link {
         !self.settings.own().is(address) && self.hop(address) == Some(address)
     }
 
+    /// Takes in where a packet came from: its sender, or the next hop to it, should be known by this MAC address.
+    pub(super) fn came(&mut self, now: Instant, src: IpAddr, from: Mac) {
+        if let Some(hop) = self.hop(src) {
+            self.neighbours.seen(now, hop, from);
+        }
+    }
+
     /// Whether frames to this group address of Ethernet are for us: neighbour discovery asks there.
     pub(super) fn hears(&self, mac: Mac) -> bool {
         self.settings.v6.is_some_and(|n| {
@@ -90,14 +100,15 @@ pub(super) struct Out<'a> {
 impl Out<'_> {
     /// Sends a frame that holds an IP packet to `dst`'s next hop.
     pub(super) fn ip(&mut self, frame: Frame, dst: IpAddr) {
-        let Some(hop) = self.link.hop(dst) else { return self.drop(frame, DropReason::NoNeighbour) };
+        let Some(hop) = self.link.hop(dst) else { return self.drop(frame, DropReason::NoFamily) };
         match self.link.neighbours.resolve(self.now, hop) {
             Resolution::Known(mac, tags) => {
                 let kind = if hop.is_ipv4() { eth::TYPE_IPV4 } else { eth::TYPE_IPV6 };
                 self.at_mac(frame, mac, tags, kind);
             }
             Resolution::Asked => {
-                if self.link.waiting.len() < WAITING {
+                let room = if self.link.neighbours.is_kept(hop) { WAITING } else { WAITING_FOR_OTHERS };
+                if self.link.waiting.len() < room {
                     self.link.waiting.push_back((hop, frame.bytes().to_vec()));
                     self.tx.done.push(frame);
                 } else {
@@ -181,8 +192,8 @@ impl Out<'_> {
     }
 
     /// Asks who has `target` (nobody is asked in a family that we have no address of).
-    fn ask(&mut self, target: IpAddr) {
-        let (mac, tags) = (self.link.settings.mac, self.link.tags);
+    fn ask(&mut self, target: IpAddr, tags: Option<Tags>) {
+        let (mac, tags) = (self.link.settings.mac, tags.unwrap_or(self.link.tags));
         match (target, self.link.settings.v4, self.link.settings.v6) {
             (IpAddr::V4(target), Some(us), _) => {
                 let sender = us.address;
@@ -200,8 +211,8 @@ impl Out<'_> {
     /// Sends the requests that are due, and what waited for answers that have come.
     pub(super) fn neighbours(&mut self) {
         self.link.neighbours.handle_timeout(self.now);
-        while let Some(target) = self.link.neighbours.poll_request() {
-            self.ask(target);
+        while let Some((target, tags)) = self.link.neighbours.poll_request() {
+            self.ask(target, tags);
         }
         for _ in 0..self.link.waiting.len() {
             let Some((hop, packet)) = self.link.waiting.pop_front() else { break };

@@ -1,11 +1,11 @@
 //! What is for ourselves, ICMP apart: WCCP, and what we send of our own.
 
+use super::classify::Arrived;
 use super::drops::DropReason;
 use super::handoff::Item;
 use super::link::Out;
 use super::state::Engine;
 use super::turn::Turn;
-use crate::buf::Frame;
 use crate::rng::Purpose;
 use crate::wccp;
 use crate::wire::{IpPacket, build, parse_ip, proto, udp};
@@ -16,35 +16,36 @@ pub(super) const LONGEST_DATAGRAM: usize = 8192;
 
 impl Engine {
     /// A UDP packet to our address, its checksum right.
-    pub(super) fn udp(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame, ip: &IpPacket) {
-        let datagram = udp::parse(frame.bytes(), ip);
+    pub(super) fn udp(&mut self, turn: &mut Turn<'_>, a: Arrived, ip: &IpPacket) {
+        let datagram = udp::parse(a.frame.bytes(), ip);
         match (datagram, ip.src, &mut self.wccp) {
             (None, ..) => self.drops.count(DropReason::BadTransport),
             (Some(d), IpAddr::V4(from), Some(w)) if d.dst_port == wccp::PORT => {
-                w.handle_datagram(turn.now, from, &frame.bytes()[d.payload..d.end], turn.events);
+                w.handle_datagram(turn.now, from, &a.frame.bytes()[d.payload..d.end], turn.events);
                 self.tell_routers(turn);
             }
-            (Some(d), IpAddr::V4(_), None) if d.dst_port == wccp::PORT => {
-                let tags = self.link.tags;
-                return self.hand_frame(turn, interface, frame, &tags, 0);
+            (Some(d), IpAddr::V4(_), None) if d.dst_port == wccp::PORT && self.worker != 0 => {
+                return self.hand_over(turn, a, 0);
             }
             _ => self.drops.count(DropReason::Unhandled),
         }
-        if let Some(tx) = turn.tx.get_mut(interface) {
-            tx.done.push(frame);
-        }
+        self.done(turn, a.interface, a.frame);
     }
 
     /// Takes a packet to us that came in pieces and that no frame holds: only an I_SEE_YOU is that long, of a
     /// group with many caches, or shared out by mask.
-    pub(super) fn long_datagram(&mut self, turn: &mut Turn<'_>, whole: &[u8]) {
-        let parsed = parse_ip(whole, 0).ok().filter(|ip| ip.proto == proto::UDP);
+    pub(super) fn long_datagram(&mut self, turn: &mut Turn<'_>, interface: usize, whole: Vec<u8>) {
+        let parsed = parse_ip(&whole, 0).ok().filter(|ip| ip.proto == proto::UDP);
         let datagram =
-            parsed.and_then(|ip| Some((ip.src, udp::parse(whole, &ip)?, ip.transport_checksum_ok(whole))));
+            parsed.and_then(|ip| Some((ip.src, udp::parse(&whole, &ip)?, ip.transport_checksum_ok(&whole))));
         match (datagram, &mut self.wccp) {
             (Some((IpAddr::V4(from), d, true)), Some(w)) if d.dst_port == wccp::PORT => {
                 w.handle_datagram(turn.now, from, &whole[d.payload..d.end], turn.events);
                 self.tell_routers(turn);
+            }
+            (Some((IpAddr::V4(_), d, true)), None) if d.dst_port == wccp::PORT && self.worker != 0 => {
+                let item = Item::Packet { interface, origin: None, tags: self.link.tags, packet: whole };
+                turn.handoff_out.push((0, item));
             }
             _ => self.drops.count(DropReason::OuterFragment),
         }

@@ -38,7 +38,10 @@ impl Engine {
         let Some(tx) = turn.tx.get_mut(interface) else { return };
         tx.done.push(frame);
         let mut out = Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops };
-        let Some(a) = parsed else { return out.drops.count(DropReason::Ethernet) };
+        // Who says that it is at a group's address wants our answer to reach everybody.
+        let Some(a) = parsed.filter(|a| a.sender_mac[0] & 1 == 0) else {
+            return out.drops.count(DropReason::Ethernet);
+        };
         let Some(ours) = out.link.settings.v4.map(|n| n.address) else {
             return out.drops.count(DropReason::NotForUs);
         };

@@ -121,8 +121,10 @@ impl Engine {
         let clamps = settings.session.services.iter().filter_map(|s| s.mss_clamp);
         let clamp = clamps.min().unwrap_or(u16::MAX);
         let wccp = settings.wccp.filter(|_| worker == 0).map(wccp::Client::new).transpose()?;
+        let mut link = Link::new(settings.interface, LoopGuard::new(keyed));
+        routers.all().iter().for_each(|r| link.neighbours.keep(r.address.into()));
         Ok(Self {
-            link: Link::new(settings.interface, LoopGuard::new(keyed)),
+            link,
             sessions: Registry::new(settings.session, flows.clone(), keyed),
             flows,
             wccp,
@@ -272,6 +274,7 @@ impl Engine {
             ("service_cut".into(), c.service_cut),
             ("torn".into(), c.torn),
             ("errors_mapped".into(), self.errors_mapped),
+            ("neighbours_untold".into(), self.link.neighbours.untold()),
         ];
         all.push(("reassembled".into(), self.fragments.counts().0));
         for &reason in super::DropReason::ALL {

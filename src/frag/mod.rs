@@ -11,10 +11,10 @@ use crate::wire::checksum::Sum;
 use crate::wire::{Fragment, IpPacket, fragment_v6};
 use std::net::IpAddr;
 
-/// Datagrams under way at a time; the oldest gives way.
+/// Datagrams under way at a time; the oldest gives way, a stranger's before a router's.
 const DATAGRAMS: usize = 64;
-/// Pieces of one datagram.
-const PIECES: usize = 8;
+/// Pieces of one datagram: as many as the longest message is cut into where a packet may have 576 bytes.
+const PIECES: usize = 16;
 /// How long a datagram waits for its pieces.
 const LIFE: Duration = Duration::from_secs(5);
 
@@ -64,6 +64,8 @@ impl<'a> Piece<'a> {
 struct Datagram {
     key: Key,
     since: Instant,
+    /// It is a router's.
+    router: bool,
     /// Header of the first piece, empty until it came.
     header: Vec<u8>,
     payload: Vec<u8>,
@@ -97,8 +99,9 @@ impl Reassembly {
         self.datagrams.is_empty()
     }
 
-    /// Takes a piece; gives the datagram when it is whole. `bytes` is what `ip` was parsed from.
-    pub fn add(&mut self, now: Instant, bytes: &[u8], ip: &IpPacket) -> Option<Vec<u8>> {
+    /// Takes a piece; gives the datagram when it is whole. `bytes` is what `ip` was parsed from. `router` tells
+    /// that it is a router's: anybody can send pieces, and theirs must not cost us what is redirected.
+    pub fn add(&mut self, now: Instant, bytes: &[u8], ip: &IpPacket, router: bool) -> Option<Vec<u8>> {
         let Piece { key, start, more, header, bytes: piece } = Piece::of(bytes, ip)?;
         let before = self.datagrams.len();
         self.datagrams.retain(|d| now.since(d.since) < LIFE);
@@ -108,12 +111,13 @@ impl Reassembly {
             Some(at) => at,
             None => {
                 if self.datagrams.len() == DATAGRAMS {
-                    self.datagrams.remove(0);
                     self.failed += 1;
+                    let oldest = self.datagrams.iter().position(|d| !d.router).or(router.then_some(0))?;
+                    self.datagrams.remove(oldest);
                 }
                 let (payload, have) = (Vec::new(), Vec::new());
                 let header = Vec::new();
-                self.datagrams.push(Datagram { key, since: now, header, payload, have, total: None });
+                self.datagrams.push(Datagram { key, since: now, router, header, payload, have, total: None });
                 self.datagrams.len() - 1
             }
         };
@@ -211,7 +215,7 @@ mod tests {
 
     fn feed(r: &mut Reassembly, at: u64, piece: &[u8]) -> Option<Vec<u8>> {
         let ip = parse_ip(piece, 0).unwrap();
-        r.add(Instant::from_millis(at), piece, &ip)
+        r.add(Instant::from_millis(at), piece, &ip, false)
     }
 
     #[test]
@@ -243,6 +247,44 @@ mod tests {
         assert_eq!(feed(&mut r, 6000, &cut[2]), None);
         let mut small = Reassembly::new(1000);
         assert!(pieces(600, &datagram(1500)).iter().all(|p| feed(&mut small, 0, p).is_none()));
+    }
+
+    #[test]
+    fn a_long_message_over_a_narrow_link_is_put_together() {
+        let whole = datagram(8000);
+        let cut = pieces(576, &whole);
+        assert_eq!(cut.len(), 15);
+        let mut r = Reassembly::new(8192);
+        let joined = cut.iter().filter_map(|p| feed(&mut r, 0, p)).last().unwrap();
+        assert_eq!(joined[20..], whole[20..]);
+    }
+
+    #[test]
+    fn a_flood_of_strangers_pieces_costs_a_router_none_of_its_own() {
+        let mut r = Reassembly::new(1800);
+        let cut = pieces(600, &datagram(1000));
+        let add =
+            |r: &mut Reassembly, p: &[u8], router| r.add(Instant::ZERO, p, &parse_ip(p, 0).unwrap(), router);
+        let of = |id: u16| {
+            let mut p = cut[0].clone();
+            p[4..6].copy_from_slice(&id.to_be_bytes());
+            p[10..12].fill(0);
+            let c = Sum::new().bytes(&p[..20]).checksum();
+            p[10..12].copy_from_slice(&c.to_be_bytes());
+            p
+        };
+        assert_eq!(add(&mut r, &cut[0], true), None);
+        for id in 1000..1500 {
+            add(&mut r, &of(id), false);
+        }
+        assert!(add(&mut r, &cut[1], true).is_some());
+        // All are routers': a stranger has to wait, and among routers the oldest goes.
+        for id in 2000..2100 {
+            add(&mut r, &of(id), true);
+        }
+        add(&mut r, &of(3000), false);
+        let ids: Vec<u32> = r.datagrams.iter().map(|d| d.key.id).collect();
+        assert_eq!(ids, (2036..2100).collect::<Vec<_>>());
     }
 
     const US: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 2);
@@ -316,7 +358,7 @@ mod tests {
                 b[50..52].copy_from_slice(&(word & 0xFFF9).to_be_bytes());
                 b[52..56].copy_from_slice(&(id % 100).to_be_bytes());
                 if let Ok(ip) = parse_ip(&b, 0) && ip.fragment != Fragment::None {
-                    r.add(Instant::ZERO, &b, &ip);
+                    r.add(Instant::ZERO, &b, &ip, id % 3 == 0);
                 }
             }
             prop_assert!(r.datagrams.len() <= DATAGRAMS);
@@ -337,7 +379,7 @@ mod tests {
                 let c = Sum::new().bytes(&b[..20]).checksum();
                 b[10..12].copy_from_slice(&c.to_be_bytes());
                 if let Ok(ip) = parse_ip(&b, 0) && ip.fragment != Fragment::None {
-                    r.add(Instant::ZERO, &b, &ip);
+                    r.add(Instant::ZERO, &b, &ip, id % 3 == 0);
                 }
             }
             prop_assert!(r.datagrams.len() <= DATAGRAMS);

@@ -75,7 +75,7 @@ impl From<ControlWord> for Control {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum HandoffLine {
-    Segment {
+    Packet {
         interface: usize,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         router: Option<Ipv4Addr>,
@@ -88,10 +88,6 @@ pub(super) enum HandoffLine {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         tags: String,
         packet: String,
-    },
-    Frame {
-        interface: usize,
-        bytes: String,
     },
     Neighbour {
         interface: usize,
@@ -111,7 +107,7 @@ pub(super) enum HandoffLine {
 impl HandoffLine {
     pub(super) fn new(item: &Item) -> Self {
         match item {
-            Item::Segment { interface, origin, tags, packet } => {
+            Item::Packet { interface, origin, tags, packet } => {
                 let (mut from, mut redirect, mut l2, mut policy) = (None, "".into(), "".into(), "".into());
                 match origin {
                     None => {}
@@ -122,9 +118,8 @@ impl HandoffLine {
                     Some(Origin::Static { from }) => policy = hex(from),
                 }
                 let (interface, tags, packet) = (*interface, hex(tags.bytes()), hex(packet));
-                Self::Segment { interface, router: from, redirect, l2, policy, tags, packet }
+                Self::Packet { interface, router: from, redirect, l2, policy, tags, packet }
             }
-            Item::Frame { interface, bytes } => Self::Frame { interface: *interface, bytes: hex(bytes) },
             Item::Neighbour { interface, bytes } => {
                 Self::Neighbour { interface: *interface, bytes: hex(bytes) }
             }
@@ -140,7 +135,7 @@ impl HandoffLine {
     /// What it was; `None` if the line does not say it.
     pub(super) fn item(&self) -> Option<Item> {
         Some(match self {
-            Self::Segment { interface, router, redirect, l2, policy, tags, packet } => {
+            Self::Packet { interface, router, redirect, l2, policy, tags, packet } => {
                 let origin = match (router, redirect.as_str(), l2.as_str(), policy.as_str()) {
                     (None, "", "", "") => None,
                     (Some(router), redirect, "", "") => {
@@ -157,9 +152,8 @@ impl HandoffLine {
                 frame.extend(eth::TYPE_IPV4.to_be_bytes());
                 let l2 = eth::parse(&frame).filter(|l2| l2.len == frame.len())?;
                 let (tags, packet) = (eth::tags(&frame, l2), unhex(packet)?);
-                Item::Segment { interface: *interface, origin, tags, packet }
+                Item::Packet { interface: *interface, origin, tags, packet }
             }
-            Self::Frame { interface, bytes } => Item::Frame { interface: *interface, bytes: unhex(bytes)? },
             Self::Neighbour { interface, bytes } => {
                 Item::Neighbour { interface: *interface, bytes: unhex(bytes)? }
             }
@@ -213,26 +207,25 @@ mod tests {
         let router = Ipv4Addr::new(10, 9, 0, 1);
         let packet = vec![0x45, 0, 0xff];
         for item in [
-            Item::Segment {
+            Item::Packet {
                 interface: 0,
                 origin: Some(Origin::Gre { router, redirect: Redirect([1, 61, 2, 3]) }),
                 tags,
                 packet: packet.clone(),
             },
-            Item::Segment {
+            Item::Packet {
                 interface: 0,
                 origin: Some(Origin::L2 { router: [2, 0, 0, 0, 9, 1] }),
                 tags,
                 packet: packet.clone(),
             },
-            Item::Segment {
+            Item::Packet {
                 interface: 0,
                 origin: Some(Origin::Static { from: [2, 0, 0, 0, 9, 1] }),
                 tags,
                 packet: packet.clone(),
             },
-            Item::Segment { interface: 1, origin: None, tags: Tags::default(), packet: packet.clone() },
-            Item::Frame { interface: 0, bytes: packet.clone() },
+            Item::Packet { interface: 1, origin: None, tags: Tags::default(), packet: packet.clone() },
             Item::Neighbour { interface: 2, bytes: packet },
             Item::Router(Router {
                 address: router,
@@ -246,13 +239,13 @@ mod tests {
             assert_eq!(line.item(), Some(item), "{text}");
         }
         for bad in [
-            r#"{"kind":"segment","interface":0,"packet":"4"}"#,
-            r#"{"kind":"segment","interface":0,"packet":"4g"}"#,
-            r#"{"kind":"segment","interface":0,"packet":"45","tags":"81"}"#,
-            r#"{"kind":"segment","interface":0,"packet":"45","router":"10.9.0.1"}"#,
-            r#"{"kind":"segment","interface":0,"packet":"45","l2":"0200"}"#,
-            r#"{"kind":"segment","interface":0,"packet":"45","l2":"020000000901","static":"020000000901"}"#,
-            r#"{"kind":"frame","interface":0,"bytes":"4"}"#,
+            r#"{"kind":"packet","interface":0,"packet":"4"}"#,
+            r#"{"kind":"packet","interface":0,"packet":"4g"}"#,
+            r#"{"kind":"packet","interface":0,"packet":"45","tags":"81"}"#,
+            r#"{"kind":"packet","interface":0,"packet":"45","router":"10.9.0.1"}"#,
+            r#"{"kind":"packet","interface":0,"packet":"45","l2":"0200"}"#,
+            r#"{"kind":"packet","interface":0,"packet":"45","l2":"020000000901","static":"020000000901"}"#,
+            r#"{"kind":"neighbour","interface":0,"bytes":"4"}"#,
         ] {
             assert_eq!(serde_json::from_str::<HandoffLine>(bad).unwrap().item(), None, "{bad}");
         }

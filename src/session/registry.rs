@@ -105,6 +105,12 @@ impl Registry {
             self.refused(service, seg, "draining");
             return SynVerdict::NotOurs;
         }
+        if self.shared.settings.own.for_peer(seg.dst.ip()).is_none() {
+            let family = if seg.dst.is_ipv4() { "IPv4" } else { "IPv6" };
+            let why = format!("no {family} address of ours; add one, and a next_hop, to [[interface]]");
+            self.refused(service, seg, &why);
+            return SynVerdict::NotOurs;
+        }
         let why = match self.at_limit(seg.src.ip()) {
             Some(why) => why,
             None if self.shared.half_open(&mut self.halves, service, seg, options, out) => {

@@ -44,6 +44,9 @@ pub struct Tags {
 }
 
 impl Tags {
+    /// No tag.
+    pub const NONE: Self = Self { bytes: [0; 8], len: 0 };
+
     /// The tags as on the wire.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]

@@ -31,7 +31,7 @@ impl Redirect {
 pub enum GreError {
     /// Cut off.
     Short,
-    /// Routing present, a version other than 0, or a reserved bit that must be zero.
+    /// Routing present, a version other than 0, or a bit of RFC 1701 that we do not know.
     Flags,
     /// The GRE checksum is wrong.
     Checksum,
@@ -51,8 +51,9 @@ pub fn parse(bytes: &[u8]) -> Result<(Redirect, usize), GreError> {
         return Err(GreError::Short);
     }
     let flags = be16(bytes, 0);
-    // C 0x8000, K 0x2000, S 0x1000 may be set; routing 0x4000 and RFC 1701's other bits may not.
-    if flags & !0xB000 != 0 {
+    // C 0x8000, K 0x2000, S 0x1000 may be set. Routing 0x4000, RFC 1701's bits up to the fifth and the version may
+    // not; the others are ignored (RFC 2784 2.3).
+    if flags & 0x4C07 != 0 {
         return Err(GreError::Flags);
     }
     if be16(bytes, 2) != PROTO_WCCP {
@@ -111,6 +112,8 @@ mod tests {
         assert_eq!(parse(&[0, 0, 0x88, 0x3E, 1, 61, 0]), Err(GreError::Short));
         assert_eq!(parse(&[0x40, 0, 0x88, 0x3E, 1, 61, 0, 9, 0x45]), Err(GreError::Flags));
         assert_eq!(parse(&[0, 1, 0x88, 0x3E, 1, 61, 0, 9, 0x45]), Err(GreError::Flags));
+        assert_eq!(parse(&[0x08, 0, 0x88, 0x3E, 1, 61, 0, 9, 0x45]), Err(GreError::Flags));
+        assert_eq!(parse(&[0x03, 0xF8, 0x88, 0x3E, 1, 61, 0, 9, 0x45]), Ok((Redirect([1, 61, 0, 9]), 8)));
         // IPv6 behind the redirect header.
         assert_eq!(parse(&[0, 0, 0x88, 0x3E, 1, 61, 0, 9, 0x60]), Err(GreError::Inner));
         // WCCPv1: IPv4 at once. Byte 4 of it is the high byte of the identification.

@@ -4,7 +4,7 @@
 //! | type | code | checksum | 4 bytes of the type's own | quoted packet (errors): IP header + 8 bytes or more
 //! ```
 
-use super::{Fragment, IpPacket, be16, be32, parsed, proto};
+use super::{Fragment, IpPacket, be16, be32, gre, parse_quoted, parsed, proto};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The least MTU of IPv6 links (RFC 8200 section 5); errors do not exceed it.
@@ -42,8 +42,14 @@ pub enum Icmp {
     GreError {
         /// Type and code as on the wire.
         kind: (u8, u8),
-        /// Whom the quoted packet was for.
+        /// Who sent the quoted packet.
+        src: Ipv4Addr,
+        /// Whom it was for.
         dst: Ipv4Addr,
+        /// How long it was, in bytes.
+        len: u16,
+        /// Whether its GRE header is one that we write: of WCCP, without any flag.
+        wccp: bool,
         /// The next hop's MTU (`fragmentation needed`), else 0.
         mtu: u32,
     },
@@ -76,39 +82,25 @@ pub fn parse(bytes: &[u8], ip: &IpPacket) -> Option<Icmp> {
     }
 }
 
-/// A quoted packet is cut off by design: lengths in it do not hold, so it is read by hand.
 fn quoted(bytes: &[u8], ip: &IpPacket, kind: (u8, u8), mtu: u32) -> Icmp {
     let at = ip.l4 + 8;
-    let Some(q) = bytes.get(at..ip.end) else { return Icmp::Other };
-    if q.len() >= 20 && q[0] >> 4 == 4 && q[9] == proto::GRE {
-        return Icmp::GreError { kind, dst: Ipv4Addr::new(q[16], q[17], q[18], q[19]), mtu };
-    }
-    let (src, dst, l4) = match q.first().map(|b| b >> 4) {
-        Some(4) if q.len() >= 20 && q[9] == proto::TCP && be16(q, 6) & 0x1FFF == 0 => {
-            let a = |i: usize| IpAddr::V4(Ipv4Addr::new(q[i], q[i + 1], q[i + 2], q[i + 3]));
-            (a(12), a(16), usize::from(q[0] & 0x0F) * 4)
-        }
-        Some(6) if q.len() >= 40 && q[6] == proto::TCP => {
-            let a = |i: usize| {
-                let mut o = [0; 16];
-                o.copy_from_slice(&q[i..i + 16]);
-                IpAddr::V6(Ipv6Addr::from(o))
-            };
-            (a(8), a(24), 40)
-        }
-        _ => return Icmp::Other,
-    };
-    let Some(t) = q.get(l4..l4 + 8) else { return Icmp::Other };
-    if l4 < 20 {
+    let Some(q) = parse_quoted(bytes, at, ip.end).filter(|q| q.fragment != Fragment::Later) else {
         return Icmp::Other;
-    }
-    Icmp::TcpError {
-        kind,
-        quoted: at,
-        src: SocketAddr::new(src, be16(t, 0)),
-        dst: SocketAddr::new(dst, be16(t, 2)),
-        seq: be32(t, 4),
-        mtu,
+    };
+    match (q.proto, q.src, q.dst, q.payload(bytes).first_chunk::<8>()) {
+        (proto::GRE, IpAddr::V4(src), IpAddr::V4(dst), t) => {
+            let wccp = t.is_some_and(|t| be16(t, 0) == 0 && be16(t, 2) == gre::PROTO_WCCP);
+            Icmp::GreError { kind, src, dst, len: be16(bytes, at + 2), wccp, mtu }
+        }
+        (proto::TCP, src, dst, Some(t)) => Icmp::TcpError {
+            kind,
+            quoted: at,
+            src: SocketAddr::new(src, be16(t, 0)),
+            dst: SocketAddr::new(dst, be16(t, 2)),
+            seq: be32(t, 4),
+            mtu,
+        },
+        _ => Icmp::Other,
     }
 }
 
@@ -118,15 +110,16 @@ fn quoted(bytes: &[u8], ip: &IpPacket, kind: (u8, u8), mtu: u32) -> Icmp {
 /// far as they are quoted; the error's own are computed. False, and nothing is changed, if that cannot be.
 pub fn requote(b: &mut [u8], ip: &IpPacket, quoted: usize, src: SocketAddr, dst: SocketAddr) -> bool {
     use super::checksum::{Sum, add, delta16, patch};
-    let version = b.get(quoted).map(|v| v >> 4);
-    // Where addresses stand in either header, and where TCP's begins in the quoted one.
-    let (at, l4) = match (version, ip.is_v4(), src.ip(), dst.ip()) {
-        (Some(4), true, IpAddr::V4(_), IpAddr::V4(_)) => (12, quoted + usize::from(b[quoted] & 0x0F) * 4),
-        (Some(6), false, IpAddr::V6(_), IpAddr::V6(_)) => (8, quoted + 40),
-        _ => return false,
-    };
     let end = ip.end.min(b.len());
-    if l4 + 4 > end || l4 < quoted + 20 {
+    let segment = parse_quoted(b, quoted, end).filter(|q| q.proto == proto::TCP && q.is_v4() == ip.is_v4());
+    let Some(IpPacket { l4, .. }) =
+        segment.filter(|_| src.is_ipv4() == ip.is_v4() && dst.is_ipv4() == ip.is_v4())
+    else {
+        return false;
+    };
+    // Where addresses stand in either header.
+    let at = if ip.is_v4() { 12 } else { 8 };
+    if l4 + 4 > end {
         return false;
     }
     let mut delta = 0;
@@ -215,7 +208,7 @@ pub fn error_v4(
     rest: [u8; 4],
     original: &[u8],
 ) -> Option<Vec<u8>> {
-    let o = parsed::parse_ip(original, 0).ok()?;
+    let o = parsed::parse_ip(original, 0).ok().filter(IpPacket::is_v4)?;
     let take = o.end.min(o.l4 + 28);
     let total = 28 + take;
     let mut b = vec![0; total];
@@ -271,6 +264,43 @@ mod tests {
             let ip = parse_ip(&short, 0).unwrap();
             let _ = parse(&short, &ip);
         }
+    }
+
+    #[test]
+    fn a_segment_behind_extension_headers_is_found_and_turned_back() {
+        let end = |s: &str| -> SocketAddr { s.parse().unwrap() };
+        let (src, dst) = (end("[fd00::2]:40000"), end("[fd00:1::10]:3333"));
+        let (was_src, was_dst) = (end("[fd00::a]:5001"), end("[fd00:1::10]:2020"));
+        let behind = |src, dst| {
+            let t = build::Tcp {
+                src,
+                dst,
+                seq: 77,
+                ack: 5,
+                flags: tcp::ACK,
+                window: 1,
+                options: tcp::SynOptions::default(),
+                ttl: 64,
+                ip_id: 0,
+            };
+            let mut b = vec![0; t.len()];
+            t.emit(&mut b);
+            // Destination options, then an atomic fragment.
+            b.splice(40..40, [44, 0, 1, 4, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 9]);
+            b[5] += 16;
+            b[6] = 60;
+            b
+        };
+        let from: IpAddr = "fd00:1::1".parse().unwrap();
+        let mut e = error(from, src.ip(), TOO_BIG_V6, [0, 0, 5, 0], &behind(src, dst)).unwrap();
+        let ip = parse_ip(&e, 0).unwrap();
+        let want = Icmp::TcpError { kind: TOO_BIG_V6, quoted: 48, src, dst, seq: 77, mtu: 1280 };
+        assert_eq!(parse(&e, &ip), Some(want));
+        assert!(requote(&mut e, &ip, 48, was_src, was_dst));
+        assert_eq!(
+            e,
+            error(from, was_src.ip(), TOO_BIG_V6, [0, 0, 5, 0], &behind(was_src, was_dst)).unwrap()
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub mod parsed;
 pub mod tcp;
 pub mod udp;
 
-pub use parsed::{Fragment, FragmentV6, IpPacket, Malformed, fragment_v6, parse_ip};
+pub use parsed::{Fragment, FragmentV6, IpPacket, Malformed, fragment_v6, parse_ip, parse_quoted};
 pub use tcp::Segment;
 
 /// IP protocol numbers that we know.

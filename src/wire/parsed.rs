@@ -78,13 +78,36 @@ fn parse_v4(b: &[u8], start: usize) -> Result<IpPacket, Malformed> {
     if super::checksum::Sum::new().bytes(&b[..header]).fold() != 0xFFFF {
         return Err(Malformed::Checksum);
     }
+    Ok(packet_v4(h, start, header, total))
+}
+
+/// Reads as much of an IP packet as an ICMP error quotes in `bytes[start..end]`: it is cut off by design, so its
+/// own length does not hold, nor can its payload be checked. It ends where the quotation does. None if not even
+/// the headers in front of the payload are there.
+pub fn parse_quoted(bytes: &[u8], start: usize, end: usize) -> Option<IpPacket> {
+    let b = bytes.get(start..end)?;
+    match b.first()? >> 4 {
+        4 => {
+            let (h, _) = b.split_first_chunk::<20>()?;
+            let header = usize::from(h[0] & 0x0F) * 4;
+            (20..=b.len()).contains(&header).then(|| packet_v4(h, start, header, b.len()))
+        }
+        6 => {
+            let (h, _) = b.split_first_chunk::<40>()?;
+            packet_v6(b, h, start, b.len()).ok()
+        }
+        _ => None,
+    }
+}
+
+fn packet_v4(h: &[u8; 20], start: usize, header: usize, total: usize) -> IpPacket {
     let frag = be16(h, 6);
     let fragment = match (frag & 0x1FFF, frag & 0x2000 != 0) {
         (0, false) => Fragment::None,
         (0, true) => Fragment::First,
         _ => Fragment::Later,
     };
-    Ok(IpPacket {
+    IpPacket {
         start,
         l4: start + header,
         end: start + total,
@@ -92,7 +115,7 @@ fn parse_v4(b: &[u8], start: usize) -> Result<IpPacket, Malformed> {
         fragment,
         src: IpAddr::V4(Ipv4Addr::new(h[12], h[13], h[14], h[15])),
         dst: IpAddr::V4(Ipv4Addr::new(h[16], h[17], h[18], h[19])),
-    })
+    }
 }
 
 fn parse_v6(b: &[u8], start: usize) -> Result<IpPacket, Malformed> {
@@ -101,6 +124,11 @@ fn parse_v6(b: &[u8], start: usize) -> Result<IpPacket, Malformed> {
     if b.len() < end {
         return Err(Malformed::Short);
     }
+    packet_v6(b, h, start, end)
+}
+
+/// Walks the extension headers of the packet that is `b[..end]`.
+fn packet_v6(b: &[u8], h: &[u8; 40], start: usize, end: usize) -> Result<IpPacket, Malformed> {
     let addr = |at: usize| {
         let mut o = [0; 16];
         o.copy_from_slice(&h[at..at + 16]);
@@ -110,7 +138,7 @@ fn parse_v6(b: &[u8], start: usize) -> Result<IpPacket, Malformed> {
         let (src, dst) = (addr(8), addr(24));
         Ok(IpPacket { start, l4: start + at, end: start + end, proto, fragment, src, dst })
     };
-    let (mut at, mut next, mut fragment) = (40, h[6], Fragment::None);
+    let (mut at, mut next, mut fragment, mut pieces) = (40, h[6], Fragment::None, false);
     for _ in 0..=MAX_EXTENSIONS {
         let len = match next {
             // Hop-by-hop, destination options, mobility, HIP, shim6.
@@ -119,11 +147,11 @@ fn parse_v6(b: &[u8], start: usize) -> Result<IpPacket, Malformed> {
             // follows is not a segment that its checksum, or we, could know.
             43 if b.get(at + 3).is_some_and(|left| *left != 0) => return whole(at, next, fragment),
             43 => extension_len(b, at)?,
+            // Behind the header of a fragment stands a piece, whatever it looks like; and nobody cuts a packet
+            // twice, not even into one piece.
+            FRAGMENT_HEADER if pieces => return whole(at, next, fragment),
             FRAGMENT_HEADER => {
-                if fragment != Fragment::None {
-                    // Behind the header of a fragment stands a piece, whatever it looks like.
-                    return whole(at, next, fragment);
-                }
+                pieces = true;
                 let e = b.get(at..at + 8).ok_or(Malformed::Short)?;
                 let off = be16(e, 2);
                 fragment = match (off >> 3, off & 1 != 0) {
@@ -241,6 +269,9 @@ impl IpPacket {
         if self.proto == proto::UDP && be16(p, field) == 0 {
             return self.is_v4();
         }
+        // A datagram says itself how long it is; what the packet holds behind it is not summed (RFC 768).
+        let len = if self.proto == proto::UDP { usize::from(be16(p, 4)) } else { p.len() };
+        let Some(p) = p.get(..len) else { return false };
         super::checksum::Sum::new().pseudo(self.src, self.dst, self.proto, p.len()).bytes(p).fold() == 0xFFFF
     }
 }
@@ -301,6 +332,38 @@ mod tests {
     }
 
     #[test]
+    fn a_second_fragment_header_is_no_header_of_ours() {
+        let mut b = vec![0x60, 0, 0, 0, 0, 36, 44, 64];
+        b.extend([0; 32]);
+        b.extend([44, 0, 0, 0, 0, 0, 0, 9]); // atomic fragment
+        b.extend([6, 0, 0, 8, 0, 0, 0, 9]); // offset 8
+        b.extend([0; 20]);
+        let p = parse_ip(&b, 0).unwrap();
+        assert_eq!((p.l4, p.proto, p.fragment), (48, 44, Fragment::None));
+    }
+
+    #[test]
+    fn a_quotation_ends_where_it_is_cut_off() {
+        let mut four = V4;
+        four[2..4].copy_from_slice(&1500u16.to_be_bytes());
+        let p = parse_quoted(&four, 0, 28).unwrap();
+        assert_eq!((p.l4, p.end, p.proto), (24, 28, 6));
+        let mut six = vec![0xEE, 0x60, 0, 0, 0, 5, 220, 0, 64];
+        six.extend([0; 32]);
+        six.extend([60, 0, 1, 4, 0, 0, 0, 0]);
+        six.extend([6, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        six.extend([1, 2, 3, 4]);
+        let p = parse_quoted(&six, 1, six.len()).unwrap();
+        assert_eq!((p.start, p.l4, p.end, p.proto), (1, 65, 69, 6));
+        for (b, start, headers) in [(&four[..], 0, 24), (&six[..], 1, 65)] {
+            for end in 0..=b.len() {
+                assert_eq!(parse_quoted(b, start, end).is_some(), end >= headers, "{end}");
+            }
+        }
+        assert_eq!(parse_quoted(&six, 1, 100), None);
+    }
+
+    #[test]
     fn what_hides_or_guards_its_payload_is_no_segment() {
         let with = |next: u8, header: [u8; 8]| {
             let mut b = vec![0x60, 0, 0, 0, 0, 28, next, 64];
@@ -320,6 +383,26 @@ mod tests {
             let p = parse_ip(&with(next, header), 0).unwrap();
             assert_eq!((p.l4, p.proto), want);
         }
+    }
+
+    #[test]
+    fn a_datagram_shorter_than_its_packet_is_summed_as_long_as_it_says() {
+        let mut b = vec![7; 28 + 5];
+        crate::wire::build::udp_v4(&mut b, (Ipv4Addr::LOCALHOST, 1), (Ipv4Addr::LOCALHOST, 2), 9);
+        b.extend([1, 2, 3]);
+        let packet = IpPacket { end: b.len(), ..parse_ip(&b, 0).unwrap() };
+        assert!(packet.transport_checksum_ok(&b));
+        b[30] ^= 1;
+        assert!(!packet.transport_checksum_ok(&b));
+        b[30] ^= 1;
+        b[25] = 200;
+        assert!(!packet.transport_checksum_ok(&b), "longer than the packet");
+        // No checksum at all is a right of IPv4 (RFC 768), and none of IPv6 (RFC 8200 section 8.1).
+        b[25] = 13;
+        b[26..28].fill(0);
+        assert!(packet.transport_checksum_ok(&b));
+        let six = IpAddr::V6(Ipv6Addr::LOCALHOST);
+        assert!(!IpPacket { src: six, dst: six, ..packet }.transport_checksum_ok(&b));
     }
 
     #[test]

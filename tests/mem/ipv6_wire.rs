@@ -164,6 +164,60 @@ fn a_packet_at_its_last_hop_is_answered_and_does_not_pass() {
 }
 
 #[test]
+fn a_translated_segment_at_its_last_hop_is_answered_from_our_address() {
+    let mut w = world();
+    w.gateway_shows = true;
+    let mut c = w.login(0, 5001);
+    let to = w.passive_any(&mut c, "EPSV");
+    let mut syn = segment(six(CLIENT6, 6001), to, 1000, 0, 2);
+    w.host_sends(0, &syn);
+    w.settle();
+    assert_eq!(w.counter("translated"), 1);
+    w.watch();
+    syn[7] = 1;
+    w.gateway_gets(&frame(GW_MAC, &syn));
+    w.settle();
+    let told = sent(&w);
+    assert_eq!(told.len(), 1);
+    assert_eq!((&told[0][8..24], &told[0][24..40]), (&GATEWAY6.octets()[..], &CLIENT6.octets()[..]));
+    assert_eq!((told[0][40], told[0][41], &told[0][48..]), (3, 0, &syn[..]));
+    assert_eq!(w.counter("drop_ttl_exceeded"), 1);
+}
+
+/// A gateway that has no IPv6 address, and clients that use it.
+#[test]
+fn without_an_address_of_its_family_a_client_passes_and_the_remedy_is_named() {
+    let mut w = World::new(Options { way: Way::Policy, ..Options::default() });
+    w.watch();
+    let syn = segment(six(C, 4000), six(SERVER6, 21), 1, 0, 2);
+    w.gateway_gets(&frame(GW_MAC, &syn));
+    w.settle();
+    let mut wanted = syn.clone();
+    wanted[7] -= 1;
+    assert_eq!(sent(&w), [wanted], "it goes on");
+    assert_eq!((w.counter("sessions_refused"), w.counter("drop_no_neighbour")), (1, 0));
+    let told = w.told(|e| match e {
+        What::Session { state: "refused", reason, .. } => Some(reason.clone()),
+        _ => None,
+    });
+    assert!(
+        told.len() == 1 && told[0].contains("no IPv6 address") && told[0].contains("[[interface]]"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn gre_over_ipv6_is_nobodys() {
+    let mut w = world();
+    w.watch();
+    let mut p = segment(six(C, 4000), six(GATEWAY6, 21), 1, 0, 2);
+    p[6] = 47;
+    w.gateway_gets(&frame(GW_MAC, &p));
+    w.settle();
+    assert_eq!((sent(&w).len(), w.counter("drop_bad_gre")), (0, 1));
+}
+
+#[test]
 fn a_packet_that_keeps_coming_back_is_stopped() {
     let mut w = world();
     w.watch();

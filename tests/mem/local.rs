@@ -144,18 +144,36 @@ fn n51_a_redirected_packet_in_outer_fragments_is_put_together_and_goes_back_whol
 }
 
 #[test]
-fn a_packet_that_keeps_coming_back_is_stopped() {
+fn what_a_host_repeats_is_returned_as_often_as_it_comes() {
     let mut w = World::new(Options::default());
     w.watch();
-    for _ in 0..20 {
+    for _ in 0..200 {
         w.gateway_gets(&gre(ROUTER, &unknown(), [1, 61, 0, 9], false));
-        w.settle();
+        w.pass(Duration::from_millis(5));
     }
-    assert_eq!((sent(&w).len(), w.counter("drop_loop")), (4, 16));
-    w.pass(Duration::from_secs(2));
-    w.gateway_gets(&gre(ROUTER, &unknown(), [1, 61, 0, 9], false));
-    w.settle();
-    assert_eq!(w.counter("drop_loop"), 16);
+    assert_eq!((sent(&w).len(), w.counter("drop_loop")), (200, 0));
+}
+
+/// A router that redirects what it gets from us and counts no hops.
+#[test]
+fn a_packet_that_keeps_coming_back_is_stopped() {
+    let mut w = World::new(Options::default());
+    for turn in 1..=2 {
+        w.gateway_gets(&gre(ROUTER, &unknown(), [1, 61, 0, 9], false));
+        let (since, mut returned) = (w.now, 0);
+        while w.counter("drop_loop") < turn {
+            w.watch();
+            w.settle();
+            for back in sent(&w) {
+                returned += 1;
+                w.gateway_gets(&gre(ROUTER, &back[28..], [1, 61, 0, 9], false));
+            }
+            w.now += Duration::from_micros(100);
+        }
+        assert!(returned <= 32 && w.now.since(since) < Duration::from_millis(5), "{returned}");
+        w.pass(Duration::from_secs(2));
+    }
+    assert_eq!(w.counter("drop_loop"), 2);
 }
 
 #[test]
@@ -219,6 +237,88 @@ fn arp_and_ping_are_answered() {
         (0, &[1, 2, 3, 4][..], &b"twenty bytes of echo"[..])
     );
     assert_eq!(w.counter("drop_bad_transport"), 1);
+}
+
+#[test]
+fn nobody_is_answered_who_says_that_it_is_us_or_a_crowd() {
+    let mut w = World::new(Options::default());
+    let ping = |from: Ipv4Addr| {
+        let mut p =
+            [&[0x45, 0, 0, 28, 0, 1, 0, 0, 9, 1, 0, 0][..], &[0; 8], &[8, 0, 0, 0, 1, 2, 3, 4]].concat();
+        p[12..16].copy_from_slice(&from.octets());
+        p[16..20].copy_from_slice(&GATEWAY.octets());
+        for at in [10..12, 22..24] {
+            let c = if at.start == 10 { !sum(&[&p[..20]]) } else { !sum(&[&p[20..]]) };
+            p[at].copy_from_slice(&c.to_be_bytes());
+        }
+        frame([8, 0], &p)
+    };
+    for from in
+        [GATEWAY, [255; 4].into(), [224, 0, 0, 1].into(), [0; 4].into(), [127, 0, 0, 1].into(), ROUTER]
+    {
+        w.watch();
+        w.gateway_gets(&ping(from));
+        w.settle();
+        let all = w.seen.iter().flatten().filter(|(h, _)| *h == Hop::FromGateway).count();
+        assert_eq!(all, usize::from(from == ROUTER), "{from}");
+    }
+    assert_eq!(w.counter("drop_bad_source"), 5);
+    // An ARP answer to a group would reach everybody.
+    let group = [3, 0, 0, 0, 0, 1];
+    let arp = [&[0, 1, 8, 0, 6, 4, 0, 1][..], &group, &ROUTER.octets(), &[0; 6], &GATEWAY.octets()].concat();
+    w.watch();
+    w.gateway_gets(&[&[0xFF; 6][..], &ROUTER_MAC, &[8, 6], &arp].concat());
+    w.settle();
+    assert_eq!(w.seen.iter().flatten().filter(|(h, _)| *h == Hop::FromGateway).count(), 0);
+}
+
+/// A router whose gratuitous ARP we did not get, as on an interface that the kernel shares.
+#[test]
+fn a_router_that_moved_is_found_by_its_first_frame() {
+    for way in [Way::Gre, Way::L2, Way::Policy] {
+        let mut w = World::new(Options { way, ..Options::default() });
+        // The router is known, for something was sent to it, and does not ask itself.
+        let syn = segment(SocketAddrV4::new(SERVER, 9), SocketAddrV4::new(GATEWAY, 45), 1, 9, 2);
+        w.gateway_gets(&frame([8, 0], &syn));
+        w.settle();
+        w.loss = Some(Box::new(|h, p| h == Hop::ToGateway && p[..8] == [0, 1, 8, 0, 6, 4, 0, 1]));
+        w.pass(Duration::from_secs(2));
+        let new = [2, 7, 7, 7, 7, 7];
+        // Redirected, or a server's by the next hop.
+        let server = segment(SocketAddrV4::new(SERVER, 9), SocketAddrV4::new(GATEWAY, 45), 1, 9, 0x10);
+        let from = |mac: [u8; 6]| {
+            let redirected = gre(ROUTER, &unknown(), [1, 61, 0, 9], false);
+            let mut f = if way == Way::Gre { redirected } else { frame([8, 0], &server) };
+            f[6..12].copy_from_slice(&mac);
+            f
+        };
+        let arps = |w: &World| {
+            let seen = w.seen.iter().flatten();
+            seen.filter(|(h, p)| *h == Hop::FromGateway && p[..8] == [0, 1, 8, 0, 6, 4, 0, 1]).count()
+        };
+        // The router of the test answers from its old place: what one frame said is not believed.
+        w.watch();
+        w.gateway_gets(&from(new));
+        w.settle();
+        assert_eq!(arps(&w), 1, "{way:?}: asked at once");
+        w.gateway_gets(&from(ROUTER_MAC));
+        w.settle();
+        assert_eq!(w.last_mac, ROUTER_MAC);
+        // It has moved: it answers from there, and what we send goes there.
+        w.pass(Duration::from_secs(2));
+        w.watch();
+        let newer = SECOND_MAC;
+        w.gateway_gets(&from(newer));
+        let reply =
+            [&[0, 1, 8, 0, 6, 4, 0, 2][..], &newer, &ROUTER.octets(), &GW_MAC, &GATEWAY.octets()].concat();
+        w.settle();
+        assert_eq!(arps(&w), 1, "{way:?}");
+        w.gateway_gets(&[&GW_MAC[..], &newer, &[8, 6], &reply].concat());
+        w.settle();
+        w.gateway_gets(&[&GW_MAC[..], &newer, &[8, 0], &server].concat());
+        w.settle();
+        assert_eq!(w.last_mac, newer, "{way:?}");
+    }
 }
 
 #[test]

@@ -88,14 +88,30 @@ fn what_a_router_says_about_our_gre_packets_makes_them_go_in_pieces_for_a_time()
     };
     let (sizes, outer) = back(&mut w, 1400);
     assert_eq!(sizes, [1428]);
-    // Nobody but a router of ours is believed, and no size that no path has.
-    let mut forged = outer.clone();
-    forged[19] = 77;
-    forged[10..12].fill(0);
-    let c = !sum(&[&forged[..20]]);
-    forged[10..12].copy_from_slice(&c.to_be_bytes());
-    w.gateway_gets(&to_gateway(&too_big([10, 9, 0, 7].into(), GATEWAY, 700, &forged)));
-    assert_eq!(back(&mut w, 1400).0, [1428]);
+    // What we cannot have sent: to no router, from another, no GRE of WCCP's, short enough, longer than our link.
+    type Forgery = (u16, fn(&mut Vec<u8>));
+    let forgeries: [Forgery; 8] = [
+        (700, |p| p[19] = 77),
+        (700, |p| p[15] = 77),
+        (700, |p| p[22] = 8),
+        (700, |p| p[20] = 0x20),
+        (1428, |_| ()),
+        (700, |p| p[2..4].copy_from_slice(&700u16.to_be_bytes())),
+        (300, |p| p[2..4].copy_from_slice(&500u16.to_be_bytes())),
+        (700, |p| p[2..4].copy_from_slice(&1501u16.to_be_bytes())),
+    ];
+    for (n, (mtu, change)) in forgeries.iter().enumerate() {
+        let mut error = too_big([10, 9, 0, 7].into(), GATEWAY, *mtu, &outer);
+        let mut quoted = error.split_off(28);
+        change(&mut quoted);
+        error.extend_from_slice(&quoted);
+        error[22..24].fill(0);
+        let c = !sum(&[&error[20..]]);
+        error[22..24].copy_from_slice(&c.to_be_bytes());
+        w.gateway_gets(&to_gateway(&error));
+        assert_eq!(back(&mut w, 1400).0, [1428], "forgery {n}");
+        assert_eq!(w.counter("drop_strange_error"), n as u64 + 1);
+    }
     w.gateway_gets(&to_gateway(&too_big([10, 9, 0, 7].into(), GATEWAY, 1000, &outer)));
     let (sizes, _) = back(&mut w, 1400);
     assert!(sizes.len() == 2 && sizes.iter().all(|s| *s <= 1000), "{sizes:?}");
@@ -106,7 +122,7 @@ fn what_a_router_says_about_our_gre_packets_makes_them_go_in_pieces_for_a_time()
         What::Warning { kind: "path_mtu", subject, .. } => Some(subject.clone()),
         _ => None,
     });
-    assert_eq!(told, ["10.9.0.1", "10.9.0.1"]);
+    assert_eq!((told, w.counter("drop_strange_error")), (vec!["10.9.0.1".into(); 2], 8));
     w.pass(Duration::from_secs(601));
     assert_eq!(back(&mut w, 1402).0, [1430]);
 }

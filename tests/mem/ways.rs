@@ -131,6 +131,51 @@ fn a_packet_whose_time_is_up_is_answered_from_our_own_address_and_not_without_bo
     assert_eq!(w.counter("drop_ttl_exceeded"), 501);
 }
 
+/// A segment of a translated connection whose time is up, from either end.
+#[test]
+fn a_translated_segment_whose_time_is_up_is_answered_as_it_came() {
+    for way in [Way::Gre, Way::Policy] {
+        let mut w = World::new(options(way));
+        w.gateway_shows = true;
+        let mut c = w.login(0, 5001);
+        let to = w.passive(&mut c, "PASV");
+        let d = w.data(&mut c, to);
+        w.pass(Duration::from_secs(1));
+        w.watch();
+        w.hosts[0].write(d, b"upload");
+        w.pass(Duration::from_secs(1));
+        let up = w.segments(Hop::FromHost(0)).into_iter().find(|t| t.payload == b"upload").unwrap();
+        let own = w.segments(Hop::FromGateway).into_iter().find(|t| t.payload == b"upload").unwrap();
+        let up = last_hop(segment(up.src, up.dst, up.seq, up.ack, 0x10));
+        let down = last_hop(segment(own.dst, own.src, own.ack, own.seq, 0x10));
+        let before = w.counter("drop_ttl_exceeded");
+        for (n, (leg, packet)) in [(0, up), (1, down)].into_iter().enumerate() {
+            let came = match (leg, way) {
+                (0, Way::Gre) => {
+                    let mut outer = [&[0; 28][..], &packet].concat();
+                    let header = tidegate::wire::gre::Redirect([1, 61, 0, 9]);
+                    tidegate::wire::build::gre_v4(&mut outer, ROUTER, GATEWAY, 9, header);
+                    outer
+                }
+                _ => packet.clone(),
+            };
+            w.seen = Some(vec![]);
+            w.gateway_gets(&[&GW_MAC[..], &ROUTER_MAC, &[8, 0], &came].concat());
+            w.settle();
+            let sent: Vec<_> = w.seen.iter().flatten().filter(|(h, _)| *h == Hop::FromGateway).collect();
+            assert_eq!(sent.len(), 1, "{way:?}, leg {leg}");
+            let e = &sent[0].1;
+            assert_eq!(
+                (&e[12..16], &e[16..20]),
+                (&GATEWAY.octets()[..], &packet[12..16]),
+                "{way:?}, leg {leg}"
+            );
+            assert_eq!((&e[20..22], &e[28..]), (&[11, 0][..], &packet[..]));
+            assert_eq!(w.counter("drop_ttl_exceeded") - before, n as u64 + 1);
+        }
+    }
+}
+
 /// The packet with a time to live of 1.
 fn last_hop(mut p: Vec<u8>) -> Vec<u8> {
     p[8] = 1;

@@ -171,6 +171,114 @@ fn an_icmp_error_reaches_the_worker_whose_syn_it_quotes() {
     }
 }
 
+/// The way to the owner leads over the packet, not over the frame that it came in: that had other headers.
+#[test]
+fn an_icmp_error_in_pieces_reaches_its_owner() {
+    for spread in [(|_, _| 0) as fn(&[u8], usize) -> usize, |_, _| 1] {
+        let mut w = World::new(Options { workers: 2, ..Options::default() });
+        w.spread = spread;
+        for n in 0..6 {
+            let from = SocketAddrV4::new([10, 0, 0, 70 + n].into(), 4000);
+            let to = SocketAddrV4::new([10, 1, 0, 99].into(), 21);
+            w.host_sends(0, &segment(from, to, 1000, 0, 2));
+            w.settle();
+            let (_, quoted) = w.strays.pop().unwrap();
+            let router = [10, 1, 0, 1].into();
+            let error = tidegate::wire::icmp::error_v4(router, GATEWAY, (3, 13), [0; 4], &quoted).unwrap();
+            let mut pieces = vec![];
+            crate::frag::fragment(&error, &crate::packet::Ipv4::parse(&error).unwrap(), 60, |p| {
+                pieces.push([&GW_MAC[..], &ROUTER_MAC, &[8, 0], p].concat());
+            });
+            assert!(pieces.len() > 1);
+            pieces.iter().for_each(|p| w.gateway_gets(p));
+            w.settle();
+            let (leg, told) = w.strays.pop().unwrap();
+            assert_eq!((leg, told[9], &told[16..20]), (0, 1, &from.ip().octets()[..]));
+            assert_eq!((w.remains().0, w.counter("drop_not_for_us") + w.counter("drop_bad_ip")), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn a_redirected_icmp_error_reaches_its_owner() {
+    for spread in [(|_, _| 0) as fn(&[u8], usize) -> usize, |_, _| 1] {
+        let mut o = Options { workers: 2, ..Options::default() };
+        o.server.files.insert("f".into(), file(1));
+        let mut w = World::new(o);
+        let mut c = w.login(0, 5001);
+        // A path that takes 1,000 bytes, and says so to the server, as which the segment was sent.
+        w.loss = Some(Box::new(|h, p| h == Hop::ToHost(0) && p.len() > 1000));
+        w.watch();
+        let d = w.active(&mut c, "PORT");
+        assert_eq!(&w.cmd(&mut c, "RETR f")[..3], "150");
+        w.pass(Duration::from_millis(100));
+        let long = |(h, p): &&(Hop, Vec<u8>)| *h == Hop::FromGateway && p.len() > 1000;
+        let lost = w.seen.as_ref().unwrap().iter().find(long).unwrap().1.clone();
+        let router = [10, 0, 0, 1].into();
+        let error = tidegate::wire::icmp::error_v4(router, SERVER, (3, 4), [0, 0, 3, 232], &lost).unwrap();
+        let mut outer = [&[0; 28][..], &error].concat();
+        let header = tidegate::wire::gre::Redirect([1, 61, 0, 9]);
+        tidegate::wire::build::gre_v4(&mut outer, ROUTER, GATEWAY, 9, header);
+        w.spread = spread;
+        w.gateway_gets(&[&GW_MAC[..], &ROUTER_MAC, &[8, 0], &outer].concat());
+        w.settle();
+        w.spread = by_ports;
+        assert!(w.read_all(&c, d) == file(1));
+        assert_eq!(w.counter("drop_not_for_us") + w.counter("drop_bad_ip"), 0);
+    }
+}
+
+/// A message of WCCP that no frame holds, in pieces to the worker that does not speak it.
+#[test]
+fn a_long_message_reaches_the_worker_that_speaks() {
+    let mut w = World::new(Options { workers: 2, mask: Some(0x1F41), ..Options::default() });
+    w.spread = |_, _| 1;
+    w.watch();
+    w.pass(Duration::from_secs(3));
+    let long = |(h, p): &&(Hop, Vec<u8>)| *h == Hop::ToGateway && p[9] == 17 && p[6] & 0x20 != 0;
+    assert!(w.seen.iter().flatten().any(|s| long(&s)), "no answer in pieces");
+    assert_eq!((w.counter("drop_outer_fragment"), w.counter("drop_bad_ip")), (0, 0));
+    w.pass(Duration::from_secs(10));
+    assert_eq!(w.router.wccp.groups()[0].table().unwrap().share(GATEWAY), (128, 128));
+}
+
+/// A server's segment that meets an entry just being written waits for its owner, and is nobody's on no account.
+#[test]
+fn an_entry_that_is_being_written_is_not_taken_for_none() {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use tidegate::flow::{FlowKey, Leg, Lookup};
+    let mut w = World::new(Options { workers: 2, ..Options::default() });
+    w.watch();
+    w.login(0, 5001);
+    let ours =
+        w.segments(Hop::FromGateway).into_iter().find(|t| t.dst == SocketAddrV4::new(SERVER, 21)).unwrap();
+    let key = FlowKey::tcp(ours.dst.into(), ours.src.into(), Leg::Direct, 0).unwrap();
+    let Lookup::Hit(slot, entry) = w.table.lookup(&key) else { panic!() };
+    let table = w.table.clone();
+    let (stop, busy) = (AtomicBool::new(false), w.table.stats().busy);
+    let ack = segment(ours.dst, ours.src, ours.ack, ours.seq, 0x10);
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            while !stop.load(Relaxed) {
+                table.update(slot, &entry);
+            }
+        });
+        // Two threads meet within thousands of looks, seldom within tens.
+        for n in 0..300_000 {
+            w.spread = if n % 2 == 0 { |_, _| 0 } else { |_, _| 1 };
+            w.gateway_gets(&[&GW_MAC[..], &ROUTER_MAC, &[8, 0], &ack].concat());
+            w.settle();
+            if w.table.stats().busy > busy + 20 {
+                break;
+            }
+        }
+        stop.store(true, Relaxed);
+    });
+    assert!(w.table.stats().busy > busy, "the entry was never found in change");
+    let lost = ["drop_unhandled", "drop_unknown_flow", "returned"].map(|n| w.counter(n));
+    assert_eq!(lost, [0; 3]);
+}
+
 #[test]
 fn any_worker_may_receive_what_one_worker_answers() {
     // All frames come to the worker that does not speak WCCP.

@@ -115,7 +115,7 @@ fn ip(packet: &[u8], checksums: bool) {
     let sliced = SlicedPacket::from_ip(packet).unwrap_or_else(|e| panic!("{e}: {packet:x?}"));
     let Some(NetSlice::Ipv4(v4)) = sliced.net else { panic!("no IPv4: {packet:x?}") };
     let h = v4.header();
-    assert_eq!(h.to_header().calc_header_checksum(), h.header_checksum(), "IP checksum");
+    assert_eq!(sum(&[&packet[..usize::from(h.ihl()) * 4]]), 0xFFFF, "IP checksum");
     assert!(h.destination_addr() != GATEWAY, "to ourselves");
     assert!(h.ttl() > 0);
     let total = usize::from(h.total_len());

@@ -22,6 +22,7 @@ pub(crate) use duel::{Duel, EVIL};
 pub(crate) use host::Host;
 pub(crate) use meeting::Meeting;
 pub(crate) use options::Options;
+pub(crate) use second::MAC as SECOND_MAC;
 pub(crate) use way::Way;
 pub(crate) use world::{
     CLIENT, CLIENT6, GATEWAY, GATEWAY6, GW_MAC, Hop, PORTS, ROUTER, ROUTER_MAC, ROUTER6, SERVER, SERVER6,

@@ -79,6 +79,8 @@ pub(crate) struct World {
     pub(crate) loss: Option<Loss>,
     /// Packets that passed, if they are wanted.
     pub(crate) seen: Option<Vec<(Hop, Vec<u8>)>>,
+    /// Where the gateway's last frame went.
+    pub(crate) last_mac: [u8; 6],
     /// Packets to addresses that no host has, by leg.
     pub(crate) strays: Vec<(usize, Vec<u8>)>,
     /// Which worker the network card gives a packet to.
@@ -155,6 +157,7 @@ impl World {
             events: vec![],
             loss: None,
             seen: None,
+            last_mac: [0; 6],
             strays: vec![],
             spread: |_, _| 0,
             gateway_shows: false,
@@ -482,6 +485,7 @@ impl World {
     pub(super) fn gateway_sent(&mut self, frame: &[u8]) {
         let mut bytes = frame.to_vec();
         check::frame(&bytes, !self.damaged);
+        self.last_mac.copy_from_slice(&bytes[..6]);
         self.announced6 |= bytes[..6] == [0x33, 0x33, 0, 0, 0, 1] && bytes.get(54) == Some(&136);
         if self.lost(Hop::FromGateway, &bytes[14..]) {
             return;
