@@ -14,6 +14,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::icmp::{self, Icmp};
 use crate::wire::tcp::{Segment, SynOptions};
 use hashbrown::HashMap;
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -250,6 +251,21 @@ impl Registry {
             self.serve(id, out);
         }
         self.touched = touched;
+        self.make_way(out);
+    }
+
+    /// Ends the relays that gave their places to others.
+    fn make_way(&mut self, out: &mut dyn Outlet) {
+        while let Some(id) = self.shared.outdone.first().copied() {
+            if let Some(index) = self.by_id.get(&id).copied()
+                && let Some(s) = self.sessions.get_mut(index)
+            {
+                s.ctl.relay_outdone(&mut self.shared);
+                self.serve(index, out);
+            }
+            // If it is not gone yet, it goes with its transfer.
+            self.shared.outdone.retain(|other| *other != id);
+        }
     }
 
     /// A segment for a connection in TIME-WAIT. True if it opens a new connection: treat it as a miss.
@@ -332,6 +348,7 @@ impl Registry {
                 self.steer_event(event, out);
             }
         }
+        self.make_way(out);
         self.rest();
     }
 
@@ -354,6 +371,7 @@ impl Registry {
         s.wheel.shrink();
         s.expectations.shrink();
         s.relays.shrink();
+        (s.unasked, s.outdone) = (VecDeque::new(), Vec::new());
         s.active.shrink_to_fit();
         s.steering.iter_mut().for_each(Steering::shrink);
         s.events.shrink_to_fit();

@@ -18,6 +18,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::build;
 use crate::wire::tcp::Segment;
 use hashbrown::HashMap;
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -155,6 +156,10 @@ pub(super) struct Shared {
     pub(super) waits: Waits,
     pub(super) torn: Torn,
     pub(super) relays: Shares,
+    /// Sessions whose relay no transfer was asked of yet, oldest first.
+    pub(super) unasked: VecDeque<SessionId>,
+    /// Those of them whose relay has to go.
+    pub(super) outdone: Vec<SessionId>,
     /// Live active data connections by (pair, port that they leave from).
     pub(super) active: HashMap<(Pair, u16), u32, Salted>,
     pub(super) counters: Counters,
@@ -213,6 +218,8 @@ impl Shared {
             waits: Waits::default(),
             torn: Torn::new(salt),
             relays: Shares::new(salt),
+            unasked: VecDeque::new(),
+            outdone: Vec::new(),
             active: HashMap::with_hasher(Salted::new(salt)),
             counters: Counters::default(),
             events: Vec::new(),
@@ -284,11 +291,39 @@ impl Shared {
         let limits = &self.settings.limits;
         if self.relays.of(client) >= limits.relays_per_client {
             Err("too many relayed transfers of this client")
-        } else if self.relays.total() >= limits.relays {
+        } else if self.relays_full() && self.unasked.is_empty() {
             Err("too many relayed transfers")
         } else {
             Ok(())
         }
+    }
+
+    /// Takes a place for a relay of this client; if there is none, that of the oldest relay that nothing was
+    /// asked of.
+    pub(super) fn relay_take(&mut self, client: IpAddr) -> Result<(), &'static str> {
+        self.relay_room(client)?;
+        if self.relays_full() {
+            self.outdone.extend(self.unasked.pop_front());
+        }
+        self.relays.take(client);
+        Ok(())
+    }
+
+    /// Gives it back.
+    pub(super) fn relay_give(&mut self, client: IpAddr, session: SessionId) {
+        self.relays.give(client);
+        self.relay_asked(session);
+        self.outdone.retain(|id| *id != session);
+    }
+
+    /// A session's relay, if it has one, is wanted.
+    pub(super) fn relay_asked(&mut self, session: SessionId) {
+        self.unasked.retain(|id| *id != session);
+    }
+
+    /// Whether all places are taken by relays that stay.
+    fn relays_full(&self) -> bool {
+        self.relays.total() - self.outdone.len() >= self.settings.limits.relays
     }
 }
 

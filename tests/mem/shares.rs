@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use smoltcp::iface::SocketHandle;
+use smoltcp::socket::tcp::State;
 use tidegate::event::What;
 use tidegate::session::{ServerMode, UpstreamSource};
 use tidegate::time::Duration;
@@ -95,6 +96,44 @@ fn a_client_that_opens_relays_and_asks_for_nothing_holds_its_own_only() {
         let (c, d) = begin(&mut w, client, 5001, mode);
         assert!(w.read_all(&c, d) == content());
     }
+}
+
+#[test]
+fn relays_that_nothing_was_asked_of_give_way_the_oldest_first() {
+    let mode = ServerMode::Active;
+    let mut w = World::new(few_relays(mode));
+    let mut idle = Vec::new();
+    for (client, port) in [(0, 5001), (0, 5002), (1, 5001), (1, 5002)] {
+        let mut c = w.login(client, port);
+        let d = open(&mut w, &mut c, mode);
+        w.pass(Duration::from_millis(10));
+        assert_eq!(w.hosts[client].state(d), State::Established);
+        idle.push((c, d));
+    }
+    // All places are taken.
+    let (c, d) = begin(&mut w, 2, 5001, mode);
+    let states = |w: &mut World| -> Vec<bool> {
+        idle.iter().map(|(c, d)| w.hosts[c.host].state(*d) == State::Established).collect()
+    };
+    assert_eq!(states(&mut w), [false, true, true, true]);
+    assert!(w.read_all(&c, d) == content());
+    // The others are as good as ever, and one that was asked for something stays.
+    let (mut c, d) = idle.remove(1);
+    assert_eq!(&w.cmd(&mut c, "RETR f")[..3], "150");
+    let _more = (begin(&mut w, 2, 5002, mode), begin(&mut w, 3, 5001, mode));
+    assert!(w.read_all(&c, d) == content());
+    assert_eq!(&w.reply(&mut c)[..3], "226");
+    let outdone = w.told(|e| match e {
+        What::Expectation { state: "expired", reason, .. } => Some(reason.contains("others want the place")),
+        _ => None,
+    });
+    assert!(outdone.len() <= 2 && outdone.iter().all(|o| *o), "{outdone:?}");
+    // The session lives, and hears that its connection is gone when it asks.
+    let (mut c, _) = idle.remove(0);
+    assert_eq!(&w.cmd(&mut c, "NOOP")[..3], "200");
+    let to = w.passive(&mut c, "EPSV");
+    w.data(&mut c, to);
+    assert_eq!(&w.cmd(&mut c, "RETR f")[..3], "150");
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl Control {
         else {
             return;
         };
-        if let Err(why) = shared.relay_room(self.client.ip()) {
+        if let Err(why) = shared.relay_take(self.client.ip()) {
             self.data_drop(shared, "refused", why);
             return reset(seg, out);
         }
@@ -35,7 +35,9 @@ impl Control {
         relay.direction = self.transfer.as_ref().and_then(|t| t.verb.direction());
         relay.client_awaited = Some((client_key, client_until));
         relay.server_awaited = Some((key, until));
-        shared.relays.take(self.client.ip());
+        if self.transfer.is_none() {
+            shared.unasked.push_back(self.id);
+        }
         shared.counters.relayed += 1;
         self.data = Data::Relay(Box::new(relay));
         self.relay_join(shared, side, seg, options, out);
@@ -107,6 +109,7 @@ impl Control {
     /// A transfer's verb was sent while its data connection is half there: only now will the server come.
     pub(super) fn relay_begins(&mut self, shared: &mut Shared) {
         let Data::Relay(relay) = &mut self.data else { return };
+        shared.relay_asked(self.id);
         if relay.direction.is_none() {
             relay.direction = self.transfer.as_ref().and_then(|t| t.verb.direction());
         }
@@ -125,6 +128,18 @@ impl Control {
         if client.is_some() {
             shared.steering[self.service].withdraw(self.pair(), self.id, shared.now);
         }
+    }
+
+    /// Others want the place of a relay that nothing was asked of.
+    pub(in crate::session) fn relay_outdone(&mut self, shared: &mut Shared) {
+        let Data::Relay(relay) = &mut self.data else { return };
+        relay.ended.get_or_insert((shared.now, "failed"));
+        let (client, named) = (relay.client, relay.ours.end);
+        self.relay_expects_no_more(shared);
+        self.stack.abort(CLIENT_DATA);
+        self.stack.abort(SERVER_DATA);
+        let why = "no transfer was asked for, and others want the place of this relay";
+        self.expectation(shared, "expired", client, Some(named), why);
     }
 
     /// The client's time for its SYN is up.

@@ -147,7 +147,21 @@ impl Control {
         ours: Lease,
         remote: SocketAddr,
     ) -> Result<(), &'static str> {
-        shared.relay_room(self.client.ip())?;
+        shared.relay_take(self.client.ip())?;
+        let begun = self.relay_open(shared, client, ours, remote);
+        if begun.is_err() {
+            shared.relay_give(self.client.ip(), self.id);
+        }
+        begun
+    }
+
+    fn relay_open(
+        &mut self,
+        shared: &mut Shared,
+        client: SocketAddr,
+        ours: Lease,
+        remote: SocketAddr,
+    ) -> Result<(), &'static str> {
         let key = shared.upstream_key(self.service, remote, ours.end).ok_or(TABLE_FULL)?;
         let entry = shared.session_entry(&key, SERVER_DATA.0, self.index);
         let server_slot = shared.claim(&key, &entry).ok_or(TABLE_FULL)?;
@@ -160,7 +174,6 @@ impl Control {
             return Err("the session's stack has no room");
         }
         self.stack.set_timeout(SERVER_DATA, shared.settings.timers.data_stall);
-        shared.relays.take(self.client.ip());
         shared.counters.relayed += 1;
         let server = ServerEnd::Listens { remote, ours: Some(ours) };
         let plan = Plan { client: ClientEnd::Listens(client), server };
@@ -366,7 +379,7 @@ impl Control {
         if relay.active && relay.client_place.is_some() {
             shared.active_ends(self.pair(), relay.via.port());
         }
-        shared.relays.give(self.client.ip());
+        shared.relay_give(self.client.ip(), self.id);
         self.relay_gone = true;
         let transfer = self.transfer.take();
         let verb = transfer.as_ref().map(|t| t.verb);
