@@ -194,7 +194,9 @@ lab_ipv6() {
     local spec space dev address router
     for spec in "client c0 $LAB_CLIENT6 fd00::1" "server s0 $LAB_SERVER6 fd00:0:0:1::1"; do
         read -r space dev address router <<<"$spec"
-        lab_exec "$space" sysctl -qw "net.ipv6.conf.lo.disable_ipv6=0" "net.ipv6.conf.$dev.addr_gen_mode=1"             "net.ipv6.conf.$dev.accept_ra=0" "net.ipv6.conf.$dev.accept_dad=0"             "net.ipv6.conf.$dev.router_solicitations=0" "net.ipv6.conf.$dev.disable_ipv6=0"
+        lab_exec "$space" sysctl -qw "net.ipv6.conf.lo.disable_ipv6=0" "net.ipv6.conf.$dev.addr_gen_mode=1" \
+            "net.ipv6.conf.$dev.accept_ra=0" "net.ipv6.conf.$dev.accept_dad=0" \
+            "net.ipv6.conf.$dev.router_solicitations=0" "net.ipv6.conf.$dev.disable_ipv6=0"
         lab_exec "$space" ip addr add "$address/64" dev "$dev" nodad
         lab_exec "$space" ip -6 route add default via "$router" rto_min 2s
     done

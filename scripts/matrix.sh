@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Transfers over bad lines: every way in, with every mode, family and source, while the router loses 2 % of the
 # packets on each line, doubles 2 %, holds back 5 % and cuts TCP segments. Prints a table; the last line is
-# "N passed, N failed".
+# "N passed, N failed". Build first: cargo build --release.
 #
 #   scripts/matrix.sh [--full] [--only REGEX]
 #
 #   --full         everything; without it a few of each
-#   --only REGEX   only the lines that match, as 'static .* EPSV6 download 4MiB'
+#   --only REGEX   only the lines that match, as 'l2 own .* EPSV download 64KiB'
+#
+# A line begins with the way in (gre, l2, static), whose address the server sees (own, client), and what the reverse
+# group lists (all, ports). Root is needed: another user is asked by sudo.
 set -u
 
 # shellcheck source=scripts/common.sh
@@ -16,7 +19,11 @@ full=no only=.
 while [ $# -gt 0 ]; do
     case $1 in
         --full) full=yes ;;
-        --only) only=${2:-.} && shift ;;
+        --only)
+            [ $# -ge 2 ] || { warn "matrix.sh: --only needs a value" && exit 2; }
+            only=$2
+            shift
+            ;;
         -h | --help)
             sed -n '2,/^set -u/s/^# \{0,1\}//p' "$0"
             exit 0
@@ -118,3 +125,4 @@ for way in "${WAYS[@]}"; do
         "held back, $(lab_counters /legs/{0,1,2}/impaired/cut) cut on purpose"
 done
 cat "$LAB_STATE/table"
+[ "$number" -gt 0 ] || warn "matrix.sh: no transfer matches \"$only\"$([ "$full" = yes ] || echo '; some are there with --full only')"

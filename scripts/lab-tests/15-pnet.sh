@@ -9,9 +9,6 @@ for way in "wccp gre own" "wccp l2 client" "static - own" "static - client"; do
     check "$way: the gateway joins" t_gateway "data_ports = [2020, 2021, 2022, 2023, 2024, 2025]" pnet
     modes=(PASV EPSV PORT EPRT)
     [ "$LAB_DEPLOYMENT" = wccp ] || modes+=(EPSV6 EPRT6)
-    for mode in "${modes[@]}"; do
-        check "$way: $mode download" transfer "$mode" curl download 1MiB
-        check "$way: $mode upload" transfer "$mode" curl upload 1MiB
-    done
+    both_ways "$way: " "${modes[@]}"
     check "$way: nothing went past the gateway" eval 'lab_refresh && [ "$(lab_passed_by)" = 0 ]'
 done

@@ -11,10 +11,7 @@ passed_by() { lab_refresh && ! lab_get /policies | grep -q '"alive":true'; }
 ping_gateway() { lab_exec client ping "$1" -c 2 -i 0.2 -W 2 "$2" >/dev/null; }
 
 check "the router's next hops answer ARP and neighbour discovery" t_gateway "$DATA"
-for mode in PASV EPSV PORT EPRT EPSV6 EPRT6; do
-    check "$mode download" transfer "$mode" curl download 1MiB
-    check "$mode upload" transfer "$mode" curl upload 1MiB
-done
+both_ways "" PASV EPSV PORT EPRT EPSV6 EPRT6
 check "lftp lists by EPSV6" transfer EPSV6 lftp list 0
 check "lftp lists by EPRT6" transfer EPRT6 lftp list 0
 check "the gateway took all of it" eval 'lab_refresh && [ "$(lab_redirected)" -gt 1000 ] && [ "$(lab_passed_by)" = 0 ]'

@@ -11,10 +11,7 @@ check "L2 is agreed, both ways" eval \
     '[ "$(lab_get /groups/0/caches/0/forward) $(lab_get /groups/0/caches/0/return)" = "l2 l2" ]'
 t_go
 check "a session from before transfers and ends in order" t_held_says 'done'
-for mode in PASV EPSV PORT EPRT; do
-    check "$mode download" transfer "$mode" curl download 1MiB
-    check "$mode upload" transfer "$mode" curl upload 1MiB
-done
+both_ways "" PASV EPSV PORT EPRT
 t_capture_stop
 check "no GRE was on the gateway's leg" [ -z "$(t_captured gre frame.number)" ]
 check "the router redirected by MAC address" [ "$(t_captured "ip.src == $LAB_CLIENT && ip.dst == $LAB_SERVER" frame.number | wc -l)" -gt 500 ]

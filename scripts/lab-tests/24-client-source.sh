@@ -19,10 +19,7 @@ for form in "wccp all" "wccp ports" "static all"; do
     check "$form: the gateway joins" t_gateway "$DATA"
     modes=(PASV EPSV PORT EPRT)
     [ "$LAB_DEPLOYMENT" = wccp ] || modes+=(EPSV6 EPRT6)
-    for mode in "${modes[@]}"; do
-        check "$form: $mode download" transfer "$mode" curl download 1MiB
-        check "$form: $mode upload" transfer "$mode" curl upload 1MiB
-    done
+    both_ways "$form: " "${modes[@]}"
     check "$form: the server sees the client's address, and never the gateway's" held "$LAB_SERVER" "$LAB_CLIENT"
     [ "$LAB_DEPLOYMENT" = wccp ] || check "$form: also in IPv6" held "[$LAB_SERVER6]" "$LAB_CLIENT6"
     check "$form: nothing went past the gateway" eval 'lab_refresh && [ "$(lab_passed_by)" = 0 ]'

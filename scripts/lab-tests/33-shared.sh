@@ -68,10 +68,7 @@ for way in "wccp gre own af_xdp" "wccp l2 own af_xdp" "wccp l2 client af_xdp" "s
     check "$way: the gateway joins beside the kernel" t_gateway "$DATA" "$driver" || continue
     modes=(PASV EPSV PORT EPRT) hosts=("$KERNEL")
     [ "$LAB_DEPLOYMENT" = wccp ] || { modes+=(EPSV6 EPRT6) && hosts+=("$KERNEL6"); }
-    for mode in "${modes[@]}"; do
-        check "$way: $mode download" transfer "$mode" curl download 1MiB
-        check "$way: $mode upload" transfer "$mode" curl upload 1MiB
-    done
+    both_ways "$way: " "${modes[@]}"
     check "$way: nothing went past the gateway" eval 'lab_refresh && [ "$(lab_passed_by)" = 0 ]'
     for host in "${hosts[@]}"; do check "$way: the kernel answers ping of $host" ping_of "$host"; done
     check "$way: the gateway answers ping" ping_of "$LAB_GATEWAY"

@@ -27,6 +27,8 @@ t_finish() {
 # t_begin [VSFTPD-KEY=VALUE...]: the lab with its server; with T_IPV6=yes in both families.
 t_begin() {
     need_commands ip ethtool sysctl curl lftp dumpcap tshark python3 ss
+    [ -x "$LAB_ROUTER_BIN" ] && [ -x "$LAB_TIDEGATE_BIN" ] ||
+        die "$LAB_ROUTER_BIN or $LAB_TIDEGATE_BIN is not built: cargo build --release"
     lab_lock || die "this lab is in use"
     trap t_finish EXIT
     trap 'exit 130' INT TERM
@@ -68,11 +70,11 @@ t_gateway() {
     return 1
 }
 
-# t_tell [SIGNAL]: sends the gateway TERM (or SIGNAL). t_ended [SECONDS]: waits until it has ended; whether its exit
+# t_tell: tells the gateway to stop. t_ended [SECONDS]: waits until it has ended; whether its exit
 # status was 0.
 t_tell() {
     t_told=$(lab_pid tidegate)
-    kill -s "${1:-TERM}" "$t_told"
+    kill -s TERM "$t_told"
 }
 t_gone() { ! lab_alive tidegate; }
 t_ended() { lab_wait "${1:-5}" t_gone && wait "$t_told"; }
@@ -97,8 +99,19 @@ transfer() {
     [ "$result" = identical ]
 }
 
+# both_ways PREFIX MODE...: a checked download and upload in each mode.
+both_ways() {
+    local prefix=$1 mode
+    shift
+    for mode in "$@"; do
+        check "$prefix$mode download" transfer "$mode" curl download 1MiB
+        check "$prefix$mode upload" transfer "$mode" curl upload 1MiB
+    done
+}
+
 # script: a Python script on standard input, run by the client, with the FTP class of ftp.py; T_SERVER and T_CLIENT
 # are other addresses for it.
+# shellcheck disable=SC2120 # some tests give it arguments
 script() {
     lab_exec client env "PYTHONPATH=$T_DIR" PYTHONDONTWRITEBYTECODE=1 "SERVER=${T_SERVER:-$LAB_SERVER}" \
         "CLIENT=${T_CLIENT:-$LAB_CLIENT}" "GATEWAY=$LAB_GATEWAY" "STATE=$LAB_STATE" timeout 90 python3 - "$@"
