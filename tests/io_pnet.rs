@@ -161,10 +161,14 @@ fn a_link_that_goes_down_comes_back_and_one_that_is_deleted_does_not() {
         assert!(!wait(port.poll_fd(), Duration::from_millis(5)), "the error does not stay");
         lab.exec("ip link set dev tga up");
         let (mut tx, _) = raw_socket("tgb");
-        tx.send_to(&frame(80, 1), None).unwrap().unwrap();
-        assert!(wait(port.poll_fd(), Duration::from_secs(2)));
+        // The kernel takes the link up in its own time, and loses what is sent before.
+        let arrived = (0..100).any(|_| {
+            tx.send_to(&frame(80, 1), None).unwrap().unwrap();
+            wait(port.poll_fd(), Duration::from_millis(100))
+        });
+        assert!(arrived, "nothing arrives any more");
         port.rx(&mut burst).unwrap();
-        assert_eq!(burst.len(), 1);
+        assert!(!burst.is_empty());
         lab.exec("ip link del tga");
         let text = (0..10).find_map(|_| port.rx(&mut burst).err()).unwrap().to_string();
         assert!(text.starts_with("tga: the interface is gone; "), "{text}");
