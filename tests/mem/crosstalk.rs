@@ -327,3 +327,27 @@ fn a_server_that_comes_late_meets_no_other_session() {
         d.over();
     }
 }
+
+#[test]
+fn what_we_say_on_one_leg_is_not_heard_on_the_other_however_late_it_comes_around() {
+    let mut w = spoofed(ServerMode::Passive);
+    w.watch();
+    let mut c = w.login(0, 5001);
+    let said = |w: &World, what: &[u8]| {
+        let ours = |(h, p): &&(Hop, Vec<u8>)| {
+            *h == Hop::FromGateway && tcp_of(p).is_some_and(|t| t.payload.starts_with(what))
+        };
+        w.seen.iter().flatten().find(ours).unwrap().1.clone()
+    };
+    // As the client, and as the server; a router brings it back when we have long forgotten the packet itself.
+    let around = [(0, said(&w, b"PASS")), (1, said(&w, b"230"))];
+    w.pass(secs(3));
+    for (n, (leg, packet)) in around.into_iter().enumerate() {
+        w.watch();
+        w.host_sends(leg, &packet);
+        w.settle();
+        assert_eq!(w.counter("drop_loop"), n as u64 + 1, "leg {leg}");
+        assert!(w.segments(Hop::FromGateway).is_empty(), "leg {leg}: it was answered");
+    }
+    assert_eq!(w.fetch(&mut c, "PASV", "RETR a"), b"what A wants".repeat(3000));
+}

@@ -270,10 +270,13 @@ fn one_network_has_its_cap_and_its_oldest_goes() {
     w.host_sends(0, &segment(other, S, 1, 0, 2));
     w.settle();
     assert_eq!((w.remains().0, w.counter("half_open_evicted")), (65, 36));
-    // The newest of the network is still there: its repeated SYN is repeated with the same number.
-    let last = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 149), 4099);
+    // All but the oldest of the network are still there: a repeated SYN is repeated and nothing has to go for it.
     taken(&mut w);
-    w.host_sends(0, &segment(last, S, 99, 0, 2));
-    w.settle();
-    assert_eq!((taken(&mut w).1.len(), w.remains().0), (1, 65));
+    for (n, evicted) in [(99, 36), (36, 36), (35, 37)] {
+        let from = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 50 + n), 4000 + u16::from(n));
+        w.host_sends(0, &segment(from, S, u32::from(n), 0, 2));
+        w.settle();
+        assert_eq!((taken(&mut w).1.len(), w.remains().0), (1, 65), "{n}");
+        assert_eq!(w.counter("half_open_evicted"), evicted, "{n}");
+    }
 }

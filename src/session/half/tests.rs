@@ -73,3 +73,44 @@ fn a_time_wait_that_made_room_does_not_end_another() {
     shared.wheel.expire(now + Duration::from_secs(16), |_| fired += 1);
     assert_eq!(fired, 1);
 }
+
+/// Keeps what is sent.
+struct Kept(Vec<Vec<u8>>);
+
+impl Outlet for Kept {
+    fn slots(&self) -> usize {
+        1
+    }
+    fn send(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8]) -> bool) -> bool {
+        let mut packet = vec![0; len];
+        let sent = fill(&mut packet);
+        self.0.push(packet);
+        sent
+    }
+}
+
+#[test]
+fn a_fin_that_comes_in_time_wait_is_acknowledged_however_often_it_comes() {
+    let mut shared = shared();
+    let client: SocketAddrV4 = "10.0.0.1:5000".parse().unwrap();
+    let key = redirected(client.into(), "10.1.0.10:21".parse().unwrap()).unwrap();
+    let slot = shared.claim(&key, &shared.session_entry(&key, 0, 0)).unwrap();
+    shared.time_wait(slot, &key, Some((100, 200)));
+    let Lookup::Hit(_, entry) = shared.table.lookup(&key) else { panic!("it has no place") };
+    // The peer's end comes after all, with its last three bytes; then again; then something older.
+    for (seq, payload, ack) in [(200, 3, 204), (200, 3, 204), (150, 0, 204)] {
+        let fin = Segment {
+            seq,
+            ack: 100,
+            flags: crate::wire::tcp::FIN | ACK,
+            end: 40 + payload,
+            ..syn(client, seq)
+        };
+        let mut out = Kept(Vec::new());
+        assert!(!shared.wait_segment(entry.id, slot, &fin, &mut out));
+        let ip = crate::wire::parse_ip(&out.0[0], 0).unwrap();
+        let answer = crate::wire::tcp::parse(&out.0[0], &ip).unwrap();
+        assert_eq!((answer.src, answer.dst), (fin.dst, fin.src));
+        assert_eq!((answer.flags, answer.seq, answer.ack, out.0.len()), (ACK, 100, ack, 1));
+    }
+}

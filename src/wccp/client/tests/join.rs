@@ -82,6 +82,22 @@ fn leaving_before_the_router_answered_needs_no_message() {
 }
 
 #[test]
+fn a_router_that_calls_itself_otherwise_is_met_anew() {
+    let mut lab = Lab::assigned();
+    let renamed = Ipv4Addr::new(192, 0, 2, 77);
+    let made = lab.routers[0].assignments().len();
+    lab.routers[0].id = renamed;
+    lab.routers[0].caches.clear();
+    lab.routers[0].key = AssignmentKey::NONE;
+    lab.run_until(90_000);
+    assert_eq!(lab.states().iter().map(|s| s.1).collect::<Vec<_>>(), ["seen", "usable", "assigned"]);
+    let made = &lab.routers[0].assignments()[made..];
+    assert!(!made.is_empty() && made.iter().all(|a| a.1.routers[0].router.router_id == renamed));
+    let last = lab.routers[0].here_i_ams().last().unwrap().1;
+    assert_eq!(last.view.routers[0].router_id, renamed);
+}
+
+#[test]
 fn a_silent_router_is_named_once_and_taken_back() {
     let mut lab = Lab::new();
     lab.routers[0].mute = true;
