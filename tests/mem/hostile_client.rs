@@ -388,6 +388,37 @@ fn a_data_connection_that_the_server_never_answers_goes_after_connect() {
     }
 }
 
+#[test]
+fn a_reset_from_nowhere_ends_no_transfer() {
+    for by in Meeting::ALL {
+        let mut o = by.options();
+        let file = b"what is wanted".repeat(20_000);
+        o.server.files.insert("f".into(), file.clone());
+        let mut w = World::new(o);
+        let mut c = w.login(0, 5001);
+        let to = w.passive_any(&mut c, by.passive());
+        w.watch();
+        let d = w.data(&mut c, to);
+        assert_eq!(&w.cmd(&mut c, "RETR f")[..3], "150");
+        // Its sender knows the ports but not the numbers, so no end takes it.
+        let own = w.segments_any(Hop::FromHost(0)).into_iter().rfind(|t| t.dst == to).unwrap();
+        w.host_sends(0, &segment(own.src, to, own.seq.wrapping_add(1 << 30), 0, 4));
+        w.settle();
+        let told = w.segments_any(Hop::ToHost(1)).into_iter().filter(|t| t.flags & 4 != 0).count();
+        assert_eq!(told, 1, "it passes");
+        // The client takes its time, as long as what is over keeps its place and longer.
+        w.pass(secs(20));
+        assert!(w.read_all(&c, d) == file);
+        assert_eq!(&w.reply(&mut c)[..3], "226");
+        w.pass(secs(1));
+        let verdicts = w.told(|e| match e {
+            What::Transfer { bytes, verdict, .. } => Some((*bytes, *verdict)),
+            _ => None,
+        });
+        assert_eq!(verdicts, [(file.len() as u64, "complete")]);
+    }
+}
+
 /// Sessions that send a byte a minute, in every stage of a session: their times end them.
 #[test]
 fn slow_loris_is_ended_by_the_timers_and_kept_out_by_the_limit_of_each_client() {
