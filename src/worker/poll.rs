@@ -46,6 +46,26 @@ enum Phase {
     Leaving,
 }
 
+/// A counter of a port that is told when it grows: how far it was told, and when.
+type Growth = (u64, Option<Instant>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Told {
+    oversize: Growth,
+    rx_lost: Growth,
+    tx_lost: Growth,
+}
+
+/// How much a counter has grown since it was told; `None` if it has not, or it was told a short time ago.
+fn grown(told: &mut Growth, count: u64, now: Instant) -> Option<u64> {
+    let (seen, at) = *told;
+    let due = at.is_none_or(|at| now.since(at) >= WARN_EVERY);
+    (count > seen && due).then(|| {
+        *told = (count, Some(now));
+        count - seen
+    })
+}
+
 /// One worker: an engine and the ports that it serves.
 pub struct Worker<P: Port + ?Sized = dyn Port> {
     engine: Engine,
@@ -54,7 +74,8 @@ pub struct Worker<P: Port + ?Sized = dyn Port> {
     tx: Vec<Tx>,
     idle: Idle,
     events: Vec<Event>,
-    oversize: Vec<(u64, Option<Instant>)>,
+    /// What has been told of each port.
+    told: Vec<Told>,
     looked: Instant,
     /// When the engine had its last turn.
     turned: Option<Instant>,
@@ -67,7 +88,7 @@ impl<P: Port + ?Sized> Worker<P> {
         Self {
             rx: ports.iter().map(|_| Burst::new()).collect(),
             tx: ports.iter().map(|_| Tx::default()).collect(),
-            oversize: vec![(0, None); ports.len()],
+            told: vec![Told::default(); ports.len()],
             events: Vec::new(),
             looked: Instant::ZERO,
             turned: None,
@@ -215,26 +236,39 @@ impl<P: Port + ?Sized> Worker<P> {
         }
     }
 
-    /// Tells of frames longer than the MTU: something upstream puts segments together.
+    /// Tells of frames that the ports dropped, or the kernel before them: the engine never saw these.
     fn look(&mut self, now: Instant) {
         if now.since(self.looked) < LOOK {
             return;
         }
         self.looked = now;
-        for (port, (seen, warned)) in self.ports.iter_mut().zip(&mut self.oversize) {
-            let oversize = port.stats().rx_oversize;
-            let due = warned.is_none_or(|at| now.since(at) >= WARN_EVERY);
-            if oversize > *seen && due {
-                let name = port.info().name.clone();
-                let text = format!(
-                    "{} frames longer than the MTU came in and were dropped; switch off what merges segments: \
-                     ethtool -K {name} gro off lro off (and at the sender's end of a veth: tso off gso off)",
-                    oversize - *seen
-                );
-                let what = What::Warning { kind: "offload_on", subject: name, text };
+        for (port, told) in self.ports.iter_mut().zip(&mut self.told) {
+            let (stats, name) = (port.stats(), port.info().name.clone());
+            let mut tell = |kind, text: String| {
+                let what = What::Warning { kind, subject: name.clone(), text };
                 self.events.push(Event { at: now, what });
-                *warned = Some(now);
-                *seen = oversize;
+            };
+            if let Some(n) = grown(&mut told.oversize, stats.rx_oversize, now) {
+                let text = format!(
+                    "{n} frames longer than the MTU at the start came in and were dropped; if the MTU has been \
+                     raised since, start again; else switch off what merges segments: ethtool -K {name} gro off \
+                     lro off (and at the sender's end of a veth: tso off gso off)"
+                );
+                tell("offload_on", text);
+            }
+            if let Some(n) = grown(&mut told.rx_lost, stats.rx_lost, now) {
+                let text = format!(
+                    "{n} frames came in faster than they were taken, and were dropped; use larger rings in the NIC \
+                     profile, idle = \"spin\", or a core of its own (worker.cpu)"
+                );
+                tell("rx_lost", text);
+            }
+            if let Some(n) = grown(&mut told.tx_lost, stats.tx_lost, now) {
+                let text = format!(
+                    "{n} frames could not be sent and were dropped; see `ip -s link show dev {name}` for what it \
+                     says of itself, and lower its load"
+                );
+                tell("tx_lost", text);
             }
         }
     }
