@@ -234,7 +234,7 @@ fn a_file_that_is_not_the_recorded_one_fails_by_its_sum() {
 #[test]
 fn what_is_not_known_is_an_error_with_a_remedy() {
     type Change = fn(&Copy);
-    let changes: [(Change, &str); 8] = [
+    let changes: [(Change, &str); 10] = [
         (|c| fs::remove_file(c.file("manifest.toml")).unwrap(), "manifest.toml: cannot be read"),
         (|c| fs::remove_file(c.file(EGRESS)).unwrap(), "worker0-out.pcapng: cannot be read"),
         (
@@ -256,6 +256,26 @@ fn what_is_not_known_is_an_error_with_a_remedy() {
         (
             |c| c.edit("worker0-turns.jsonl", |t| t.replacen("\"spare\":[", "\"spare\":[9999", 2)),
             "numbers that no worker writes",
+        ),
+        (
+            |c| {
+                let more = |t: &str| t.replacen("\"slots\":[", "\"slots\":[99999", 1);
+                c.edit("worker0-turns.jsonl", |t| more(t).replacen("\"out\":[", "\"out\":[99990", 1));
+            },
+            "numbers that no worker writes",
+        ),
+        (
+            |c| {
+                let long = format!("\"{}\"\n", "x".repeat(1_000_000));
+                c.edit("worker0-events.jsonl", |t| long.repeat(70) + t);
+                c.edit("worker0-turns.jsonl", |t| {
+                    let (first, rest) = t.split_once('\n').unwrap();
+                    let mut line: serde_json::Value = serde_json::from_str(first).unwrap();
+                    line["events"] = 70.into();
+                    format!("{line}\n{rest}")
+                });
+            },
+            "has more than 67108864 bytes in turn 1",
         ),
         (|c| c.edit("config.toml", |t| t.replace("[limits]", "[limits]\nnew = 1")), "config.toml:"),
     ];

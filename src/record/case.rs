@@ -15,6 +15,10 @@ use std::path::{Path, PathBuf};
 const MAX_LINE: u64 = 1 << 20;
 /// The most spare frames of a turn; each takes memory.
 const MAX_SPARE: usize = 4_096;
+/// The most frames that leave in a turn: as many as the largest ring takes.
+const MAX_OUT: usize = 32_768;
+/// The most bytes of a turn's events, as text.
+const MAX_EVENTS: usize = 64 << 20;
 /// Configuration and counters are small.
 const MAX_SMALL: u64 = 1 << 20;
 
@@ -195,17 +199,22 @@ impl<'a> Logs<'a> {
             && lists.iter().all(|l| l.len() == interfaces)
             && line.rx.iter().all(|n| *n <= BURST)
             && line.spare.iter().all(|n| *n <= MAX_SPARE)
-            && line.out.iter().zip(&line.slots).all(|(out, slots)| out <= slots);
+            && line.out.iter().zip(&line.slots).all(|(out, slots)| out <= slots && *out <= MAX_OUT);
         if !sound {
             return Err(bad("numbers that no worker writes".to_owned(), BROKEN));
         }
         self.now = line.now;
         let rx = frames(self.case, names::INGRESS, &mut self.ingress, &line.rx, line.now)?;
         let out = frames(self.case, names::EGRESS, &mut self.egress, &line.out, line.now)?;
-        let mut events = Vec::new();
+        let (mut events, mut room) = (Vec::new(), MAX_EVENTS);
         for _ in 0..line.events {
             let text = self::line(self.case, names::EVENTS, &mut self.events)?
                 .ok_or_else(|| self.case.error(names::EVENTS, "ends too early".to_owned(), BROKEN))?;
+            // A value takes more than its text, but not without bound.
+            room = room.checked_sub(text.len()).ok_or_else(|| {
+                let what = format!("has more than {MAX_EVENTS} bytes in turn {n}, which no worker writes");
+                self.case.error(names::EVENTS, what, BROKEN)
+            })?;
             let event = serde_json::from_str(&text)
                 .map_err(|e| self.case.error(names::EVENTS, e.to_string(), "record the case again"))?;
             events.push(event);

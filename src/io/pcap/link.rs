@@ -5,10 +5,9 @@ const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 /// Local experimental use (IEEE 802): for what says of itself that it is neither.
 const NEITHER: u16 = 0x88b5;
-/// `ARPHRD_ETHER` and `ARPHRD_LOOPBACK` of linux/if_arp.h: only these protocol numbers are EtherTypes.
-const LIKE_ETHERNET: [u16; 2] = [1, 772];
-/// Virtual devices without addresses, `ARPHRD_NONE`, `ARPHRD_PPP` and `ARPHRD_TUNNEL`: EtherTypes as well.
-const BARE: [u16; 4] = [0xfffe, 512, 768, 769];
+/// `ARPHRD_FRAD`, `ARPHRD_IEEE80211_RADIOTAP` and `ARPHRD_NETLINK` of linux/if_arp.h: of these devices alone
+/// the protocol number is no EtherType.
+const OTHER_NUMBERS: [u16; 3] = [770, 803, 824];
 
 /// What a record's bytes begin with (<https://www.tcpdump.org/linktypes.html>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +90,7 @@ fn by_version(data: &[u8]) -> Option<u16> {
 
 /// The meaning of a cooked header's protocol depends on the device: netlink's family 0 is no EtherType.
 fn cooked(device: u16, protocol: u16) -> u16 {
-    if LIKE_ETHERNET.contains(&device) || BARE.contains(&device) { protocol } else { NEITHER }
+    if OTHER_NUMBERS.contains(&device) { NEITHER } else { protocol }
 }
 
 #[cfg(test)]
@@ -123,8 +122,15 @@ mod tests {
         other[5] = 0;
         other[2..4].copy_from_slice(&0xfffe_u16.to_be_bytes());
         assert_eq!(kind(LinkType::LinuxCooked, &other), (0x0800, None, vec![0x45]));
-        other[2..4].copy_from_slice(&824_u16.to_be_bytes());
-        assert_eq!(kind(LinkType::LinuxCooked, &other).0, NEITHER);
+        // Ethernet, InfiniBand, PPP, raw IP, IP in IP, in IPv6, loopback, IPv6 in IPv4, GRE, GRE in IPv6, none.
+        for device in [1, 32, 512, 519, 768, 769, 772, 776, 778, 823, 0xfffe_u16] {
+            other[2..4].copy_from_slice(&device.to_be_bytes());
+            assert_eq!(kind(LinkType::LinuxCooked, &other).0, 0x0800, "{device}");
+        }
+        for device in [770, 803, 824_u16] {
+            other[2..4].copy_from_slice(&device.to_be_bytes());
+            assert_eq!(kind(LinkType::LinuxCooked, &other).0, NEITHER, "{device}");
+        }
     }
 
     #[test]
