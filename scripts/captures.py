@@ -116,7 +116,7 @@ def main(arguments):
                     continue
                 r = report or {}
                 dropped = sum(r.get("dropped", {}).values())
-                left = sum(r.get(k, 0) for k in ("not_ip", "too_long", "headless"))
+                left = sum(r.get(k, 0) for k in ("not_ip", "too_long", "headless", "not_redirected"))
                 row = [r.get(k, 0) for k in ("fed", "kept", "returned", "unchanged")] + [dropped, left]
                 memory = (r.get("peak_memory") or 0) >> 20
                 print(f"{form:<7}" + "".join(f"{n:>6}" for n in row) + f"{seconds:>7.2f}{memory:>5}  {name}")

@@ -199,6 +199,9 @@ fn replay_plays_a_capture_and_says_what_became_of_it() {
     assert_eq!(mode & 0o777, 0o600);
     assert!(std::fs::metadata(&out).unwrap().len() > 1000);
 
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&out).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600, "passwords go to servers");
+
     for (args, want) in [
         (vec!["replay"], "the following required arguments were not provided"),
         (vec!["replay", "--config", "x.toml"], "the following required arguments were not provided"),
@@ -212,4 +215,37 @@ fn replay_plays_a_capture_and_says_what_became_of_it() {
         assert_eq!(o.status.code(), Some(2), "{args:?}");
         assert!(stderr(&o).len() == 1 && stderr(&o)[0].contains(want), "{args:?}: {:?}", stderr(&o));
     }
+}
+
+#[test]
+fn replay_never_writes_over_what_it_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = file(dir.path(), GOOD);
+    let capture = dir.path().join("x.pcap");
+    let whole =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/frames/tcp-headers.pcap")).unwrap();
+    std::fs::write(&capture, &whole).unwrap();
+    let link = dir.path().join("hard.pcap");
+    std::fs::hard_link(&capture, &link).unwrap();
+    let other = dir.path().join("other");
+    let [x, hard, other] = [&capture, &link, &other].map(|p| p.to_str().unwrap());
+    for (args, named) in [
+        (&["--out", x][..], x),
+        (&["--events", x], x),
+        (&["--out", hard], hard),
+        (&["--out", other, "--events", other], other),
+    ] {
+        let all = [&["replay", "--config", config.to_str().unwrap(), x, "--log", "off"], args].concat();
+        let o = tidegate(&all);
+        let line = format!(
+            "{named}: it is the capture itself, or named twice; give --out and --events files of their own"
+        );
+        assert_eq!((o.status.code(), stderr(&o)), (Some(2), vec![line]), "{args:?}");
+        assert!(std::fs::read(&capture).unwrap() == whole, "{args:?}: the capture is destroyed");
+    }
+    // What cannot be read leaves the output alone.
+    std::fs::write(other, "old").unwrap();
+    let missing = ["replay", "--config", config.to_str().unwrap(), "/nowhere.pcap", "--out", other];
+    assert_eq!(tidegate(&missing).status.code(), Some(2));
+    assert_eq!(std::fs::read_to_string(other).unwrap(), "old");
 }

@@ -16,17 +16,17 @@ const SERVICE: &str = "[[service]]\nname = \"ftp\"\nports = [21]\ndata_ports = [
 /// A line for each file, see [`line`].
 const GRE: &[&str] = &[
     "cut: 12 = 0 + 1 + bad_gre 1, bad_ip 10",
-    "ethernet: 5 = 0 + 3 + bad_gre 2",
+    "ethernet: 4 = 0 + 3 + bad_gre 1",
     "gre-headers: 17 = 1 + 4 + bad_gre 9, bad_ip 2, loop 1",
     "ip-fragments: 9 = 1 + 8 + ",
     "ip-headers: 20 = 0 + 12 + bad_gre 3, bad_ip 5",
-    "ipv6: 16 = 0 + 0 + bad_gre 16",
-    "linux-cooked: 4 = 1 + 1 + bad_gre 1, bad_ip 1",
-    "linux-cooked-2: 5 = 1 + 2 + bad_gre 1, bad_ip 1",
+    "ipv6: 0 = 0 + 0 + ",
+    "linux-cooked: 3 = 1 + 1 + bad_ip 1",
+    "linux-cooked-2: 4 = 1 + 2 + bad_ip 1",
     "long: 12 = 0 + 10 + outer_fragment 2",
-    "loop: 2 = 0 + 1 + bad_gre 1",
-    "null: 6 = 0 + 2 + bad_gre 4",
-    "raw-ip: 5 = 1 + 1 + bad_gre 2, bad_ip 1",
+    "loop: 1 = 0 + 1 + ",
+    "null: 2 = 0 + 2 + ",
+    "raw-ip: 4 = 1 + 1 + bad_gre 1, bad_ip 1",
     "tcp-headers: 22 = 9 + 8 + bad_transport 5",
     "to-us: 9 = 1 + 8 + ",
 ];
@@ -46,6 +46,24 @@ const BY_MAC: &[&str] = &[
     "raw-ip: 5 = 2 + 1 + bad_ip 2",
     "tcp-headers: 22 = 9 + 8 + bad_transport 5",
     "to-us: 9 = 2 + 0 + bad_transport 2, unhandled 4, unknown_flow 1",
+];
+
+/// The same to the gateway's MAC address, from a router that redirects by WCCP.
+const BY_L2: &[&str] = &[
+    "cut: 12 = 0 + 1 + bad_ip 11",
+    "ethernet: 4 = 0 + 3 + bad_ip 1",
+    "gre-headers: 17 = 0 + 17 + ",
+    "ip-fragments: 9 = 1 + 8 + ",
+    "ip-headers: 20 = 0 + 9 + bad_ip 8, not_for_us 3",
+    "ipv6: 0 = 0 + 0 + ",
+    "linux-cooked: 3 = 1 + 1 + bad_ip 1",
+    "linux-cooked-2: 4 = 1 + 2 + bad_ip 1",
+    "long: 6 = 0 + 6 + ",
+    "loop: 1 = 0 + 1 + ",
+    "null: 2 = 0 + 2 + ",
+    "raw-ip: 4 = 1 + 1 + bad_ip 2",
+    "tcp-headers: 22 = 9 + 8 + bad_transport 5",
+    "to-us: 9 = 4 + 0 + bad_transport 2, unhandled 2, unknown_flow 1",
 ];
 
 fn gre() -> Config {
@@ -91,7 +109,7 @@ fn line(file: &Path, r: &Report) -> String {
     let dropped: Vec<_> = r.dropped.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
     assert_eq!(r.returned, r.unchanged, "{name}: everything that goes back goes back as it came");
     assert_eq!(r.fed, r.kept + r.returned + r.dropped.values().sum::<u64>(), "{name}: nothing is lost");
-    assert_eq!(r.records, r.fed + r.not_ip + r.too_long + r.headless, "{name}");
+    assert_eq!(r.records, r.fed + r.not_ip + r.too_long + r.headless + r.not_redirected, "{name}");
     assert_eq!(r.error, None, "{name}");
     format!("{name}: {} = {} + {} + {}", r.fed, r.kept, r.returned, dropped.join(", "))
 }
@@ -108,6 +126,46 @@ fn by_mac_every_packet_is_kept_passed_on_as_it_came_or_dropped_with_a_reason() {
     let config = by_mac();
     let got: Vec<_> = files().iter().map(|f| line(f, &played(&config, f))).collect();
     assert_eq!(got, BY_MAC, "{got:#?}");
+}
+
+#[test]
+fn by_l2_packets_come_back_as_they_came_and_ipv6_is_told_to_be_left_out() {
+    let text = [&INTERFACE.replace("KIND", "wccp"), WCCP, SERVICE].concat();
+    let l2 = |back: &str| {
+        let methods = format!("forward = [\"l2\"]\nreturn = [\"{back}\"]\n[[wccp.group]]");
+        parse(&text.replace("[[wccp.group]]", &methods))
+    };
+    for back in ["l2", "gre"] {
+        let got: Vec<_> = files().iter().map(|f| line(f, &played(&l2(back), f))).collect();
+        assert_eq!(got, BY_L2, "{back}: {got:#?}");
+    }
+    let six = files().into_iter().find(|f| f.ends_with("ipv6.pcap")).unwrap();
+    for config in [l2("l2"), gre()] {
+        let report = played(&config, &six);
+        assert_eq!((report.records, report.not_redirected, report.fed), (16, 16, 0));
+    }
+}
+
+#[test]
+fn time_that_a_capture_claims_is_waited_through_up_to_a_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("years.pcap");
+    // A frame that is no IP, every 20 minutes for a year: no more turns than 30 days of them need.
+    let mut bytes = [0xa1b2_c3d4u32.to_le_bytes(), [2, 0, 4, 0], [0; 4], [0; 4]].concat();
+    bytes.extend([65_535u32.to_le_bytes(), 1u32.to_le_bytes()].concat());
+    for n in 0..26_280u32 {
+        bytes.extend([1_000 + n * 1_200, 0, 60, 60].iter().flat_map(|w| w.to_le_bytes()));
+        bytes.extend([&[2; 12][..], &[0x88, 0xb5], &[0; 46]].concat());
+    }
+    std::fs::write(&file, bytes).unwrap();
+    let events = dir.path().join("events.jsonl");
+    let what = Play { capture: file, out: None, events: Some(events.clone()) };
+    let report = play(&gre(), &what).unwrap();
+    assert_eq!((report.records, report.not_ip, report.error), (26_280, 26_280, None));
+    let last = std::fs::read_to_string(events).unwrap();
+    let last: serde_json::Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
+    let days = last["at_ns"].as_u64().unwrap() / 86_400_000_000_000;
+    assert!(days <= 30, "{days} days were waited through: {last}");
 }
 
 #[test]

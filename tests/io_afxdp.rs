@@ -81,6 +81,19 @@ fn without_native_xdp_the_generic_path_is_used_and_reported() {
         assert_eq!(receive(&mut port, 1).pop().unwrap().bytes(), frame(300, 5));
         drop(port);
         assert!(without_program("lo"));
+
+        // Where only one way is wanted it is that one, or none.
+        let only = |attach| Options { attach, ..small() };
+        let port = afxdp::open(&only(&[Attach::Generic])).unwrap();
+        assert_eq!(port.info().attach, Some(Attach::Generic), "though the driver would take it");
+        drop(port);
+        let refused = error(&Options { interface: "lo".into(), ..only(&[Attach::Native]) });
+        assert!(refused.starts_with("lo: the driver takes no XDP program ("), "{refused}");
+        assert!(
+            refused.contains("; write attach = \"auto\" or \"generic\" into the NIC profile"),
+            "{refused}"
+        );
+        assert!(without_program("lo"));
     });
 }
 

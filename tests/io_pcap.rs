@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::process::Command;
-use tidegate::io::pcap::{LinkType, Reader, Writer};
+use tidegate::io::pcap::{Format, LinkType, Reader, Writer};
 
 fn run(command: &mut Command) -> String {
     let out = command.output().expect("the program is installed (apt-get install tshark)");
@@ -16,7 +16,8 @@ fn tshark_reads_what_we_write_and_we_read_what_editcap_writes() {
     let frames: [&[u8]; 2] = [&[0x11; 61], &[0x22; 1514]];
     for name in ["a.pcap", "a.pcapng"] {
         let path = dir.path().join(name);
-        let mut writer = Writer::create(&path, &["inside"]).unwrap();
+        let file = std::fs::File::create(&path).unwrap();
+        let mut writer = Writer::to_file(file, Format::of(&path), &["inside"]).unwrap();
         for (i, frame) in frames.iter().enumerate() {
             writer.write(1_700_000_000_000_000_001 + i as u64, 0, frame).unwrap();
         }

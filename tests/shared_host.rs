@@ -5,8 +5,10 @@ mod io_lab;
 
 use io_lab::{Lab, enter, raw_socket, run};
 use rustix::process::{Pid, Signal, kill_process};
+use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,6 +30,8 @@ struct Two {
     lab: Lab,
     peer: String,
     dir: tempfile::TempDir,
+    /// The file of events, in that directory.
+    events: &'static str,
 }
 
 impl Two {
@@ -35,7 +39,7 @@ impl Two {
         let lab = Lab::new();
         let peer = format!("{}-peer", lab.name);
         run(&format!("ip netns add {peer}"));
-        let two = Self { lab, peer, dir: tempfile::tempdir().unwrap() };
+        let two = Self { lab, peer, dir: tempfile::tempdir().unwrap(), events: "events.jsonl" };
         two.lab.exec("sysctl -qw net.ipv6.conf.tga.disable_ipv6=0");
         two.lab.exec(&format!("ip link set dev tgb netns {}", two.peer));
         two.lab.exec("ip address add 10.9.0.9/24 dev tga");
@@ -53,26 +57,36 @@ impl Two {
 
     /// The gateway, running, with these lines in its interface's section.
     fn gateway(&self, lines: &str) -> Gateway {
+        let mut gateway = self.start(lines, &[], Stdio::inherit());
+        gateway.sees("\"started\"");
+        gateway
+    }
+
+    /// The gateway, not waited for, with more arguments.
+    fn start(&self, lines: &str, arguments: &[&str], errors: Stdio) -> Gateway {
         let config = self.dir.path().join("t.toml");
         let text = format!(
             "version = 1\n[deployment]\nkind = \"static\"\n[[interface]]\nname = \"tga\"\n{lines}\n\
              address = [\"10.9.0.2/24\", \"2001:db8:9::2/64\"]\nnext_hop = [\"10.9.0.1\", \"2001:db8:9::1\"]\n\
              nic_profile = \"veth\"\n[[service]]\nname = \"ftp\"\nports = [21]\ndata_ports = [2020]\n\
-             [events]\npath = \"events.jsonl\"\n"
+             [events]\npath = \"{}\"\n",
+            self.events
         );
         std::fs::write(&config, text).unwrap();
-        let events = self.dir.path().join("events.jsonl");
-        let _ = std::fs::remove_file(&events);
+        let events = self.dir.path().join(self.events);
+        if self.events == "events.jsonl" {
+            let _ = std::fs::remove_file(&events);
+        }
         // `ip netns exec` turns into the program, so this is its process.
         let process = Command::new("ip")
             .args(["netns", "exec", &self.lab.name, env!("CARGO_BIN_EXE_tidegate"), "--log", "error"])
             .args(["run", "--config", config.to_str().unwrap()])
+            .args(arguments)
             .stdout(Stdio::null())
+            .stderr(errors)
             .spawn()
             .unwrap();
-        let mut gateway = Gateway { process, events };
-        gateway.sees("\"started\"");
-        gateway
+        Gateway { process, events }
     }
 
     /// The neighbour's raw end of the wire. This thread must be in its namespace.
@@ -106,6 +120,27 @@ impl Gateway {
             assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}, no {what} in {events}");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+
+    /// Waits until it has ended: its status and what it wrote to standard error.
+    fn ends(&mut self, within: Duration) -> (Option<i32>, String) {
+        let deadline = Instant::now() + within;
+        let status = loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                break status.code();
+            }
+            assert!(Instant::now() < deadline, "it still runs");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let mut errors = String::new();
+        if let Some(mut from) = self.process.stderr.take() {
+            from.read_to_string(&mut errors).unwrap();
+        }
+        (status, errors)
     }
 
     fn kill(&mut self) {
@@ -402,5 +437,149 @@ fn in_its_vlan_it_is_tagged_from_the_first_frame_and_deaf_to_others() {
             });
             peer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         });
+    }
+}
+
+#[test]
+fn it_ends_when_told_and_when_its_interface_goes_with_its_recording_whole() {
+    for lines in ["mode = \"shared\"", "driver = \"pnet\""] {
+        let two = Two::new();
+        if lines.contains("pnet") {
+            two.lab.exec("ip address flush dev tga");
+        }
+        for gone in [false, true] {
+            let dir = two.dir.path().join(format!("recorded-{gone}"));
+            let mut gateway = two.start(lines, &["--record", dir.to_str().unwrap()], Stdio::piped());
+            gateway.sees("\"started\"");
+            let (want, text) = if gone {
+                two.lab.exec("ip link del tga");
+                (Some(2), "tga: the interface is gone; bring it back and start again\n")
+            } else {
+                gateway.signal(Signal::TERM);
+                (Some(0), "")
+            };
+            assert_eq!(
+                gateway.ends(Duration::from_secs(10)),
+                (want, text.to_owned()),
+                "{lines}, gone: {gone}"
+            );
+            gateway_wrote_all(&gateway);
+            assert!(dir.join("manifest.toml").exists(), "{lines}, gone: {gone}");
+        }
+    }
+}
+
+fn gateway_wrote_all(gateway: &Gateway) {
+    let events = std::fs::read_to_string(&gateway.events).unwrap();
+    let last: Vec<_> = events.lines().rev().take(2).collect();
+    assert!(last[0].contains("\"summary\"") && last[1].contains("\"stopped\""), "{events}");
+}
+
+#[test]
+fn a_reader_of_events_that_takes_nothing_does_not_keep_it() {
+    let mut two = Two::new();
+    let pipe = two.dir.path().join("pipe");
+    run(&format!("mkfifo {}", pipe.display()));
+    two.events = "pipe";
+    // Its reader is there, and reads nothing; the pipe is filled, so that the first event waits.
+    let read = || OpenOptions::new().read(true).custom_flags(libc_nonblock()).open(&pipe).unwrap();
+    let reader = read();
+    let mut filler = OpenOptions::new().write(true).custom_flags(libc_nonblock()).open(&pipe).unwrap();
+    while filler.write(&[b' '; 4096]).is_ok() {}
+    while filler.write(b" ").is_ok() {}
+    let mut gateway = two.start("mode = \"shared\"", &[], Stdio::inherit());
+    let attached = || two.lab.inside(|| link::find("tga").unwrap().xdp_program).is_some();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !attached() {
+        assert!(Instant::now() < deadline, "it does not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.ends(Duration::from_secs(10)).0, Some(0));
+    drop(reader);
+
+    // Without a reader, or without a directory, it does not start, and says so before it takes the interface.
+    for (name, what) in [
+        ("pipe", "a pipe that nobody reads; start its reader first"),
+        ("no/e", "its directory does not exist; make it, or name another path"),
+    ] {
+        two.events = name;
+        let path = two.dir.path().join(name);
+        let mut gateway = two.start("mode = \"shared\"", &[], Stdio::piped());
+        let line = format!("events.path {}: {what}\n", path.display());
+        assert_eq!(gateway.ends(Duration::from_secs(10)), (Some(2), line));
+    }
+}
+
+fn libc_nonblock() -> i32 {
+    rustix::fs::OFlags::NONBLOCK.bits() as i32
+}
+
+/// Takes the XDP program of this id off, as `bpftool link detach` would.
+const DETACH: &str = "
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def bpf(command, attributes):
+    return libc.syscall(321, command, attributes, len(attributes))
+number = 0
+while True:
+    attributes = bytearray(number.to_bytes(4, 'little') + bytes(12))
+    raw = (ctypes.c_char * 16).from_buffer(attributes)
+    if bpf(31, raw) < 0:
+        sys.exit('there is no such link')
+    number = int.from_bytes(attributes[4:8], 'little')
+    link = bpf(30, ctypes.create_string_buffer(number.to_bytes(4, 'little') + bytes(12), 16))
+    info = ctypes.create_string_buffer(64)
+    address = ctypes.addressof(info).to_bytes(8, 'little')
+    asked = link.to_bytes(4, 'little') + (64).to_bytes(4, 'little') + address
+    if link >= 0 and bpf(15, ctypes.create_string_buffer(asked, 16)) == 0:
+        if int.from_bytes(info.raw[8:12], 'little') == int(sys.argv[1]):
+            sys.exit(bpf(34, ctypes.create_string_buffer(link.to_bytes(4, 'little') + bytes(4), 8)))
+";
+
+#[test]
+fn what_changes_under_it_is_told_and_what_makes_it_deaf_ends_it() {
+    for lines in ["mode = \"shared\"", "driver = \"pnet\""] {
+        let pnet = lines.contains("pnet");
+        let two = Two::new();
+        if pnet {
+            two.lab.exec("ip address flush dev tga");
+        }
+        let mut gateway = two.gateway(lines);
+        two.at_peer("ip link set dev tgb down");
+        gateway.sees("\"link_down\"");
+        two.at_peer("ip link set dev tgb up");
+        two.lab.exec("ip link set dev tga mtu 1400");
+        gateway.sees("the MTU was 1500 at the start and is 1400");
+        two.lab.exec("ip link set dev tga mtu 1500");
+        two.lab.exec("sysctl -qw net.ipv4.conf.tga.forwarding=1");
+        gateway.sees("\"host_forwards\"");
+        two.lab.exec("ip address add 10.9.0.2/32 dev tga");
+        gateway.sees("\"address_taken\"");
+        two.lab.exec("ip address flush to 10.9.0.2 dev tga");
+        two.lab.exec("sysctl -qw net.ipv4.conf.tga.forwarding=0");
+        gateway.signal(Signal::TERM);
+        assert_eq!(gateway.ends(Duration::from_secs(10)).0, Some(0));
+
+        let mut gateway = two.start(lines, &[], Stdio::piped());
+        gateway.sees("\"started\"");
+        two.lab.exec("ip link set dev tga address 02:00:00:00:00:77");
+        let (status, errors) = gateway.ends(Duration::from_secs(10));
+        assert!(status == Some(2) && errors.contains("and is 02:00:00:00:00:77;"), "{status:?}, {errors}");
+        gateway_wrote_all(&gateway);
+        if pnet {
+            continue;
+        }
+        let mut gateway = two.start(lines, &[], Stdio::piped());
+        gateway.sees("\"started\"");
+        let program = two.lab.inside(|| link::find("tga").unwrap().xdp_program).unwrap().to_string();
+        let detached = Command::new("python3").args(["-c", DETACH, &program]).status().unwrap();
+        assert!(detached.success());
+        let (status, errors) = gateway.ends(Duration::from_secs(10));
+        assert!(
+            status == Some(2) && errors.contains("our XDP program was taken off"),
+            "{status:?}, {errors}"
+        );
     }
 }

@@ -32,8 +32,8 @@ pub(super) struct Args {
 const PLAY: &str = "\
 Playing a capture shows what the gateway would have done, had a router redirected these packets to it. Each IP packet \
 is wrapped as the configuration's router redirects: with kind = \"wccp\" in GRE with a redirect header, from the first \
-of wccp.routers (a packet that is GRE already only gets new outer addresses), with kind = \"static\" in a frame to the \
-gateway's MAC address. The capture's own Ethernet headers and VLAN tags go; what is no IP packet is left out. The clock is the capture's, pauses of more than 20 minutes made \
+of wccp.routers (a packet that is GRE already only gets new outer addresses), with kind = \"static\", or l2 first in \
+wccp.forward, in a frame to the gateway's MAC address. The capture's own Ethernet headers and VLAN tags go; what is no IP packet is left out, and IPv6 with kind = \"wccp\". The clock is the capture's, pauses of more than 20 minutes made \
 shorter. Every neighbour answers ARP and ND, but no server answers: sessions begin, and end when the gateway gives the \
 server up. The exit status is 1 if a packet came back changed.
 
@@ -70,7 +70,7 @@ pub(super) enum Command {
         /// The capture, pcap or pcapng
         #[arg(value_name = "IN", requires = "config")]
         capture: Option<PathBuf>,
-        /// Write what the gateway sends to this capture (pcapng, or pcap by its name)
+        /// Write what the gateway sends to this capture (pcapng, or pcap by its name); passwords stand in it
         #[arg(long, value_name = "OUT", requires = "config")]
         out: Option<PathBuf>,
         /// Write the events to this file, as JSON lines; names of users and files stand in them

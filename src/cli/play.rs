@@ -40,8 +40,11 @@ fn human(capture: &Path, r: &Report) -> String {
     row("returned", r.returned, &format!("{} as they came", r.unchanged));
     let reasons: Vec<_> = r.dropped.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
     row("dropped", r.dropped.values().sum(), &reasons.join(", "));
-    let left_out = format!("no IP {}, too long {}, without header {}", r.not_ip, r.too_long, r.headless);
-    row("left out", r.not_ip + r.too_long + r.headless, &left_out);
+    let left_out = format!(
+        "no IP {}, too long {}, without header {}, IPv6 {} (WCCP redirects IPv4 only)",
+        r.not_ip, r.too_long, r.headless, r.not_redirected
+    );
+    row("left out", r.not_ip + r.too_long + r.headless + r.not_redirected, &left_out);
     row("cut short", r.cut, "in the capture");
     row("sent", r.sent, "frames");
     row("events", r.events, "");

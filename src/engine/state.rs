@@ -207,6 +207,12 @@ impl Engine {
         self.send_wccp(turn);
     }
 
+    /// Takes routers to forward by MAC address, and to take back so if `return_l2`, until they themselves have
+    /// agreed to something: for packets of routers that nobody can speak to.
+    pub fn presume_l2(&mut self, return_l2: bool) {
+        self.routers.presume_l2(return_l2);
+    }
+
     /// When the next turn is due without input, and why.
     pub fn poll_timeout(&self, now: Instant) -> Option<(Instant, &'static str)> {
         let backlog = self.backlog.then_some((now + Duration::from_millis(1), "packets wait for room"));

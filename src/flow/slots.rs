@@ -33,6 +33,7 @@
 //! one slot, during which its holder would have to stand still.
 
 use super::sync::{AtomicU8, AtomicU64, Counter, Ordering, fence, spin_loop};
+use std::collections::TryReserveError;
 
 /// How often a reader tries again before it says busy.
 const READ_TRIES: u32 = if cfg!(loom) { 1 } else { 8 };
@@ -167,10 +168,20 @@ pub(crate) struct Slots<const K: usize, const D: usize> {
     used: Counter,
 }
 
+fn boxed<T>(count: usize, make: impl Fn(usize) -> T) -> Result<Box<[T]>, TryReserveError> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(count)?;
+    all.extend((0..count).map(make));
+    Ok(all.into_boxed_slice())
+}
+
 impl<const K: usize, const D: usize> Slots<K, D> {
     /// At least `slots` slots (rounded up to a power of two, 1 to 2^30), entries at most `probes` (1 to 255)
     /// from home.
-    pub(crate) fn new(slots: usize, probes: usize) -> Self {
+    ///
+    /// # Errors
+    /// There is not so much memory.
+    pub(crate) fn new(slots: usize, probes: usize) -> Result<Self, TryReserveError> {
         let count = slots.clamp(1, 1 << 30).next_power_of_two();
         let words = |_| AtomicU64::new(0);
         let slot = |_| Slot {
@@ -181,16 +192,16 @@ impl<const K: usize, const D: usize> Slots<K, D> {
         };
         let cold = |_| Cold { first_seq: AtomicU64::new(0), rst_seq: AtomicU64::new(0) };
         let all = Self {
-            slots: (0..count).map(slot).collect(),
-            cold: (0..count).map(cold).collect(),
-            reach: (0..count).map(|_| AtomicU8::new(0)).collect(),
+            slots: boxed(count, slot)?,
+            cold: boxed(count, cold)?,
+            reach: boxed(count, |_| AtomicU8::new(0))?,
             mask: count - 1,
             probes: probes.clamp(1, 255).min(count),
             limit: (count - count / 4) as u64,
             used: Counter::default(),
         };
         all.take_memory();
-        all
+        Ok(all)
     }
 
     /// Has the system give the memory now. An array of zeros is a promise that is kept page by page, as it is

@@ -8,6 +8,7 @@ use super::key::{FlowKey, KeyHasher, KeyV4, KeyV6};
 use super::rewrite::{Ports, Rewrite, RewriteV4, RewriteV6};
 use super::slots::{At, Copied, Found, Head, LIVE, Note, Refused, Seen, Slots};
 use super::sync::Counter;
+use std::collections::TryReserveError;
 
 /// How far from its home an entry may be put, unless said otherwise.
 pub const DEFAULT_PROBES: usize = 64;
@@ -111,18 +112,38 @@ const V6: u32 = 1 << 31;
 impl FlowTable {
     /// A table of this many slots of each family (rounded up to powers of two, at least one and at most
     /// 2^30 each), of which three quarters can be filled. A slot takes 81 bytes for IPv4, 145 for IPv6.
-    pub fn new(v4_slots: usize, v6_slots: usize, salt: u64) -> Self {
+    ///
+    /// # Errors
+    /// There is not so much memory.
+    pub fn try_new(v4_slots: usize, v6_slots: usize, salt: u64) -> Result<Self, TryReserveError> {
         Self::with_probes(v4_slots, v6_slots, salt, DEFAULT_PROBES)
     }
 
-    /// Like [`Self::new`], with entries at most `probes` slots (1 to 255) from home.
-    pub fn with_probes(v4_slots: usize, v6_slots: usize, salt: u64, probes: usize) -> Self {
-        Self {
-            v4: Slots::new(v4_slots, probes),
-            v6: Slots::new(v6_slots, probes),
+    /// Like [`Self::try_new`], for tables so small that nobody asks whether they fit.
+    ///
+    /// # Panics
+    /// They do not.
+    pub fn new(v4_slots: usize, v6_slots: usize, salt: u64) -> Self {
+        let table = Self::try_new(v4_slots, v6_slots, salt);
+        table.unwrap_or_else(|e| panic!("no memory for {v4_slots} and {v6_slots} slots: {e}"))
+    }
+
+    /// Like [`Self::try_new`], with entries at most `probes` slots (1 to 255) from home.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn with_probes(
+        v4_slots: usize,
+        v6_slots: usize,
+        salt: u64,
+        probes: usize,
+    ) -> Result<Self, TryReserveError> {
+        Ok(Self {
+            v4: Slots::new(v4_slots, probes)?,
+            v6: Slots::new(v6_slots, probes)?,
             hasher: KeyHasher::new(salt),
             counters: Counters::default(),
-        }
+        })
     }
 
     /// Hashes a key and fetches what [`Self::lookup_hashed`] will read; first pass over a burst.

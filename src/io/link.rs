@@ -18,9 +18,11 @@ const NLMSG_ERROR: u16 = 2;
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const NLM_F_REQUEST_DUMP: u16 = 0x1 | 0x300;
-/// Groups of rtnetlink(7): IPv4 and IPv6 addresses.
-const RTMGRP_IFADDR: u32 = 0x10 | 0x100;
+/// Groups of linux/rtnetlink.h: links (1), IPv4 and IPv6 addresses (5 and 9), and settings of interfaces, their
+/// forwarding among them (24 and 25).
+const GROUPS: u32 = 1 | 1 << 4 | 1 << 8 | 1 << 23 | 1 << 24;
 const IFF_UP: u32 = 1;
+const IFF_LOWER_UP: u32 = 1 << 16;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -28,6 +30,8 @@ const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VLAN_ID: u16 = 1;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
@@ -46,12 +50,16 @@ pub struct Link {
     pub mtu: u32,
     /// Whether it is set up (which says nothing about a cable).
     pub up: bool,
+    /// Whether it has a carrier: a cable, and somebody at its other end.
+    pub carrier: bool,
     /// Receive queues that it was made with; fewer may be in use.
     pub rx_queues: u32,
     /// The XDP program attached to it: its id, 0 if the kernel does not tell.
     pub xdp_program: Option<u32>,
     /// What kind of software device it is: `veth`, `vlan`, `bridge`; empty for a NIC.
     pub kind: String,
+    /// The tag's id, of a VLAN.
+    pub vlan: Option<u16>,
     /// The interface that it sits upon, for a VLAN say.
     pub parent: Option<u32>,
 }
@@ -59,7 +67,7 @@ pub struct Link {
 /// An address of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostAddress {
-    /// The interface that carries it.
+    /// The interface that carries it, without an address's label (`eth1`, not `eth1:0`).
     pub interface: String,
     /// The address.
     pub address: IpAddr,
@@ -76,18 +84,41 @@ pub fn addresses(about: &str) -> Result<Vec<HostAddress>, PortError> {
         v4.or_else(|| a.as_sockaddr_in6().map(|a| IpAddr::from(a.ip())))
     };
     let host = entries.filter_map(|e| {
-        Some(HostAddress { address: address(e.address.as_ref()?)?, interface: e.interface_name })
+        let interface = unlabelled(&e.interface_name).to_owned();
+        Some(HostAddress { address: address(e.address.as_ref()?)?, interface })
     });
     Ok(host.collect())
 }
 
-/// Tells when the host's addresses change.
+/// The interface of a name that getifaddrs(3) gives, which is an IPv4 address's label if it has one.
+pub fn unlabelled(name: &str) -> &str {
+    name.split_once(':').map_or(name, |(interface, _)| interface)
+}
+
+/// Those of `links` that get what comes in by `interface`: itself and the VLAN interfaces on it, or, if `tags`
+/// are given, those that frames with these tags, outer first, belong to.
+pub fn takers<'a>(interface: &'a Link, links: &'a [Link], tags: Option<&[u16]>) -> Vec<&'a Link> {
+    let on = |parents: &[&Link], id: Option<u16>| -> Vec<&'a Link> {
+        let of = |l: &&Link| parents.iter().any(|p| l.parent == Some(p.index) && l.index != p.index);
+        let fits = |l: &&Link| l.kind == "vlan" && id.is_none_or(|id| l.vlan == Some(id));
+        links.iter().filter(of).filter(fits).collect()
+    };
+    if let Some(tags) = tags {
+        return tags.iter().fold(vec![interface], |parents, id| on(&parents, Some(*id)));
+    }
+    // A VLAN in a VLAN; deeper ones are not looked behind.
+    let outer = on(&[interface], None);
+    let inner = on(&outer, None);
+    [vec![interface], outer, inner].concat()
+}
+
+/// Tells when interfaces, their settings or the host's addresses change.
 #[derive(Debug)]
-pub struct AddressChanges {
+pub struct Changes {
     socket: OwnedFd,
 }
 
-impl AddressChanges {
+impl Changes {
     /// Listens from now on, in this network namespace. `about` is as for [`all`].
     ///
     /// # Errors
@@ -96,14 +127,14 @@ impl AddressChanges {
         let open = || {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
-            bind(&socket, &netlink::SocketAddrNetlink::new(0, RTMGRP_IFADDR))?;
+            bind(&socket, &netlink::SocketAddrNetlink::new(0, GROUPS))?;
             Ok(socket)
         };
         Ok(Self { socket: open().map_err(|e: Errno| no_netlink(about, "changes", &e))? })
     }
 
     /// Waits until something changed, or for `timeout`; true in the first case. What has changed is to be
-    /// looked up by [`addresses`], so it does not matter if the kernel could not tell it all.
+    /// looked up by [`all`] and [`addresses`], so it does not matter if the kernel could not tell it all.
     pub fn wait(&self, timeout: Duration) -> bool {
         if !super::wait([self.socket.as_fd()], timeout) {
             return false;
@@ -203,7 +234,9 @@ fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
 
 /// An `ifinfomsg` and its attributes.
 fn parse_link(body: &[u8]) -> Option<Link> {
-    let mut link = Link { index: u32_at(body, 4)?, up: u32_at(body, 8)? & IFF_UP != 0, ..Link::default() };
+    let (index, flags) = (u32_at(body, 4)?, u32_at(body, 8)?);
+    let (up, carrier) = (flags & IFF_UP != 0, flags & IFF_LOWER_UP != 0);
+    let mut link = Link { index, up, carrier, ..Link::default() };
     for (kind, value) in attributes(body.get(16..)?) {
         match kind {
             IFLA_IFNAME => link.name = text(value),
@@ -214,6 +247,9 @@ fn parse_link(body: &[u8]) -> Option<Link> {
             IFLA_LINKINFO => {
                 link.kind =
                     attributes(value).find(|a| a.0 == IFLA_INFO_KIND).map(|a| text(a.1)).unwrap_or_default();
+                let data = attributes(value).find(|a| a.0 == IFLA_INFO_DATA).filter(|_| link.kind == "vlan");
+                let mut of_vlan = attributes(data.map_or(&[], |a| a.1));
+                link.vlan = of_vlan.find(|a| a.0 == IFLA_VLAN_ID).and_then(|a| u16_at(a.1, 0));
             }
             IFLA_XDP => {
                 let attached = attributes(value)
@@ -260,6 +296,36 @@ mod tests {
         assert!(lo.index > 0 && lo.mtu >= 1280, "{lo:?}");
         let missing = find("tg-none").unwrap_err().to_string();
         assert!(missing.starts_with("tg-none: no such network interface; "), "{missing}");
+    }
+
+    #[test]
+    fn takers_are_found_by_their_tags() {
+        let link = |index, parent, vlan: Option<u16>| Link {
+            index,
+            parent,
+            vlan,
+            kind: if vlan.is_some() { "vlan".into() } else { String::new() },
+            ..Link::default()
+        };
+        let links = [
+            link(1, None, None),
+            link(2, Some(1), Some(100)),
+            link(3, Some(1), Some(101)),
+            link(4, Some(2), Some(200)),
+            link(5, Some(4), Some(300)),
+            link(6, Some(1), None),
+            link(7, None, None),
+            link(8, Some(7), Some(100)),
+        ];
+        let of = |tags: Option<&[u16]>| {
+            takers(&links[0], &links, tags).iter().map(|l| l.index).collect::<Vec<_>>()
+        };
+        assert_eq!(of(None), [1, 2, 3, 4]);
+        assert_eq!(of(Some(&[])), [1]);
+        assert_eq!(of(Some(&[100])), [2]);
+        assert_eq!(of(Some(&[100, 200])), [4]);
+        assert_eq!(of(Some(&[101, 200])), [0; 0]);
+        assert_eq!((unlabelled("eth1:0"), unlabelled("eth1")), ("eth1", "eth1"));
     }
 
     #[test]

@@ -125,9 +125,11 @@ pub fn open(interface: &str, ours: &[IpAddr]) -> Result<PnetPort, PortError> {
 /// The interface, or a VLAN interface on it, carries one of our addresses, or the kernel forwards on it; it
 /// does not exist.
 pub fn check(interface: &str, ours: &[IpAddr]) -> Result<(), PortError> {
-    let here = with_vlans(link::find(interface)?, link::all(interface)?);
+    let (base, all) = (link::find(interface)?, link::all(interface)?);
+    // The kernel takes what is tagged into the VLAN interfaces.
+    let here: Vec<&str> = link::takers(&base, &all, None).into_iter().map(|l| l.name.as_str()).collect();
     for HostAddress { interface, address } in link::addresses(interface)? {
-        if ours.contains(&address) && here.contains(&interface) {
+        if ours.contains(&address) && here.contains(&interface.as_str()) {
             return Err(fault(
                 &interface,
                 format!("the kernel owns our address {address} and would answer in our place"),
@@ -149,23 +151,6 @@ pub fn check(interface: &str, ours: &[IpAddr]) -> Result<(), PortError> {
         }
     }
     Ok(())
-}
-
-/// The names of an interface and of the VLAN interfaces on it: the kernel takes what is tagged in there.
-fn with_vlans(interface: Link, all: Vec<Link>) -> Vec<String> {
-    let mut indexes = vec![interface.index];
-    let mut names = vec![interface.name];
-    // A VLAN in a VLAN; deeper ones are not looked behind.
-    for _ in 0..2 {
-        for link in &all {
-            let on = link.kind == "vlan" && link.parent.is_some_and(|p| indexes.contains(&p));
-            if on && !indexes.contains(&link.index) {
-                indexes.push(link.index);
-                names.push(link.name.clone());
-            }
-        }
-    }
-    names
 }
 
 /// pnet's sending end over `fd`, which is bound to the interface by that and never waits.

@@ -6,22 +6,29 @@
 use super::os::{Clock, FLAG_INTERVAL};
 use crate::config::EventTarget;
 use crate::event::{Event, SCHEMA_VERSION, What};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use nix::libc;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 
 /// Events on their way to the writer; beyond that they are counted and lost.
 pub const QUEUE: usize = 8_192;
-/// Lines gathered into one write.
+/// Lines gathered into one batch.
 const BATCH: usize = 256;
+/// Bytes of one write: a reader that takes so much is alive.
+const PIECE: usize = 4_096;
+/// How long the end waits for a reader that takes nothing, and at most for one that is slow once the end is
+/// wanted at once.
+const STALL: Duration = Duration::from_secs(2);
 
 struct Record {
     worker: u16,
@@ -49,35 +56,84 @@ impl EventSink {
     }
 }
 
+/// Why there is nothing to write events to. The text is one line.
+#[derive(Debug, thiserror::Error)]
+#[error("events.path {}: {what}; {remedy}", path.display())]
+pub struct EventsError {
+    path: PathBuf,
+    what: String,
+    remedy: &'static str,
+}
+
+/// What events are written to, open.
+pub struct EventOutput {
+    target: EventTarget,
+    out: Box<dyn Write + Send>,
+}
+
+impl EventOutput {
+    /// Opens the target; never waits for a pipe's reader.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is a pipe without a reader.
+    pub fn open(target: EventTarget) -> Result<Self, EventsError> {
+        let out = open(&target)?;
+        Ok(Self { target, out })
+    }
+}
+
 /// The writing thread. Drop all sinks, then call [`finish`](Self::finish).
 pub struct EventWriter {
-    thread: JoinHandle<Summary>,
+    done: Receiver<Summary>,
+    /// Pieces written.
+    taken: Arc<AtomicU64>,
 }
 
 impl EventWriter {
-    /// Opens the target and starts the thread. `reopen` set to true makes it open its file again (after a
-    /// rotation); it is then set back.
+    /// Starts the thread. `reopen` set to true makes it open its file again (after a rotation); it is then
+    /// set back.
     ///
     /// # Errors
-    /// The file cannot be opened, or the thread not started.
+    /// The thread cannot be started.
     pub fn start(
-        target: EventTarget,
+        output: EventOutput,
         clock: Clock,
         reopen: Arc<AtomicBool>,
     ) -> io::Result<(EventSink, Self)> {
         let (queue, records) = bounded(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let sink = EventSink { queue, lost: Arc::clone(&lost) };
-        let out = open(&target)?;
-        let writer = Writer { target, out, clock, reopen, lost, summary: Summary::default(), torn: false };
-        let thread =
-            std::thread::Builder::new().name("events".to_owned()).spawn(move || writer.run(&records))?;
-        Ok((sink, Self { thread }))
+        let writer = Writer::new(output, clock, reopen, lost);
+        let taken = Arc::clone(&writer.taken);
+        let (tell, done) = bounded(1);
+        std::thread::Builder::new().name("events".to_owned()).spawn(move || {
+            // There is room for it, and if nobody waits any more it is not wanted.
+            let _ = tell.send(writer.run(&records));
+        })?;
+        Ok((sink, Self { done, taken }))
     }
 
-    /// Waits until every event is written and gives the sums. Returns only when all sinks are gone.
-    pub fn finish(self) -> Summary {
-        self.thread.join().unwrap_or_default()
+    /// Waits until every event is written and gives the sums; all sinks must be gone. `None` if the reader
+    /// takes nothing for two seconds, or, while `hurry` says so, is not done within two seconds.
+    pub fn finish(self, hurry: impl Fn() -> bool) -> Option<Summary> {
+        /// How often it is looked whether the reader takes anything.
+        const LOOK: Duration = Duration::from_millis(50);
+        let mut taken = 0;
+        let mut looks = 0;
+        while looks < STALL.as_millis() / LOOK.as_millis() {
+            match self.done.recv_timeout(LOOK) {
+                Ok(summary) => return Some(summary),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            looks += 1;
+            let now = self.taken.load(Ordering::Relaxed);
+            if now != taken && !hurry() {
+                looks = 0;
+            }
+            taken = now;
+        }
+        None
     }
 }
 
@@ -240,15 +296,34 @@ fn rfc3339(nanos: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z")
 }
 
-fn open(target: &EventTarget) -> io::Result<Box<dyn Write + Send>> {
-    match target {
-        EventTarget::Stdout => Ok(Box::new(io::stdout())),
-        // Names of users and files stand in it: nobody else's business.
-        EventTarget::File(path) => {
-            let file: File = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-            Ok(Box::new(file))
-        }
-    }
+fn open(target: &EventTarget) -> Result<Box<dyn Write + Send>, EventsError> {
+    let EventTarget::File(path) = target else { return Ok(Box::new(io::stdout())) };
+    // Names of users and files stand in it: nobody else's business. A pipe is opened without waiting for its
+    // reader; later it is the writing thread that waits, and nobody else.
+    let opened = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .and_then(|file| waiting(&file).map(|()| file));
+    opened.map(|file| Box::new(file) as Box<dyn Write + Send>).map_err(|error| {
+        let pipe = std::fs::metadata(path).is_ok_and(|m| m.file_type().is_fifo());
+        let (what, remedy) = match error.raw_os_error() {
+            Some(libc::ENXIO) if pipe => ("a pipe that nobody reads".to_owned(), "start its reader first"),
+            Some(libc::ENOENT) => {
+                ("its directory does not exist".to_owned(), "make it, or name another path")
+            }
+            _ => (format!("cannot be opened: {error}"), "check the path and its permissions"),
+        };
+        EventsError { path: path.clone(), what, remedy }
+    })
+}
+
+/// Makes writes wait again.
+fn waiting(file: &File) -> io::Result<()> {
+    let flags = fcntl_getfl(file)?;
+    Ok(fcntl_setfl(file, flags.difference(OFlags::NONBLOCK))?)
 }
 
 struct Writer {
@@ -258,11 +333,19 @@ struct Writer {
     reopen: Arc<AtomicBool>,
     lost: Arc<AtomicU64>,
     summary: Summary,
+    /// Pieces written.
+    taken: Arc<AtomicU64>,
     /// Whether the last write failed midway and left half a line.
     torn: bool,
 }
 
 impl Writer {
+    fn new(output: EventOutput, clock: Clock, reopen: Arc<AtomicBool>, lost: Arc<AtomicU64>) -> Self {
+        let EventOutput { target, out } = output;
+        let (summary, taken) = (Summary::default(), Arc::default());
+        Self { target, out, clock, reopen, lost, summary, taken, torn: false }
+    }
+
     fn run(mut self, records: &Receiver<Record>) -> Summary {
         loop {
             let first = records.recv_timeout(FLAG_INTERVAL);
@@ -307,7 +390,13 @@ impl Writer {
             return;
         }
         let start = if self.torn { "\n" } else { "" };
-        let written = write!(self.out, "{start}{batch}").and_then(|()| self.out.flush());
+        let text = format!("{start}{batch}");
+        let written = text.as_bytes().chunks(PIECE).try_for_each(|piece| {
+            self.out.write_all(piece)?;
+            self.out.flush()?;
+            self.taken.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, io::Error>(())
+        });
         self.torn = written.is_err();
         if let Err(error) = written {
             tracing::debug!("cannot write events: {error}");
@@ -321,7 +410,7 @@ impl Writer {
                 self.out = out;
                 self.torn = false;
             }
-            Err(error) => tracing::warn!("cannot reopen the event file, going on with the old one: {error}"),
+            Err(error) => tracing::warn!("going on with the old event file: {error}"),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Starts and stops the gateway.
 
-use super::events::{EventSink, EventWriter};
+use super::events::{EventOutput, EventSink, EventWriter, EventsError};
 use super::os::{self, Clock, Signals};
 use super::preflight::{self, Refusals};
 use super::settings;
-use super::watch::HostWatch;
+use super::watch::{Forwarding, Ground, Watch};
 use crate::config::{Config, Driver, Idle as ConfigIdle, Mode};
 use crate::event::{Event, What};
 use crate::io::{self, Port, PortError, PortInfo, afxdp, pnet};
@@ -57,9 +57,12 @@ pub enum RunError {
         /// What the host said.
         error: std::io::Error,
     },
-    /// The service groups contradict each other.
-    #[error("wccp: {0}")]
-    Wccp(#[from] crate::wccp::SettingsError),
+    /// There is nothing to write events to.
+    #[error(transparent)]
+    Events(#[from] EventsError),
+    /// There can be no engine with this configuration.
+    #[error(transparent)]
+    Build(#[from] settings::BuildError),
 }
 
 /// Runs until a signal ends it.
@@ -71,35 +74,36 @@ pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
     let ready = preflight::check(&config, options.force)?;
     let host = |what| move |error| RunError::Host { what, error };
     let signals = Signals::watch().map_err(host("watching signals"))?;
-    let cpu = os::pin(config.worker.cpu);
-    let (port, addresses) = open(&config, &ready)?;
-    let info = port.info().clone();
     let seed = match config.worker.seed {
         Some(seed) => seed,
         None => random_seed().map_err(host("reading a seed"))?,
     };
-    let engine = settings::build(&config, &info, seed)?;
+    // What may fail for reasons of its own comes before the interface is taken from the kernel.
+    let output = EventOutput::open(config.events.clone())?;
+    let flows = settings::table(&config, seed)?;
+    let (port, addresses) = open(&config, &ready)?;
+    let info = port.info().clone();
+    let engine = settings::build_on(&config, &info, seed, flows).map_err(settings::BuildError::from)?;
     let (recorder, recording) = match options.record {
         Some(record) => record_to(record, &config, &info, seed).map(|(r, w)| (Some(r), Some(w)))?,
         None => (None, None),
     };
 
     let clock = Clock::start();
-    let (sink, writer) = EventWriter::start(config.events.clone(), clock, signals.reopen_flag())
-        .map_err(host("opening events.path"))?;
+    let (sink, writer) = EventWriter::start(output, clock, signals.reopen_flag())
+        .map_err(host("starting a thread for events"))?;
     for warning in ready.warnings {
         sink.post(0, Event { at: clock.now(), what: warning });
     }
-    let watch = match addresses {
-        Some(addresses) => {
-            let sink = sink.clone();
-            let warn = move |what| {
-                sink.post(0, Event { at: clock.now(), what });
-            };
-            Some(HostWatch::start(&info.name, own_addresses(&config), addresses, warn)?)
-        }
-        None => None,
+    let watch = {
+        let sink = sink.clone();
+        let warn = move |what| {
+            sink.post(0, Event { at: clock.now(), what });
+        };
+        Watch::start(ground(&config, options.force, &info, addresses), clock, warn)?
     };
+    // After the other threads have been started, which would stay on the worker's core.
+    let cpu = os::pin(config.worker.cpu);
     started(&sink, clock, &info, &cpu);
     if let Some((_, dir)) = &recording {
         let text = "passwords, names and contents of files go into the recording; keep it as you keep those";
@@ -116,7 +120,7 @@ pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
     }
     let result = worker.run(
         || clock.now(),
-        || Wish { drain: signals.drain(), stop: signals.stop() },
+        || Wish { drain: signals.drain(), stop: signals.stop() || watch.is_over() },
         |event| {
             sink.post(0, event);
         },
@@ -126,10 +130,12 @@ pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
     stopped(&sink, clock, &mut worker);
     drop(worker);
     // The watch posts events as well, and the writer ends when nobody can any more.
-    drop(watch);
+    let result = result.and(watch.finish());
     drop(sink);
-    let summary = writer.finish();
-    tracing::info!("{}", summary.human());
+    match writer.finish(|| signals.stop()) {
+        Some(summary) => tracing::info!("{}", summary.human()),
+        None => tracing::warn!("nobody takes the events: the last ones are lost"),
+    }
     let recorded = recording.map_or(Ok(()), |(writer, dir)| finish(writer, dir));
     result?;
     recorded?;
@@ -184,6 +190,7 @@ fn open(
     match config.interface.driver {
         Driver::AfXdp => {
             let mut o = afxdp::Options::new(name);
+            o.attach = ready.profile.attach.order();
             o.rx_ring = ready.profile.rings.rx;
             o.tx_ring = ready.profile.rings.tx;
             let shared = i.mode == Mode::Shared;
@@ -209,6 +216,27 @@ fn open(
             }
         }
         Driver::Pnet => Ok((Box::new(pnet::open(name, &own)?), None)),
+    }
+}
+
+/// What the gateway stands on, to be watched.
+fn ground(config: &Config, force: bool, info: &PortInfo, addresses: Option<afxdp::Addresses>) -> Ground {
+    let i = &config.interface;
+    let forwarding = match i.driver {
+        Driver::Pnet => Forwarding::Twice,
+        Driver::AfXdp if i.mode == Mode::Shared && config.by_mac() && !force => {
+            Forwarding::ByMac(i.vlan.clone())
+        }
+        Driver::AfXdp => Forwarding::Any,
+    };
+    Ground {
+        interface: info.name.clone(),
+        af_xdp: i.driver == Driver::AfXdp,
+        mac: info.mac,
+        mtu: info.mtu,
+        own: own_addresses(config),
+        forwarding,
+        addresses,
     }
 }
 

@@ -4,6 +4,7 @@ use super::os::ethtool_value;
 use crate::config::NicProfileName;
 use crate::event::What;
 use crate::io::Attach;
+use crate::io::afxdp::RING_SIZES;
 use serde::Deserialize;
 use std::io;
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ pub struct NicProfile {
     pub notes: Notes,
 }
 
-/// Descriptors in each AF_XDP ring: powers of two from 64 to 65536.
+/// Descriptors in each AF_XDP ring: powers of two, see [`RING_SIZES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rings {
@@ -178,8 +179,9 @@ impl NicProfile {
             return Err(wrong(format!("version {} is not known", profile.version)));
         }
         for size in [profile.rings.rx, profile.rings.tx] {
-            if !size.is_power_of_two() || !(64..=65_536).contains(&size) {
-                return Err(wrong(format!("ring size {size} is no power of two from 64 to 65536")));
+            if !size.is_power_of_two() || !RING_SIZES.contains(&size) {
+                let (least, most) = (RING_SIZES.start(), RING_SIZES.end());
+                return Err(wrong(format!("ring size {size} is no power of two from {least} to {most}")));
             }
         }
         Ok(profile)
@@ -242,7 +244,10 @@ mod tests {
         );
         assert_eq!(
             error("rx = 2048", "rx = 2000"),
-            "p.toml: ring size 2000 is no power of two from 64 to 65536; compare it with nic-profiles/generic.toml"
+            "p.toml: ring size 2000 is no power of two from 64 to 32768; compare it with nic-profiles/generic.toml"
+        );
+        assert!(
+            error("rx = 2048", "rx = 65536").contains("ring size 65536 is no power of two from 64 to 32768")
         );
         assert_eq!(
             error("version = 1", "version = 2"),

@@ -61,7 +61,8 @@ pub fn pin(wanted: Option<usize>) -> Result<usize, String> {
     }
 }
 
-/// What signals asked for. SIGTERM or SIGINT: drain, then stop; a second one: stop now. SIGHUP: reopen files.
+/// What signals asked for. SIGTERM or SIGINT: drain, then stop; a second one: stop now; a third: what it does
+/// to any program. SIGHUP: reopen files.
 #[derive(Debug, Clone, Default)]
 pub struct Signals {
     drain: Arc<AtomicBool>,
@@ -83,8 +84,9 @@ impl Signals {
             for signal in &mut iter {
                 if signal == SIGHUP {
                     seen.reopen.store(true, Ordering::Release);
-                } else if seen.drain.swap(true, Ordering::AcqRel) {
-                    seen.stop.store(true, Ordering::Release);
+                } else if seen.drain.swap(true, Ordering::AcqRel) && seen.stop.swap(true, Ordering::AcqRel) {
+                    // Whatever we wait for then, nobody wants to wait for it.
+                    let _ = signal_hook::low_level::emulate_default_handler(signal);
                 }
             }
         })?;

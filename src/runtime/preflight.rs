@@ -1,9 +1,10 @@
 //! What must hold before an interface is opened, found out without opening it.
 
-use super::nic::{NicProfile, NicProfileError, offload_warning};
+use super::nic::{NicProfile, NicProfileError, Offload, offload_warning};
 use super::os::{self, Capability};
 use crate::config::{Config, Driver, Mode};
 use crate::event::What;
+use crate::io::link;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use std::fmt;
@@ -13,6 +14,8 @@ use std::net::IpAddr;
 const MAX_MTU: u32 = 1500;
 /// The least MTU of IPv4 hosts (RFC 791); a redirected packet would not fit below it.
 const MIN_MTU: u32 = 576;
+/// The least MTU of a link that IPv6 is used on (RFC 8200 section 5).
+const MIN_MTU_V6: u32 = 1280;
 
 /// A remedy where the host would lose an interface that it uses.
 const OWN_INTERFACE: &str = "use an interface of its own, or mode = \"shared\", or give --force";
@@ -61,9 +64,50 @@ struct Facts {
     /// interface has and no host is known by.
     addresses: Vec<(String, IpAddr)>,
     default_route: bool,
-    /// Families, as the kernel calls them, that it forwards when they come in by this interface.
-    forwarded: Vec<&'static str>,
+    /// What the kernel forwards of that which comes in to us as well.
+    forwarded: Vec<Forwarded>,
+    /// Whether the card takes VLAN tags out of frames.
+    tags_taken_out: bool,
     missing: Vec<Capability>,
+}
+
+/// An interface, and a family, as the kernel calls it, that it forwards when it comes in by that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Forwarded {
+    interface: String,
+    family: &'static str,
+}
+
+impl Forwarded {
+    /// What is wrong with it where packets are redirected to our MAC address.
+    pub(super) fn what(&self) -> String {
+        format!(
+            "the host forwards {} that comes in by the interface; where packets are redirected to our MAC address \
+             these cannot be told apart, and the host's would be taken",
+            self.family
+        )
+    }
+
+    /// The command that ends it.
+    pub(super) fn remedy(&self) -> String {
+        format!("`sysctl -w net/{}/conf/{}/forwarding=0`", self.family, self.interface)
+    }
+}
+
+/// What the kernel forwards of frames on `name` that have the tags of `vlan`, see [`link::takers`].
+pub(super) fn forwarded(name: &str, vlan: Option<&[u16]>) -> Vec<Forwarded> {
+    let (Ok(base), Ok(all)) = (link::find(name), link::all(name)) else { return Vec::new() };
+    let mut found = Vec::new();
+    for taker in link::takers(&base, &all, vlan) {
+        for family in ["ipv4", "ipv6"] {
+            // A family that the kernel does not have has no such file, and forwards nothing.
+            let setting = format!("/proc/sys/net/{family}/conf/{}/forwarding", taker.name);
+            if std::fs::read_to_string(setting).is_ok_and(|v| v.trim() != "0") {
+                found.push(Forwarded { interface: taker.name.clone(), family });
+            }
+        }
+    }
+    found
 }
 
 /// Looks whether `run` may begin. With `force` an interface that the host itself uses is accepted.
@@ -72,7 +116,7 @@ struct Facts {
 /// Everything that stands against it.
 pub fn check(config: &Config, force: bool) -> Result<Ready, Refusals> {
     let name = &config.interface.name;
-    let mut refusals = judge(config, force, &gather(name, config.interface.driver));
+    let mut refusals = judge(config, force, &gather(config));
     let profile = NicProfile::load(&config.interface.nic_profile);
     let on = match &profile {
         Ok(profile) if refusals.is_empty() => profile.on_but_must_be_off(name).unwrap_or_default(),
@@ -90,8 +134,10 @@ pub fn check(config: &Config, force: bool) -> Result<Ready, Refusals> {
     }
 }
 
-fn gather(name: &str, driver: Driver) -> Facts {
-    let needed: &[Capability] = match driver {
+fn gather(config: &Config) -> Facts {
+    let i = &config.interface;
+    let name = i.name.as_str();
+    let needed: &[Capability] = match i.driver {
         Driver::AfXdp => &[Capability::NetAdmin, Capability::NetRaw, Capability::Bpf],
         Driver::Pnet => &[Capability::NetRaw],
     };
@@ -102,14 +148,8 @@ fn gather(name: &str, driver: Driver) -> Facts {
             .iter()
             .filter_map(|file| std::fs::read_to_string(file).ok())
             .any(|routes| has_default_route(&routes, name)),
-        // A family that the kernel does not have has no such file, and forwards nothing.
-        forwarded: ["ipv4", "ipv6"]
-            .into_iter()
-            .filter(|family| {
-                std::fs::read_to_string(format!("/proc/sys/net/{family}/conf/{name}/forwarding"))
-                    .is_ok_and(|v| v.trim() != "0")
-            })
-            .collect(),
+        forwarded: forwarded(name, i.vlan.as_deref()),
+        tags_taken_out: Offload::RxVlan.is_on(name).unwrap_or(false),
         ..Facts::default()
     };
     if let Ok(mtu) = os::mtu(name) {
@@ -117,12 +157,13 @@ fn gather(name: &str, driver: Driver) -> Facts {
         facts.mtu = mtu;
     }
     for a in getifaddrs().into_iter().flatten() {
-        facts.up |= a.interface_name == name && a.flags.contains(InterfaceFlags::IFF_UP);
+        let interface = link::unlabelled(&a.interface_name).to_owned();
+        facts.up |= interface == name && a.flags.contains(InterfaceFlags::IFF_UP);
         let Some(address) = a.address else { continue };
         let v4 = address.as_sockaddr_in().map(|s| IpAddr::V4(s.ip()));
         let v6 = address.as_sockaddr_in6().map(|s| s.ip()).filter(|a| !a.is_unicast_link_local());
         if let Some(ip) = v4.or(v6.map(IpAddr::V6)) {
-            facts.addresses.push((a.interface_name, ip));
+            facts.addresses.push((interface, ip));
         }
     }
     facts
@@ -169,10 +210,14 @@ fn judge(config: &Config, force: bool, facts: &Facts) -> Vec<Refusal> {
     if !facts.up {
         refuse(name, "the interface is down".to_owned(), format!("run `ip link set dev {name} up`"));
     }
-    if !(MIN_MTU..=MAX_MTU).contains(&facts.mtu) {
+    let least = if config.interface.v6.is_some() { MIN_MTU_V6 } else { MIN_MTU };
+    // What a second tag takes is taken from the packets.
+    let room = u16::try_from(facts.mtu).map_or(facts.mtu, |mtu| config.interface.mtu(mtu).into());
+    if room < least || facts.mtu > MAX_MTU {
+        let least = least + facts.mtu - room;
         refuse(
             name,
-            format!("MTU {} is not from {MIN_MTU} to {MAX_MTU}", facts.mtu),
+            format!("MTU {} is not from {least} to {MAX_MTU}", facts.mtu),
             format!("run `ip link set dev {name} mtu {MAX_MTU}`"),
         );
     }
@@ -201,19 +246,24 @@ fn judge(config: &Config, force: bool, facts: &Facts) -> Vec<Refusal> {
         );
     }
     if config.interface.mode == Mode::Shared && config.by_mac() && !force {
-        for family in &facts.forwarded {
+        for forwarded in &facts.forwarded {
             refuse(
-                name,
+                &forwarded.interface,
+                forwarded.what(),
                 format!(
-                    "the host forwards {family} that comes in by the interface; where packets are redirected to our MAC \
-                     address these cannot be told apart, and the host's would be taken"
-                ),
-                format!(
-                    "use an interface of its own, redirection by GRE, `sysctl -w net/{family}/conf/{name}/forwarding=0`, \
-                     or give --force"
+                    "use an interface of its own, redirection by GRE, {}, or give --force",
+                    forwarded.remedy()
                 ),
             );
         }
+    }
+    let tagged = config.interface.vlan.as_ref().is_some_and(|v| !v.is_empty());
+    if tagged && config.interface.driver == Driver::AfXdp && facts.tags_taken_out {
+        refuse(
+            name,
+            "the card takes VLAN tags out of frames (rxvlan), so none would be of our VLAN".to_owned(),
+            format!("run `ethtool -K {name} rxvlan off`, or use driver = \"pnet\""),
+        );
     }
     refusals
 }
@@ -224,13 +274,14 @@ mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
     use std::path::Path;
 
+    const TEXT: &str = "version = 1\n[deployment]\nkind = \"wccp\"\n[[interface]]\nname = \"NAME\"\n\
+                        address = [\"10.9.0.2/24\", \"2001:db8:9::2/64\"]\n\
+                        next_hop = [\"10.9.0.1\", \"fe80::1\"]\n[wccp]\nrouters = [\"10.9.0.1\"]\n\
+                        [[wccp.group]]\nid = 61\nports = [21, 20, 2020]\n[[service]]\nname = \"ftp\"\nports = [21]\n\
+                        data_ports = [2020]\n";
+
     fn config(name: &str) -> Config {
-        let text = "version = 1\n[deployment]\nkind = \"wccp\"\n[[interface]]\nname = \"NAME\"\n\
-                    address = [\"10.9.0.2/24\", \"2001:db8:9::2/64\"]\n\
-                    next_hop = [\"10.9.0.1\", \"fe80::1\"]\n[wccp]\nrouters = [\"10.9.0.1\"]\n\
-                    [[wccp.group]]\nid = 61\nports = [21, 20, 2020]\n[[service]]\nname = \"ftp\"\nports = [21]\n\
-                    data_ports = [2020]\n";
-        crate::config::parse(&text.replace("NAME", name), Path::new("t.toml")).unwrap()
+        crate::config::parse(&TEXT.replace("NAME", name), Path::new("t.toml")).unwrap()
     }
 
     fn good() -> Facts {
@@ -259,11 +310,44 @@ mod tests {
             told(false, |f| f.up = false),
             ["eth1: the interface is down; run `ip link set dev eth1 up`"]
         );
-        for mtu in [575, 1501, 9000] {
+        for mtu in [1279, 1501, 9000] {
             assert_eq!(
                 told(false, |f| f.mtu = mtu),
-                [format!("eth1: MTU {mtu} is not from 576 to 1500; run `ip link set dev eth1 mtu 1500`")]
+                [format!("eth1: MTU {mtu} is not from 1280 to 1500; run `ip link set dev eth1 mtu 1500`")]
             );
+        }
+        assert_eq!(told(false, |f| f.mtu = 1280), [""; 0]);
+        let of = |from: &str, to: &str, mtu, tags_taken_out| {
+            let text = TEXT.replace("NAME", "eth1").replace(from, to);
+            let config = crate::config::parse(&text, Path::new("t.toml")).unwrap();
+            let facts = Facts { mtu, tags_taken_out, ..good() };
+            judge(&config, false, &facts).iter().map(Refusal::to_string).collect::<Vec<_>>()
+        };
+        let v4 = |mtu| {
+            of(
+                ", \"2001:db8:9::2/64\"]\nnext_hop = [\"10.9.0.1\", \"fe80::1\"]",
+                "]\nnext_hop = \"10.9.0.1\"",
+                mtu,
+                false,
+            )
+        };
+        assert_eq!(v4(576), [""; 0]);
+        assert_eq!(v4(575), ["eth1: MTU 575 is not from 576 to 1500; run `ip link set dev eth1 mtu 1500`"]);
+        let two = |mtu| of("[wccp]", "vlan = [100, 200]\n[wccp]", mtu, false);
+        assert_eq!(two(1288), [""; 0]);
+        assert_eq!(
+            two(1287),
+            ["eth1: MTU 1287 is not from 1288 to 1500; run `ip link set dev eth1 mtu 1500`"]
+        );
+        assert_eq!(
+            of("[wccp]", "vlan = [100]\n[wccp]", 1500, true),
+            [
+                "eth1: the card takes VLAN tags out of frames (rxvlan), so none would be of our VLAN; run `ethtool -K eth1 \
+                 rxvlan off`, or use driver = \"pnet\""
+            ]
+        );
+        for without in ["[wccp]", "driver = \"pnet\"\nvlan = [100]\n[wccp]"] {
+            assert_eq!(of("[wccp]", without, 1500, true), [""; 0], "{without}");
         }
         assert_eq!(
             told(false, |f| f.missing = vec![Capability::NetRaw, Capability::Bpf]),
@@ -329,7 +413,8 @@ mod tests {
             assert_eq!(told(text, false, &used), [""; 0]);
             assert!(told(text, true, &own)[0].contains("the kernel has our address 10.9.0.2"));
         }
-        let forwards = |f: &mut Facts| f.forwarded = vec!["ipv4"];
+        let forwards =
+            |f: &mut Facts| f.forwarded = vec![Forwarded { interface: "eth1".into(), family: "ipv4" }];
         assert_eq!(told(gre, false, &forwards), [""; 0]);
         assert_eq!(told(&by_mac, true, &forwards), [""; 0]);
         assert_eq!(

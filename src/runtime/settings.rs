@@ -7,23 +7,65 @@ use crate::io::PortInfo;
 use crate::rng::{Keyed, Purpose};
 use crate::wire::eth::Tags;
 use crate::{engine, session, wccp};
+use std::collections::TryReserveError;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// Slots of the flow table for a family that we have no address of.
 const NO_SLOTS: usize = 64;
 
+/// Why there can be no engine. The text is one line.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The service groups contradict each other.
+    #[error("wccp: {0}")]
+    Wccp(#[from] wccp::SettingsError),
+    /// The flow table does not fit.
+    #[error(
+        "no memory for a flow table of {flows} flows: {error}; lower limits.flows, or give the host more"
+    )]
+    Memory {
+        /// `limits.flows`.
+        flows: usize,
+        /// What the allocator said.
+        error: TryReserveError,
+    },
+}
+
 /// An engine on this port, with a flow table of its own: the same for a live port and a recorded one.
 ///
 /// # Errors
+/// The service groups contradict each other, or the flow table does not fit.
+pub fn build(config: &Config, port: &PortInfo, seed: [u8; 16]) -> Result<Engine, BuildError> {
+    Ok(build_on(config, port, seed, table(config, seed)?)?)
+}
+
+/// As [`build`], with the flow table of [`table`].
+///
+/// # Errors
 /// The service groups contradict each other.
-pub fn build(config: &Config, port: &PortInfo, seed: [u8; 16]) -> Result<Engine, wccp::SettingsError> {
-    let salt = Keyed::new(seed).value(Purpose::Salt, b"table", 0);
-    // The table fills to three quarters, and a flow takes two slots.
-    let slots = |served| if served { config.limits.flows.saturating_mul(8) / 3 } else { NO_SLOTS };
-    let i = &config.interface;
-    let flows = Arc::new(FlowTable::new(slots(i.v4.is_some()), slots(i.v6.is_some()), salt));
+pub fn build_on(
+    config: &Config,
+    port: &PortInfo,
+    seed: [u8; 16],
+    flows: Arc<FlowTable>,
+) -> Result<Engine, wccp::SettingsError> {
     Engine::new(engine(config, port, seed), flows)
+}
+
+/// The flow table, which is the one large piece of memory that is taken at the start.
+///
+/// # Errors
+/// There is not so much memory.
+pub fn table(config: &Config, seed: [u8; 16]) -> Result<Arc<FlowTable>, BuildError> {
+    let salt = Keyed::new(seed).value(Purpose::Salt, b"table", 0);
+    let flows = config.limits.flows;
+    // The table fills to three quarters, and a flow takes two slots.
+    let slots = |served| if served { flows.saturating_mul(8) / 3 } else { NO_SLOTS };
+    let i = &config.interface;
+    FlowTable::try_new(slots(i.v4.is_some()), slots(i.v6.is_some()), salt)
+        .map(Arc::new)
+        .map_err(|error| BuildError::Memory { flows, error })
 }
 
 /// What an engine on this port obeys.

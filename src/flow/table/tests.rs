@@ -97,7 +97,7 @@ fn the_limit_is_three_quarters_and_is_counted() {
 
 #[test]
 fn probing_ends_at_its_limit() {
-    let table = FlowTable::with_probes(1024, 1, 1, 1);
+    let table = FlowTable::with_probes(1024, 1, 1, 1).unwrap();
     let full = (0..200).filter(|n| table.insert(&key4(*n), &entry_for(&key4(*n), 0), 0).is_err()).count();
     assert!((1..60).contains(&full), "{full} of 200 keys share a home");
     assert_eq!(table.stats().full, full as u64);

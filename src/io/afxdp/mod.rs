@@ -21,7 +21,7 @@ pub use steer::{Addresses, Steering};
 pub use umem::{ChunkCount, send_home};
 
 use super::link::{self, Link};
-use super::port::{Port, PortError, PortInfo, PortStats};
+use super::port::{Attach, Port, PortError, PortInfo, PortStats};
 use crate::buf::{BURST, Burst, CHUNK, Chunk, Frame, HEADROOM};
 use program::{Oversize, Program};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,11 +30,14 @@ use rustix::net::sockopt;
 use rustix::net::xdp::{XdpDesc, XdpDescOptions};
 use socket::Socket;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use umem::Umem;
 
 /// `XDP_PACKET_HEADROOM` of linux/bpf.h: what the kernel leaves free in front of a received frame.
 const XDP_HEADROOM: usize = 256;
+/// How many entries a ring may have; powers of two among them. The kernel takes no more.
+pub const RING_SIZES: RangeInclusive<u32> = 64..=32_768;
 /// Ethernet header and two VLAN tags.
 const LINK_HEADER: usize = 14 + 2 * 4;
 /// The shortest frame that can be sent: an Ethernet header.
@@ -56,9 +59,11 @@ pub struct Options {
     pub interface: String,
     /// Its receive queue, from 0. [`open_all`] takes all queues instead.
     pub queue: u32,
-    /// Entries of the receive and the fill ring: a power of two, 64 to 32,768.
+    /// Which ways to attach the XDP program are tried, in this order.
+    pub attach: &'static [Attach],
+    /// Entries of the receive and the fill ring: a power of two, see [`RING_SIZES`].
     pub rx_ring: u32,
-    /// Entries of the transmit and the completion ring: a power of two, 64 to 32,768.
+    /// Entries of the transmit and the completion ring: likewise.
     pub tx_ring: u32,
     /// Chunks of 2,048 bytes: 256 to 1,048,576. At most half of them lie ready for receiving.
     pub chunks: u32,
@@ -67,15 +72,18 @@ pub struct Options {
 }
 
 impl Options {
-    /// Queue 0 of `interface`, rings of 2,048 entries, 16 MiB of chunks; all frames.
+    /// Queue 0 of `interface`, rings of 2,048 entries, 16 MiB of chunks; all frames. Attached in the driver
+    /// if that can be, in the generic path otherwise.
     pub fn new(interface: &str) -> Self {
         let steering = Steering::default();
-        Self { interface: interface.into(), queue: 0, rx_ring: 2048, tx_ring: 2048, chunks: 8192, steering }
+        let attach = &[Attach::Native, Attach::Generic];
+        let interface = interface.into();
+        Self { interface, queue: 0, attach, rx_ring: 2048, tx_ring: 2048, chunks: 8192, steering }
     }
 
     fn check(&self) -> Result<(), PortError> {
         for (what, size) in [("rx_ring", self.rx_ring), ("tx_ring", self.tx_ring)] {
-            if !size.is_power_of_two() || !(64..=32_768).contains(&size) {
+            if !size.is_power_of_two() || !RING_SIZES.contains(&size) {
                 let what = format!("{what} = {size} is no ring size");
                 return Err(fault(&self.interface, what, "use a power of two from 64 to 32768"));
             }
@@ -129,8 +137,12 @@ pub fn open(options: &Options) -> Result<AfXdpPort, PortError> {
 /// As [`open`].
 pub fn open_all(options: &Options) -> Result<Vec<AfXdpPort>, PortError> {
     let link = usable_link(options)?;
-    let queues = sys::rx_queues_in_use(&link.name).unwrap_or(link.rx_queues).max(1);
-    open_queues(&link, options, 0..queues)
+    open_queues(&link, options, 0..rx_queues(&link))
+}
+
+/// How many receive queues an interface uses now.
+pub fn rx_queues(link: &Link) -> u32 {
+    sys::rx_queues_in_use(&link.name).unwrap_or(link.rx_queues).max(1)
 }
 
 fn usable_link(options: &Options) -> Result<Link, PortError> {
@@ -176,8 +188,7 @@ fn open_queues(
     let mut groups = sys::join(link.index, &groups).map_err(|e| {
         fault(&link.name, format!("joining IPv6 neighbour discovery's groups failed: {e}"), REPORT)
     })?;
-    let (program, oversize, addresses) =
-        program::attach(link, frame_limit as u32, steering, &host, &sockets)?;
+    let (program, oversize, addresses) = program::attach(link, frame_limit as u32, options, &host, &sockets)?;
     let (program, mut oversize) = (Arc::new(program), Some(oversize));
     let mut addresses = Some(addresses);
     let port = |(_, socket, umem)| AfXdpPort {

@@ -3,8 +3,8 @@
 //! The link ends when its file descriptor is closed, so however the process dies the interface goes
 //! back to the kernel.
 
-use super::steer::{self, Addresses, Steering};
-use super::{denied, fault, patiently};
+use super::steer::{self, Addresses};
+use super::{Options, denied, fault, patiently};
 use crate::io::link::{self, Link};
 use crate::io::{Attach, PortError};
 use aya::maps::{Array, HashMap, MapData, MapError, XskMap};
@@ -51,17 +51,18 @@ impl std::fmt::Debug for Oversize {
 }
 
 /// Loads the program, tells it what to steer, names it `sockets` as (queue, socket), and attaches it to
-/// `link`: in the driver if that can be, in the generic path otherwise. `host` are the host's addresses.
+/// `link`, the ways of `options` in their order. `host` are the host's addresses.
 ///
 /// # Errors
 /// Another program is attached, a capability is missing, or the kernel refuses for another reason.
 pub(super) fn attach(
     link: &Link,
     frame_limit: u32,
-    steering: &Steering,
+    options: &Options,
     host: &[IpAddr],
     sockets: &[(u32, BorrowedFd<'_>)],
 ) -> Result<(Program, Oversize, Addresses), PortError> {
+    let steering = &options.steering;
     // The kernel ends a link some time after its process did: a restart must live with that.
     let other = patiently(
         || link::find(&link.name),
@@ -93,20 +94,36 @@ pub(super) fn attach(
         .and_then(TryInto::try_into)
         .map_err(|e| refused(link, "finding the XDP program", &e, None))?;
     program.load().map_err(|e| refused(link, "loading the XDP program", &e, program_errno(&e)))?;
-    let (attach, fd_link) = match attach_as(program, link, XdpMode::Driver) {
-        Ok(fd_link) => (Attach::Native, fd_link),
-        Err(e) if program_errno(&e).is_some_and(|no| FINAL.contains(&no)) => {
-            return Err(not_attached(link, &e));
-        }
-        Err(native) => match attach_as(program, link, XdpMode::Skb) {
-            Ok(fd_link) => {
-                tracing::info!(interface = link.name, "no native XDP ({native}); the generic path is used");
-                (Attach::Generic, fd_link)
+    let (attach, fd_link) = attach_in_order(program, link, options.attach)?;
+    Ok((Program { attach, _link: fd_link }, Oversize(oversize), addresses))
+}
+
+fn attach_in_order(program: &mut Xdp, link: &Link, ways: &[Attach]) -> Result<(Attach, FdLink), PortError> {
+    let mut ways = ways.iter().peekable();
+    while let Some(&way) = ways.next() {
+        let mode = match way {
+            Attach::Native => XdpMode::Driver,
+            Attach::Generic => XdpMode::Skb,
+        };
+        match attach_as(program, link, mode) {
+            Ok(fd_link) => return Ok((way, fd_link)),
+            Err(e) if program_errno(&e).is_some_and(|no| FINAL.contains(&no)) => {
+                return Err(not_attached(link, &e));
+            }
+            Err(e) if ways.peek().is_some() => {
+                tracing::info!(interface = link.name, "no {way:?} XDP ({e}); the next way is tried");
+            }
+            Err(e) if way == Attach::Native => {
+                return Err(fault(
+                    &link.name,
+                    format!("the driver takes no XDP program ({e})"),
+                    "write attach = \"auto\" or \"generic\" into the NIC profile (interface.nic_profile)",
+                ));
             }
             Err(e) => return Err(not_attached(link, &e)),
-        },
-    };
-    Ok((Program { attach, _link: fd_link }, Oversize(oversize), addresses))
+        }
+    }
+    Err(fault(&link.name, "no way to attach the XDP program is allowed", super::REPORT))
 }
 
 fn fill_maps(

@@ -34,11 +34,11 @@ pub struct Flaws {
 }
 
 impl PcapPort {
-    /// Plays `input`; what is sent goes to interface 0 of `output`, or nowhere.
+    /// Plays `input`; what is sent goes nowhere, unless [`send_to`](Self::send_to) says otherwise.
     ///
     /// # Errors
     /// The file cannot be read, or its first record cannot.
-    pub fn open(input: &Path, output: Option<Writer>, mac: [u8; 6]) -> Result<Self, PortError> {
+    pub fn open(input: &Path, mac: [u8; 6]) -> Result<Self, PortError> {
         let mut reader = Reader::open(input)?;
         let next = reader.next().transpose()?;
         let info = PortInfo {
@@ -51,7 +51,13 @@ impl PcapPort {
         };
         let (stats, pool) = (PortStats::default(), Pool::default());
         let flaws = Flaws::default();
-        Ok(Self { info, stats, pool, reader, next, output, output_error: None, now_nanos: 0, flaws })
+        let (output, output_error) = (None, None);
+        Ok(Self { info, stats, pool, reader, next, output, output_error, now_nanos: 0, flaws })
+    }
+
+    /// What is sent goes to interface 0 of `output` from now on.
+    pub fn send_to(&mut self, output: Writer) {
+        self.output = Some(output);
     }
 
     /// When the next frame was captured, in nanoseconds since 1970; `None` after the last.

@@ -258,8 +258,9 @@ fn a_capture_plays_by_its_clock_and_raw_ip_gets_a_header() {
     bytes.extend(vec![0x45; long as usize]);
     std::fs::write(&input, bytes).unwrap();
 
-    let writer = Writer::create(&output, &["eth0"]).unwrap();
-    let mut port = PcapPort::open(&input, Some(writer), [2; 6]).unwrap();
+    let file = std::fs::File::create(&output).unwrap();
+    let mut port = PcapPort::open(&input, [2; 6]).unwrap();
+    port.send_to(Writer::to_file(file, Format::of(&output), &["eth0"]).unwrap());
     let mut burst = Burst::new();
     port.rx(&mut burst).unwrap();
     assert!(burst.is_empty(), "nothing before its time");
@@ -294,7 +295,7 @@ fn other_link_types_play_as_ethernet_and_flaws_are_counted() {
         bytes.extend(&head[..len as usize]);
     }
     std::fs::write(&input, bytes).unwrap();
-    let mut port = PcapPort::open(&input, None, [2; 6]).unwrap();
+    let mut port = PcapPort::open(&input, [2; 6]).unwrap();
     port.set_now(u64::MAX);
     let mut burst = Burst::new();
     port.rx(&mut burst).unwrap();

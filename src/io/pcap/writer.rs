@@ -32,12 +32,12 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Creates a file, of the format that its extension says.
+    /// Writes to an open, empty file.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn create(path: &Path, interfaces: &[&str]) -> io::Result<Self> {
-        Self::new(Box::new(BufWriter::new(File::create(path)?)), Format::of(path), interfaces)
+    pub fn to_file(file: File, format: Format, interfaces: &[&str]) -> io::Result<Self> {
+        Self::new(Box::new(BufWriter::new(file)), format, interfaces)
     }
 
     /// Writes to anything. Records name `interfaces` by their place in the list.

@@ -54,6 +54,10 @@ const fn kind(what: &What) -> &'static str {
     }
 }
 
+fn to_file(path: &std::path::Path) -> Result<EventOutput, EventsError> {
+    EventOutput::open(EventTarget::File(path.to_owned()))
+}
+
 fn event(what: What) -> Event {
     Event { at: Instant::from_millis(1_500), what }
 }
@@ -138,7 +142,7 @@ fn events_reach_the_file_the_sums_and_a_reopened_file() {
     let path = dir.path().join("events.jsonl");
     let reopen = Arc::new(AtomicBool::new(false));
     let (sink, writer) =
-        EventWriter::start(EventTarget::File(path.clone()), Clock::start(), Arc::clone(&reopen)).unwrap();
+        EventWriter::start(to_file(&path).unwrap(), Clock::start(), Arc::clone(&reopen)).unwrap();
     for what in one_of_each() {
         assert!(sink.clone().post(0, event(what)));
     }
@@ -159,7 +163,7 @@ fn events_reach_the_file_the_sums_and_a_reopened_file() {
     wait(&|| path.exists());
     assert!(sink.post(0, event(What::Drop { reason: "no_owner", count: 4, text: "t" })));
     drop(sink);
-    let summary = writer.finish();
+    let summary = writer.finish(|| false).unwrap();
     assert_eq!((lines(&old), lines(&path)), (10, 2), "the last line is the summary");
     assert_eq!(summary.lost, 0);
     for (name, n) in [("session.open", 1), ("drop.no_owner", 7), ("transfer.bytes.download", 1000)] {
@@ -181,10 +185,7 @@ fn a_full_queue_counts_and_says_so() {
     assert_eq!([(); 5].map(|()| sink.post(0, what())), [true, true, false, false, false]);
     drop(sink);
     let dir = tempfile::tempdir().unwrap();
-    let target = EventTarget::File(dir.path().join("e"));
-    let out = open(&target).unwrap();
-    let (clock, reopen) = (Clock::start(), Arc::default());
-    let writer = Writer { target, out, clock, reopen, lost, summary: Summary::default(), torn: false };
+    let writer = Writer::new(to_file(&dir.path().join("e")).unwrap(), Clock::start(), Arc::default(), lost);
     let summary = writer.run(&records);
     assert_eq!((summary.lost, summary.counters["gateway.started"]), (3, 2));
     let text = std::fs::read_to_string(dir.path().join("e")).unwrap();
@@ -208,9 +209,36 @@ fn a_target_that_takes_nothing_loses_events_but_not_sums() {
     let sink = EventSink { queue, lost: Arc::clone(&lost) };
     sink.post(0, event(What::Gateway { state: "started", text: String::new() }));
     drop(sink);
-    let (clock, reopen, target) = (Clock::start(), Arc::default(), EventTarget::Stdout);
-    let out = Box::new(Full);
-    let writer = Writer { target, out, clock, reopen, lost, summary: Summary::default(), torn: false };
+    let output = EventOutput { target: EventTarget::Stdout, out: Box::new(Full) };
+    let writer = Writer::new(output, Clock::start(), Arc::default(), lost);
     let summary = writer.run(&records);
     assert_eq!((summary.lost, summary.counters["gateway.started"]), (1, 1));
+}
+
+#[test]
+fn a_target_that_cannot_be_opened_is_named_with_a_remedy_and_nobody_waits_for_a_reader() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = |path: &std::path::Path| {
+        let text = to_file(path).err().unwrap().to_string();
+        text.strip_prefix(&format!("events.path {}: ", path.display())).unwrap().to_owned()
+    };
+    let missing = dir.path().join("no/such.jsonl");
+    assert_eq!(error(&missing), "its directory does not exist; make it, or name another path");
+    assert!(error(dir.path()).ends_with("; check the path and its permissions"), "{}", error(dir.path()));
+    let pipe = dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert_eq!(error(&pipe), "a pipe that nobody reads; start its reader first");
+
+    // With a reader that then takes nothing: the end does not wait for it.
+    let reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&pipe).unwrap();
+    let (sink, writer) = EventWriter::start(to_file(&pipe).unwrap(), Clock::start(), Arc::default()).unwrap();
+    for _ in 0..QUEUE {
+        sink.post(0, event(What::Gateway { state: "started", text: "x".repeat(100) }));
+    }
+    drop(sink);
+    let clock = Clock::start();
+    assert_eq!(writer.finish(|| false), None);
+    let waited = clock.now().as_millis();
+    assert!((1_900..20_000).contains(&waited), "{waited} ms");
+    drop(reader);
 }

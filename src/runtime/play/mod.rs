@@ -12,10 +12,10 @@ mod wrap;
 
 use super::events::json_line;
 use super::settings;
-use crate::config::Config;
+use crate::config::{Config, Method};
 use crate::engine::Engine;
 use crate::event::Event;
-use crate::io::pcap::{PcapPort, Writer};
+use crate::io::pcap::{Format, PcapPort, Writer};
 use crate::io::{Port as _, PortError, PortInfo};
 use crate::time::{Duration, Instant};
 use crate::wire::arp::{self, Arp};
@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write as _};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use wrap::{Form, ROUTER, Redirection};
 
@@ -42,6 +42,8 @@ const BEGIN: Instant = Instant::from_millis(1_000);
 /// The longest pause of a capture that is waited through; longer ones are made this long. It is longer than
 /// any timer usually is, and bounds the work that a lying clock can make.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1_200);
+/// The most time that is waited through in one play, however many pauses there are.
+const LONGEST_PLAY: Duration = Duration::from_secs(30 * 86_400);
 /// How long the gateway is watched after the last packet.
 const AFTER: Duration = Duration::from_secs(120);
 
@@ -67,6 +69,8 @@ pub struct Report {
     pub too_long: u64,
     /// Records shorter than their link header.
     pub headless: u64,
+    /// IPv6 packets where routers redirect by WCCP, which knows IPv4 only.
+    pub not_redirected: u64,
     /// Packets of which the capture holds the beginning only; they are fed.
     pub cut: u64,
     /// Packets that were fed.
@@ -110,28 +114,19 @@ pub enum PlayError {
         /// What the system said.
         error: std::io::Error,
     },
-    /// The service groups contradict each other.
-    #[error("wccp: {0}")]
-    Wccp(#[from] crate::wccp::SettingsError),
+    /// A file would be read and written at once, or written by two.
+    #[error("{}: it is the capture itself, or named twice; give --out and --events files of their own", .0.display())]
+    Same(PathBuf),
+    /// There can be no gateway with this configuration.
+    #[error(transparent)]
+    Build(#[from] settings::BuildError),
 }
 
 /// Plays a capture to a gateway with this configuration. A capture that is damaged is played up to there.
 ///
 /// # Errors
-/// The capture's beginning cannot be read, or a file cannot be written.
+/// The capture's beginning cannot be read, or a file cannot be written, or two of them are one.
 pub fn play(config: &Config, what: &Play) -> Result<Report, PlayError> {
-    let unwritable = |file: &Path| {
-        let file = file.to_owned();
-        move |error| PlayError::File { file, error }
-    };
-    let writer = match &what.out {
-        Some(file) => Some(Writer::create(file, &[&config.interface.name]).map_err(unwritable(file))?),
-        None => None,
-    };
-    let mut events = match &what.events {
-        Some(file) => Some((BufWriter::new(private(file).map_err(unwritable(file))?), file)),
-        None => None,
-    };
     let info = PortInfo {
         name: config.interface.name.clone(),
         driver: "replay",
@@ -140,9 +135,21 @@ pub fn play(config: &Config, what: &Play) -> Result<Report, PlayError> {
         attach: None,
         zero_copy: false,
     };
-    let engine = settings::build(config, &info, config.worker.seed.unwrap_or(SEED))?;
-    let capture = PcapPort::open(&what.capture, writer, US)?;
-    let mut player = Player::new(engine, capture, redirection(config));
+    let mut engine = settings::build(config, &info, config.worker.seed.unwrap_or(SEED))?;
+    let redirection = redirection(config);
+    if let Form::L2 { back_in_gre } = redirection.form {
+        // Nobody here speaks WCCP and could agree to it.
+        engine.presume_l2(!back_in_gre);
+    }
+    let mut capture = PcapPort::open(&what.capture, US)?;
+    // Only now: a file that is written is emptied first.
+    let (out, events) = outputs(what)?;
+    if let Some((file, path)) = out {
+        let writer = Writer::to_file(file, Format::of(path), &[&config.interface.name]);
+        capture.send_to(writer.map_err(unwritable(path))?);
+    }
+    let mut events = events.map(|(file, path)| (BufWriter::new(file), path));
+    let mut player = Player::new(engine, capture, redirection);
     let mut failed = None;
     player.run(config, |line| {
         if let Some((file, _)) = &mut events
@@ -157,19 +164,57 @@ pub fn play(config: &Config, what: &Play) -> Result<Report, PlayError> {
     Ok(player.report)
 }
 
-/// Names and passwords of users may stand in it.
-fn private(file: &Path) -> std::io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)
+fn unwritable(file: &Path) -> impl FnOnce(std::io::Error) -> PlayError {
+    let file = file.to_owned();
+    move |error| PlayError::File { file, error }
+}
+
+type Output<'a> = Option<(File, &'a Path)>;
+
+/// The files to write, for frames and for events, open and empty. Names and passwords of users may stand in
+/// either. Nothing is emptied unless they and the capture are files of their own.
+fn outputs(what: &Play) -> Result<(Output<'_>, Output<'_>), PlayError> {
+    let open = |path: &'_ Path| {
+        // Emptied later, when it is known not to be the capture.
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
+    };
+    let mut found = Vec::new();
+    for path in [&what.out, &what.events] {
+        let path = path.as_deref();
+        found.push(path.map(|p| open(p).map(|file| (file, p)).map_err(unwritable(p))).transpose()?);
+    }
+    let mut known: Vec<_> = std::fs::metadata(&what.capture).iter().map(|m| (m.dev(), m.ino())).collect();
+    let mut empty = Vec::new();
+    for (file, path) in found.iter().flatten() {
+        let meta = file.metadata().map_err(unwritable(path))?;
+        // A terminal or a pipe may well be named twice.
+        if meta.is_file() {
+            let id = (meta.dev(), meta.ino());
+            if known.contains(&id) {
+                return Err(PlayError::Same((*path).to_owned()));
+            }
+            known.push(id);
+            empty.push((file, path));
+        }
+    }
+    for (file, path) in empty {
+        file.set_len(0).map_err(unwritable(path))?;
+    }
+    let events = found.pop().flatten();
+    Ok((found.pop().flatten(), events))
 }
 
 fn redirection(config: &Config) -> Redirection {
     // WCCP is configured with an IPv4 address of ours only.
     let us = config.interface.v4.map_or(Ipv4Addr::UNSPECIFIED, |n| n.address);
-    let form = config.wccp.as_ref().map_or(Form::Mac, |w| {
+    let form = config.wccp.as_ref().map_or(Form::Policy, |w| {
         let group = w.groups.first().map_or(0, |g| g.id);
         // One of them sends it all.
         let router = w.routers.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
-        Form::Gre { router, us, group }
+        match w.forward.first() {
+            Some(Method::L2) => Form::L2 { back_in_gre: w.return_method.first() != Some(&Method::L2) },
+            _ => Form::Gre { router, us, group },
+        }
     });
     let tags = config.interface.vlan.as_deref().map(eth::Tags::of_ids).unwrap_or_default();
     Redirection { form, mac: US, tags, mtu: usize::from(config.interface.mtu(MTU)) }
@@ -182,6 +227,8 @@ struct Player {
     at: u64,
     /// The capture's first time.
     origin: u64,
+    /// How much more is waited through.
+    left: Duration,
     report: Report,
 }
 
@@ -190,14 +237,15 @@ impl Player {
         let origin = capture.next_at().unwrap_or(0);
         let stage = Box::new(Stage::new(capture, redirection));
         let worker = Worker::new(engine, vec![stage], Idle::Adaptive);
-        Self { worker, now: BEGIN, at: origin, origin, report: Report::default() }
+        Self { worker, now: BEGIN, at: origin, origin, left: LONGEST_PLAY, report: Report::default() }
     }
 
     fn run(&mut self, config: &Config, mut post: impl FnMut(String)) -> Result<(), PortError> {
         self.introduce(config);
         self.step(&mut post)?;
         while let Some(at) = self.stage().next_at() {
-            let pause = Duration::from_nanos(at.saturating_sub(self.at)).min(LONGEST_PAUSE);
+            let pause = Duration::from_nanos(at.saturating_sub(self.at)).min(LONGEST_PAUSE).min(self.left);
+            self.left = self.left.saturating_sub(pause);
             self.pass(self.now + pause, &mut post)?;
             self.at = self.at.max(at);
             if let Err(error) = self.stage().load(at) {
@@ -212,11 +260,12 @@ impl Player {
         let s = self.stage();
         let (flaws, stats) = (s.flaws(), s.stats());
         let (not_ip, too_long, unchanged) = (s.not_ip, s.too_long, s.unchanged);
+        let not_redirected = s.not_redirected;
         let r = &mut self.report;
         (r.cut, r.headless, r.not_ip) = (flaws.cut, flaws.headless, not_ip);
         r.records = stats.rx_frames + r.headless + stats.rx_oversize;
         r.too_long = stats.rx_oversize + too_long;
-        (r.unchanged, r.sent) = (unchanged, stats.tx_frames);
+        (r.unchanged, r.sent, r.not_redirected) = (unchanged, stats.tx_frames, not_redirected);
         r.peak_memory = super::os::peak_memory();
         Ok(())
     }

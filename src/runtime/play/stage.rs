@@ -1,6 +1,6 @@
 //! The port of a capture that is played: behind it stand a router that redirects, and neighbours that answer.
 
-use super::wrap::{Form, LeftOut, ROUTER, Redirection};
+use super::wrap::{LeftOut, ROUTER, Redirection};
 use crate::buf::{Burst, Frame};
 use crate::io::pcap::{Flaws, PcapPort};
 use crate::io::{Port, PortError, PortInfo, PortStats};
@@ -32,6 +32,8 @@ pub(super) struct Stage {
     pub(super) not_ip: u64,
     /// Captured packets longer than the link takes.
     pub(super) too_long: u64,
+    /// Captured packets of a kind that is not redirected so.
+    pub(super) not_redirected: u64,
     /// Packets that came back as they went in.
     pub(super) unchanged: u64,
 }
@@ -48,6 +50,7 @@ impl Stage {
             pieces: Vec::new(),
             not_ip: 0,
             too_long: 0,
+            not_redirected: 0,
             unchanged: 0,
         }
     }
@@ -86,13 +89,14 @@ impl Stage {
         match frames {
             Err(LeftOut::NotIp) => self.not_ip += 1,
             Err(LeftOut::TooLong) => self.too_long += 1,
+            Err(LeftOut::NotRedirected) => self.not_redirected += 1,
             Ok(_) => {}
         }
         for wrapped in frames.into_iter().flatten() {
             self.coming.push_back(wrapped);
         }
         if fed {
-            let key = self.redirection.returned(frame.bytes());
+            let key = self.redirection.awaited(frame.bytes());
             if self.awaited.len() < AWAITED || self.awaited.contains_key(&key) {
                 *self.awaited.entry(key.clone()).or_default() += 1;
             }
@@ -128,8 +132,8 @@ impl Stage {
         if let Some(Nd::Solicit { target, from, mac: Some(mac) }) = nd::parse(packet, &ip) {
             return self.push(eth::TYPE_IPV6, &nd::advert(ROUTER, target, from, true), mac);
         }
-        let whole = match (self.redirection.form, ip.fragment) {
-            (Form::Gre { .. }, Fragment::First | Fragment::Later) if ip.proto == proto::GRE => {
+        let whole = match ip.fragment {
+            Fragment::First | Fragment::Later if self.redirection.back_in_gre() && ip.proto == proto::GRE => {
                 match self.gather(frame, packet, l2, &ip) {
                     Some(whole) => whole,
                     None => return,

@@ -15,8 +15,10 @@ const IP_ID: u16 = 0x7467;
 pub(super) enum Form {
     /// In GRE with a redirect header of this service group.
     Gre { router: Ipv4Addr, us: Ipv4Addr, group: u8 },
-    /// To our MAC address.
-    Mac,
+    /// To our MAC address, by a router that redirects by WCCP; it takes back so, or in GRE.
+    L2 { back_in_gre: bool },
+    /// To our MAC address, by a router's policy, to which we are a hop on the way.
+    Policy,
 }
 
 /// Why a captured frame is not played.
@@ -26,6 +28,8 @@ pub(super) enum LeftOut {
     NotIp,
     /// The packet is longer than the link takes.
     TooLong,
+    /// It is IPv6, and service groups are of IPv4.
+    NotRedirected,
 }
 
 /// The redirecting router.
@@ -48,6 +52,9 @@ impl Redirection {
     pub(super) fn frames(&self, captured: &[u8]) -> Result<Vec<Vec<u8>>, LeftOut> {
         let packet = ip_packet(captured).ok_or(LeftOut::NotIp)?;
         let kind = if packet.first().is_some_and(|b| b >> 4 == 6) { eth::TYPE_IPV6 } else { eth::TYPE_IPV4 };
+        if kind == eth::TYPE_IPV6 && self.form != Form::Policy {
+            return Err(LeftOut::NotRedirected);
+        }
         let Form::Gre { router, us, group } = self.form else {
             // What stands behind a packet fills a short frame up.
             let len = parse_ip(packet, 0).map_or(packet.len(), |ip| ip.end);
@@ -87,12 +94,26 @@ impl Redirection {
         frame
     }
 
-    /// What must come out if this captured packet is returned, and what does come out in a frame of ours, in
-    /// a form that both agree in; empty for what is no returned packet.
-    pub(super) fn returned(&self, frame: &[u8]) -> Vec<u8> {
+    /// Whether packets go back to the router in GRE.
+    pub(super) fn back_in_gre(&self) -> bool {
+        matches!(self.form, Form::Gre { .. } | Form::L2 { back_in_gre: true })
+    }
+
+    /// What must come out if this captured packet is returned, in the form of [`returned`](Self::returned).
+    pub(super) fn awaited(&self, captured: &[u8]) -> Vec<u8> {
+        // A captured packet that is in GRE already is played as it is only where GRE is what we expect.
+        self.bare(captured, matches!(self.form, Form::Gre { .. }))
+    }
+
+    /// What does come out in a frame of ours; empty for what is no returned packet.
+    pub(super) fn returned(&self, sent: &[u8]) -> Vec<u8> {
+        self.bare(sent, self.back_in_gre())
+    }
+
+    fn bare(&self, frame: &[u8], in_gre: bool) -> Vec<u8> {
         let Some(packet) = ip_packet(frame) else { return Vec::new() };
-        let inner = match (self.form, parse_ip(packet, 0)) {
-            (Form::Gre { .. }, Ok(ip)) if ip.is_v4() && ip.proto == proto::GRE => {
+        let inner = match parse_ip(packet, 0) {
+            Ok(ip) if in_gre && ip.is_v4() && ip.proto == proto::GRE => {
                 match gre::parse(ip.payload(packet)) {
                     Ok((_, head)) => ip.payload(packet).get(head..).unwrap_or_default(),
                     Err(_) => packet,
@@ -102,7 +123,7 @@ impl Redirection {
         };
         let Ok(ip) = parse_ip(inner, 0) else { return inner.to_vec() };
         let mut inner = inner.get(..ip.end).unwrap_or_default().to_vec();
-        if self.form == Form::Mac {
+        if self.form == Form::Policy {
             // A hop on the way lowers the time to live, and the header's checksum with it.
             if ip.is_v4() {
                 inner[8] = 0;
