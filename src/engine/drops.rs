@@ -35,7 +35,7 @@ reasons! {
     TtlExceeded = "ttl_exceeded", "the packet's time to live is used up";
     TxFull = "tx_full", "the transmit ring was full";
     NoNeighbour = "no_neighbour", "the next hop does not answer ARP";
-    NoFamily = "no_family", "a packet of IPv6 (or IPv4) for which we have no address to send from; give [[interface]] address and next_hop one of each family that clients use";
+    NoFamily = "no_family", "a packet of IPv6 (or IPv4) for which we have no address to send from; give the interface an address and a next_hop of each family that clients use";
     NeighbourQueue = "neighbour_queue", "too many packets wait for the next hop's ARP answer";
     TooBig = "too_big", "the packet does not fit into a frame with what has to be put around it";
     Unhandled = "unhandled", "a packet to our own address that nothing answers";

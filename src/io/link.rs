@@ -18,6 +18,8 @@ const NLMSG_ERROR: u16 = 2;
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const NLM_F_REQUEST_DUMP: u16 = 0x1 | 0x300;
+/// What is listed changed while it was listed.
+const NLM_F_DUMP_INTR: u16 = 0x10;
 /// Groups of linux/rtnetlink.h: links (1), IPv4 and IPv6 addresses (5 and 9), and settings of interfaces, their
 /// forwarding among them (24 and 25).
 const GROUPS: u32 = 1 | 1 << 4 | 1 << 8 | 1 << 23 | 1 << 24;
@@ -194,7 +196,20 @@ fn no_netlink(about: &str, what: &str, error: &dyn std::fmt::Display) -> PortErr
     }
 }
 
+/// All links. A list that changed while it was read is read again, a few times.
 fn dump() -> rustix::io::Result<Vec<Link>> {
+    let mut read = dump_once()?;
+    for _ in 0..4 {
+        if read.1 {
+            break;
+        }
+        read = dump_once()?;
+    }
+    Ok(read.0)
+}
+
+/// All links, and whether none came or went meanwhile.
+fn dump_once() -> rustix::io::Result<(Vec<Link>, bool)> {
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     let mut request = [0u8; 32]; // nlmsghdr (16) and an empty ifinfomsg (16)
     request[0..4].copy_from_slice(&32u32.to_ne_bytes());
@@ -202,13 +217,15 @@ fn dump() -> rustix::io::Result<Vec<Link>> {
     request[6..8].copy_from_slice(&NLM_F_REQUEST_DUMP.to_ne_bytes());
     sendto(&socket, &request, SendFlags::empty(), &netlink::SocketAddrNetlink::new(0, 0))?;
     let mut links = Vec::new();
+    let mut whole = true;
     let mut buffer = vec![0u8; 64 * 1024];
     loop {
         let (got, _) = recv(&socket, &mut buffer[..], RecvFlags::empty())?;
         let mut rest = &buffer[..got.min(64 * 1024)];
         while let Some((kind, body, next)) = message(rest) {
+            whole &= u16_at(rest, 6).is_some_and(|flags| flags & NLM_F_DUMP_INTR == 0);
             match kind {
-                NLMSG_DONE => return Ok(links),
+                NLMSG_DONE => return Ok((links, whole)),
                 NLMSG_ERROR => {
                     let code = u32_at(body, 0).unwrap_or(0).wrapping_neg();
                     return Err(rustix::io::Errno::from_raw_os_error(code as i32));
@@ -219,7 +236,7 @@ fn dump() -> rustix::io::Result<Vec<Link>> {
             rest = next;
         }
         if got == 0 {
-            return Ok(links);
+            return Ok((links, whole));
         }
     }
 }

@@ -52,6 +52,26 @@ pub enum Heard {
     Adds,
 }
 
+/// MAC addresses that a neighbour's frames came from, other than the one that it is known by; the latest ones.
+#[derive(Debug, Clone, Copy, Default)]
+struct Doubts([Option<Mac>; 8]);
+
+impl Doubts {
+    fn any(self) -> bool {
+        self.0[0].is_some()
+    }
+
+    fn has(self, mac: Mac) -> bool {
+        self.0.contains(&Some(mac))
+    }
+
+    fn with(mut self, mac: Mac) -> Self {
+        self.0.rotate_right(1);
+        self.0[0] = Some(mac);
+        self
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     known: Option<(Mac, Tags, Instant)>,
@@ -59,12 +79,12 @@ struct Entry {
     tries: u8,
     next: Instant,
     gave_up: bool,
-    /// The MAC address that its frames came from when it was asked for that reason: it is not asked again for it.
-    doubted: Option<Mac>,
+    /// Those that it was asked for the sake of, since it was last asked anyway: it is not asked again for them.
+    doubted: Doubts,
 }
 
 impl Entry {
-    fn asked(known: Option<(Mac, Tags, Instant)>, now: Instant, doubted: Option<Mac>) -> Self {
+    fn asked(known: Option<(Mac, Tags, Instant)>, now: Instant, doubted: Doubts) -> Self {
         Self { known, tries: 1, next: now + RETRY, gave_up: false, doubted }
     }
 }
@@ -119,7 +139,7 @@ impl Neighbours {
         if let Some(e) = self.entries.get_mut(&address) {
             if let Some((mac, tags, at)) = e.known {
                 if now.since(at) >= FRESH && e.tries == 0 {
-                    *e = Entry::asked(e.known, now, None);
+                    *e = Entry::asked(e.known, now, Doubts::default());
                     self.ask(address);
                 }
                 return Resolution::Known(mac, tags);
@@ -133,7 +153,7 @@ impl Neighbours {
         } else if !self.make_room(address) {
             return Resolution::Unreachable;
         }
-        self.entries.insert(address, Entry::asked(None, now, None));
+        self.entries.insert(address, Entry::asked(None, now, Doubts::default()));
         self.ask(address);
         Resolution::Asked
     }
@@ -143,9 +163,9 @@ impl Neighbours {
     /// share the work, frames come from others for good: each of these is a reason once, until it is asked anyway.
     pub fn seen(&mut self, now: Instant, address: IpAddr, mac: Mac) {
         let Some(e) = self.entries.get_mut(&address) else { return };
-        let Some((.., at)) = e.known.filter(|k| k.0 != mac && e.doubted != Some(mac)) else { return };
+        let Some((.., at)) = e.known.filter(|k| k.0 != mac && !e.doubted.has(mac)) else { return };
         if e.tries == 0 && now.since(at) >= RETRY {
-            *e = Entry::asked(e.known, now, Some(mac));
+            *e = Entry::asked(e.known, now, e.doubted.with(mac));
             self.ask(address);
         }
     }
@@ -169,13 +189,14 @@ impl Neighbours {
                     return;
                 }
                 let before = e.known;
-                let doubted = e.doubted.filter(|_| before.is_some_and(|k| k.0 == mac));
+                let same = before.is_some_and(|k| k.0 == mac);
+                let doubted = if same { e.doubted } else { Doubts::default() };
                 *e = Entry { known, tries: 0, next: now, gave_up: false, doubted };
                 self.asking.retain(|a| *a != address);
                 before
             }
             None if room => {
-                let e = Entry { known, tries: 0, next: now, gave_up: false, doubted: None };
+                let e = Entry { known, tries: 0, next: now, gave_up: false, doubted: Doubts::default() };
                 self.entries.insert(address, e);
                 None
             }
@@ -243,12 +264,12 @@ impl Neighbours {
                 continue;
             }
             self.asking.swap_remove(i);
-            if e.doubted.is_some() {
+            if e.doubted.any() {
                 // One odd frame is no reason to give up who may not have heard us: its time comes.
                 e.tries = 0;
                 continue;
             }
-            *e = Entry { known: None, tries: 0, next: now + REST, gave_up: true, doubted: None };
+            *e = Entry { known: None, tries: 0, next: now + REST, gave_up: true, doubted: Doubts::default() };
             self.tell(now, address, "unreachable");
         }
     }
@@ -344,6 +365,25 @@ mod tests {
         assert_eq!(n.resolve(Instant::ZERO, v6), Resolution::Asked);
         n.learn(Instant::ZERO, v6, MAC, Tags::default(), Heard::Adds);
         assert!(matches!(n.resolve(Instant::ZERO, v6), Resolution::Known(MAC, _)));
+    }
+
+    #[test]
+    fn each_of_several_routers_is_a_reason_once() {
+        let mut n = Neighbours::new(4);
+        n.keep(A);
+        let at = Instant::from_millis;
+        says(&mut n, at(0), MAC, Heard::Asks);
+        let mut asked = 0;
+        for i in 2..60 {
+            for third in [8, 9, 10] {
+                n.seen(at(i * 1000), A, [2, 0, 0, 0, 0, third]);
+            }
+            while n.poll_request().is_some() {
+                asked += 1;
+                says(&mut n, at(i * 1000 + 1), MAC, Heard::Says);
+            }
+        }
+        assert_eq!(asked, 3);
     }
 
     #[test]

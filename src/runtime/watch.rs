@@ -20,8 +20,13 @@ use std::thread::JoinHandle;
 /// Looks without a change being told, for what nobody tells of (queues, a program that is taken off): one in so
 /// many waits.
 const LOOK_ANYWAY: u32 = 8;
-/// Rest after a look: a host where something changes all the time costs us no more than this allows.
+/// Least rest after a look.
 const REST: Duration = Duration::from_millis(20);
+/// Rest after a look, in looks: a host where something changes all the time costs us a part of a core.
+const REST_LOOKS: u32 = 20;
+/// What ends the gateway is looked at again after this time: a list that the kernel gives while it changes may
+/// lack what is there.
+const SURE: Duration = Duration::from_millis(300);
 /// Least time between two warnings of one kind.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
@@ -83,11 +88,15 @@ impl Watch {
             let mut quiet = 0;
             while !stopped.load(Ordering::Acquire) {
                 if quiet == 0 {
-                    if let Err(e) = watcher.look(clock.now(), &warn) {
-                        let _ = found.set(e);
-                        return;
+                    let began = clock.now();
+                    if watcher.look(began, &warn).is_err() {
+                        std::thread::sleep(SURE);
+                        if let Err(e) = watcher.look(clock.now(), &warn) {
+                            let _ = found.set(e);
+                            return;
+                        }
                     }
-                    std::thread::sleep(REST);
+                    std::thread::sleep(REST.max(clock.now().since(began) * REST_LOOKS));
                 }
                 quiet = if changes.wait(FLAG_INTERVAL) { 0 } else { (quiet + 1) % LOOK_ANYWAY };
             }
@@ -171,12 +180,12 @@ impl Watcher {
         match (link::all(&self.ground.interface), link::addresses(&self.ground.interface)) {
             (Ok(links), Ok(host)) => {
                 let link = links.into_iter().find(|l| l.index == self.index);
-                let queues = link.as_ref().filter(|_| self.ground.af_xdp).map_or(1, afxdp::rx_queues);
+                let queues = link.as_ref().filter(|_| self.ground.af_xdp).and_then(afxdp::rx_queues_told);
                 self.fatal(link.as_ref(), queues)?;
                 if let Some(link) = link {
                     self.of_link(&link, now, warn);
+                    self.of_host(&link.name, host, now, warn);
                 }
-                self.of_host(host, now, warn);
             }
             (Err(e), _) | (_, Err(e)) => self.ails(e.to_string(), warn),
         }
@@ -184,7 +193,9 @@ impl Watcher {
     }
 
     /// What ends the gateway: frames for us no longer reach us.
-    fn fatal(&self, link: Option<&Link>, queues: u32) -> Result<(), PortError> {
+    ///
+    /// `queues` is what the driver told; it tells nothing while it is being reset.
+    fn fatal(&self, link: Option<&Link>, queues: Option<u32>) -> Result<(), PortError> {
         let over = |what: String, remedy: String| {
             Err(PortError { interface: self.ground.interface.clone(), what, remedy })
         };
@@ -207,7 +218,7 @@ impl Watcher {
             };
             return over(what, "find out by whom, and start again".to_owned());
         }
-        if queues > 1 {
+        if let Some(queues) = queues.filter(|n| *n > 1) {
             let remedy = format!("run `ethtool -L {} combined 1` and start again", link.name);
             return over(format!("it has {queues} receive queues now, and one worker serves one"), remedy);
         }
@@ -241,7 +252,8 @@ impl Watcher {
         self.tell("link_changed", mtu, now, warn);
     }
 
-    fn of_host(&mut self, host: Vec<HostAddress>, now: Instant, warn: &impl Fn(What)) {
+    /// `name` is what the interface is called now.
+    fn of_host(&mut self, name: &str, host: Vec<HostAddress>, now: Instant, warn: &impl Fn(What)) {
         let taken = host.iter().find(|a| self.ground.own.contains(&a.address)).map(|taken| {
             let consequence = match &self.ground.forwarding {
                 Forwarding::Twice => "it resets our connections",
@@ -256,8 +268,8 @@ impl Watcher {
         let forwards = match &self.ground.forwarding {
             Forwarding::Any => None,
             // Of our addresses it has been told.
-            Forwarding::Twice => pnet::check(&self.ground.interface, &[]).err().map(|e| e.to_string()),
-            Forwarding::ByMac(vlan) => preflight::forwarded(&self.ground.interface, vlan.as_deref())
+            Forwarding::Twice => pnet::check(name, &[]).err().map(|e| e.to_string()),
+            Forwarding::ByMac(vlan) => preflight::forwarded(name, vlan.as_deref())
                 .first()
                 .map(|f| format!("{}; {}", f.what(), f.remedy())),
         };
@@ -332,9 +344,11 @@ mod tests {
     #[test]
     fn what_keeps_frames_from_us_ends_the_gateway() {
         let w = watcher();
-        let fatal = |link: Option<Link>, queues| w.fatal(link.as_ref(), queues).err().map(|e| e.to_string());
+        let fatal =
+            |link: Option<Link>, queues| w.fatal(link.as_ref(), Some(queues)).err().map(|e| e.to_string());
         assert_eq!(fatal(Some(link()), 1), None);
         assert_eq!(fatal(Some(Link { xdp_program: Some(0), ..link() }), 1), None, "the kernel does not tell");
+        assert!(w.fatal(Some(&link()), None).is_ok(), "the driver does not tell");
         assert_eq!(fatal(None, 1).unwrap(), "eth1: the interface is gone; bring it back and start again");
         assert_eq!(
             fatal(Some(Link { mac: [3; 6], ..link() }), 1).unwrap(),
@@ -396,7 +410,7 @@ mod tests {
         let warn = |_| *told.borrow_mut() += 1;
         let host = |last| vec![HostAddress { interface: "lo".into(), address: [10, 9, 0, last].into() }];
         for (t, last, n) in [(0, 3, 0), (1_000, 2, 1), (2_000, 2, 1), (70_000, 3, 1), (140_000, 2, 2)] {
-            w.of_host(host(last), Instant::from_millis(t), &warn);
+            w.of_host("eth1", host(last), Instant::from_millis(t), &warn);
             assert_eq!(*told.borrow(), n, "at {t} ms");
         }
     }

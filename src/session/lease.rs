@@ -106,9 +106,9 @@ impl<R: Remote> Stock<R> {
         }
     }
 
-    /// When all that rests now will have rested: shares are looked at when they are asked for.
+    /// When what has rested may be forgotten: what lies in front, as [`rested`](Self::rested) goes no further.
     fn next_deadline(&self) -> Option<Instant> {
-        let rested = self.resting.back().map(|(until, _)| *until);
+        let rested = self.resting.front().map(|(until, _)| *until);
         self.ports.next_deadline().into_iter().chain(rested).min()
     }
 }

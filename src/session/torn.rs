@@ -59,11 +59,18 @@ pub(super) struct Torn {
     /// Since when, oldest first.
     order: VecDeque<(Instant, (SocketAddr, SocketAddr))>,
     begun: Option<Instant>,
+    /// When one was told of: one a second, as whoever can speak for both ends makes as many as they like.
+    told: Option<Instant>,
 }
 
 impl Torn {
     pub(super) fn new(salt: u64) -> Self {
-        Self { talks: HashMap::with_hasher(Salted::new(salt)), order: VecDeque::new(), begun: None }
+        Self {
+            talks: HashMap::with_hasher(Salted::new(salt)),
+            order: VecDeque::new(),
+            begun: None,
+            told: None,
+        }
     }
 
     /// Forgets what has been looked at for long enough.
@@ -164,6 +171,10 @@ impl Registry {
         let (src, dst, options) = (seg.src, seg.dst, SynOptions::default());
         send(out, &Tcp { src, dst, seq, ack: 0, flags: RST, window: 0, options, ttl: TTL, ip_id: 0 });
         shared.counters.torn += 1;
+        if shared.torn.told.is_some_and(|at| now.since(at) < Duration::from_secs(1)) {
+            return true;
+        }
+        shared.torn.told = Some(now);
         let (client, server) = ends;
         let service = shared.settings.service(server.port());
         let service = service.and_then(|at| shared.settings.services.get(at)).map(|s| s.name.clone());
@@ -173,7 +184,7 @@ impl Registry {
             client,
             server,
             service: service.unwrap_or_default(),
-            reason: "both ends were reset: they had a session with the gateway before it began".to_owned(),
+            reason: "both ends were reset: each contradicts the other, as those of a session do that the gateway had before it began".to_owned(),
         });
         true
     }

@@ -140,9 +140,14 @@ pub fn open_all(options: &Options) -> Result<Vec<AfXdpPort>, PortError> {
     open_queues(&link, options, 0..rx_queues(&link))
 }
 
-/// How many receive queues an interface uses now.
+/// How many receive queues an interface uses now; where its driver does not tell, how many it was made with.
 pub fn rx_queues(link: &Link) -> u32 {
-    sys::rx_queues_in_use(&link.name).unwrap_or(link.rx_queues).max(1)
+    rx_queues_told(link).unwrap_or(link.rx_queues).max(1)
+}
+
+/// How many receive queues an interface's driver says that it uses; `None` if it does not tell, or not now.
+pub fn rx_queues_told(link: &Link) -> Option<u32> {
+    sys::rx_queues_in_use(&link.name)
 }
 
 fn usable_link(options: &Options) -> Result<Link, PortError> {

@@ -24,10 +24,10 @@ use crate::worker::{Idle, Worker};
 use serde::Serialize;
 use stage::Stage;
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufWriter, Write as _};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use wrap::{Form, ROUTER, Redirection};
 
@@ -178,12 +178,18 @@ fn outputs(what: &Play) -> Result<(Output<'_>, Output<'_>), PlayError> {
         // Emptied later, when it is known not to be the capture.
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
     };
+    let capture = std::fs::metadata(&what.capture).ok().map(|m| (m.dev(), m.ino()));
     let mut found = Vec::new();
     for path in [&what.out, &what.events] {
         let path = path.as_deref();
+        // Before anything is made.
+        let there = path.and_then(|p| std::fs::metadata(p).ok()).map(|m| (m.dev(), m.ino()));
+        if let (Some(path), true) = (path, there.is_some() && there == capture) {
+            return Err(PlayError::Same(path.to_owned()));
+        }
         found.push(path.map(|p| open(p).map(|file| (file, p)).map_err(unwritable(p))).transpose()?);
     }
-    let mut known: Vec<_> = std::fs::metadata(&what.capture).iter().map(|m| (m.dev(), m.ino())).collect();
+    let mut known: Vec<_> = capture.into_iter().collect();
     let mut empty = Vec::new();
     for (file, path) in found.iter().flatten() {
         let meta = file.metadata().map_err(unwritable(path))?;
@@ -199,6 +205,8 @@ fn outputs(what: &Play) -> Result<(Output<'_>, Output<'_>), PlayError> {
     }
     for (file, path) in empty {
         file.set_len(0).map_err(unwritable(path))?;
+        // One that was there keeps its mode otherwise, and there are passwords in it.
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(unwritable(path))?;
     }
     let events = found.pop().flatten();
     Ok((found.pop().flatten(), events))

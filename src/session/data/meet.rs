@@ -138,7 +138,7 @@ impl Control {
         self.relay_expects_no_more(shared);
         self.stack.abort(CLIENT_DATA);
         self.stack.abort(SERVER_DATA);
-        let why = "no transfer was asked for, and others want the place of this relay";
+        let why = "no transfer was asked for in time, and others want the place of this relay";
         self.expectation(shared, "expired", client, Some(named), why);
     }
 

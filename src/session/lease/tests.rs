@@ -57,6 +57,28 @@ fn a_client_that_burns_its_share_goes_without_alone_until_it_has_rested() {
 }
 
 #[test]
+fn ports_given_back_out_of_turn_leave_nothing_due_behind() {
+    let kinds: [Take; 3] = [to_one_port, Leases::await_from, Leases::borrow];
+    for take in kinds {
+        let mut l = leases();
+        let two = [1, 2].map(|n| take(&mut l, client(n), SERVER, secs(100)).unwrap());
+        // A relay ends now; a translated connection ended when it was last heard of.
+        l.give(&two[0], secs(200));
+        l.give(&two[1], secs(190));
+        let (mut now, mut rounds) = (secs(200), 0);
+        l.expire(now);
+        while let Some(at) = l.next_deadline() {
+            assert!(at > now, "{at:?} is not after {now:?}");
+            now = at;
+            l.expire(now);
+            rounds += 1;
+            assert!(rounds < 10, "there is always something due");
+        }
+        assert!(now <= secs(260), "{now:?}");
+    }
+}
+
+#[test]
 fn many_clients_of_one_server_borrow_more_than_one_could() {
     let mut l = leases();
     let mut before = Vec::new();
