@@ -125,9 +125,7 @@ impl Engine {
         let failed = self.fragments.counts().1;
         let router = matches!(ip.src, IpAddr::V4(from) if self.routers.find(from).is_some());
         let whole = self.fragments.add(turn.now, frame.bytes(), ip, router);
-        for _ in failed..self.fragments.counts().1 {
-            self.drops.count(DropReason::OuterFragment);
-        }
+        self.given_up(failed);
         if let Some(tx) = turn.tx.get_mut(interface) {
             tx.done.push(frame);
         }
@@ -137,6 +135,20 @@ impl Engine {
             self.long_datagram(turn, interface, whole);
         }
         frame
+    }
+
+    /// Gives up datagrams whose pieces do not come.
+    pub(super) fn pieces_expire(&mut self, now: Instant) {
+        let failed = self.fragments.counts().1;
+        self.fragments.expire(now);
+        self.given_up(failed);
+    }
+
+    /// Counts the datagrams that were given up since there were `before` of them.
+    fn given_up(&mut self, before: u64) {
+        for _ in before..self.fragments.counts().1 {
+            self.drops.count(DropReason::OuterFragment);
+        }
     }
 
     fn redirected(&mut self, turn: &mut Turn<'_>, mut a: Arrived, outer: &IpPacket) {

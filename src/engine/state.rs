@@ -192,6 +192,7 @@ impl Engine {
 
     fn timeouts(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
+        self.pieces_expire(now);
         let Some(tx) = turn.tx.first_mut() else { return };
         let mut out = Out { now, link: &mut self.link, tx, drops: &mut self.drops };
         self.sessions.serve_touched(now, &mut out);
@@ -217,7 +218,8 @@ impl Engine {
     pub fn poll_timeout(&self, now: Instant) -> Option<(Instant, &'static str)> {
         let backlog = self.backlog.then_some((now + Duration::from_millis(1), "packets wait for room"));
         let wccp = self.wccp.as_ref().and_then(wccp::Client::poll_timeout);
-        [backlog, wccp, self.sessions.poll_timeout(), self.link.neighbours.poll_timeout()]
+        let pieces = self.fragments.poll_timeout().map(|at| (at, "pieces of a packet do not come"));
+        [backlog, wccp, pieces, self.sessions.poll_timeout(), self.link.neighbours.poll_timeout()]
             .into_iter()
             .flatten()
             .min_by_key(|t| t.0)

@@ -99,13 +99,23 @@ impl Reassembly {
         self.datagrams.is_empty()
     }
 
+    /// Gives up what has waited for its pieces for too long.
+    pub fn expire(&mut self, now: Instant) {
+        let before = self.datagrams.len();
+        self.datagrams.retain(|d| now.since(d.since) < LIFE);
+        self.failed += (before - self.datagrams.len()) as u64;
+    }
+
+    /// When [`expire`](Self::expire) has something to do next: the oldest stands first.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.datagrams.first().map(|d| d.since + LIFE)
+    }
+
     /// Takes a piece; gives the datagram when it is whole. `bytes` is what `ip` was parsed from. `router` tells
     /// that it is a router's: anybody can send pieces, and theirs must not cost us what is redirected.
     pub fn add(&mut self, now: Instant, bytes: &[u8], ip: &IpPacket, router: bool) -> Option<Vec<u8>> {
         let Piece { key, start, more, header, bytes: piece } = Piece::of(bytes, ip)?;
-        let before = self.datagrams.len();
-        self.datagrams.retain(|d| now.since(d.since) < LIFE);
-        self.failed += (before - self.datagrams.len()) as u64;
+        self.expire(now);
         let end = start + piece.len();
         let at = match self.datagrams.iter().position(|d| d.key == key) {
             Some(at) => at,
@@ -247,6 +257,24 @@ mod tests {
         assert_eq!(feed(&mut r, 6000, &cut[2]), None);
         let mut small = Reassembly::new(1000);
         assert!(pieces(600, &datagram(1500)).iter().all(|p| feed(&mut small, 0, p).is_none()));
+    }
+
+    #[test]
+    fn what_waits_in_vain_is_given_up_by_time_alone() {
+        let cut = pieces(600, &datagram(1500));
+        let other = ping(1500, 600).1;
+        let mut r = Reassembly::new(1800);
+        assert_eq!(r.poll_timeout(), None);
+        feed(&mut r, 100, &cut[0]);
+        feed(&mut r, 400, &other[0]);
+        // A later piece gives a datagram no new time.
+        feed(&mut r, 900, &cut[1]);
+        for (until, next, left) in [(5099, Some(5100), 2), (5100, Some(5400), 1), (5400, None, 0)] {
+            r.expire(Instant::from_millis(until));
+            assert_eq!((r.poll_timeout(), r.len()), (next.map(Instant::from_millis), left), "{until}");
+            assert_eq!(r.counts(), (0, 2 - left as u64));
+        }
+        assert!(r.is_empty());
     }
 
     #[test]
