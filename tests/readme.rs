@@ -1,9 +1,10 @@
 //! The README's configuration is one that loads, and says what the text around it says.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tidegate::config::{Deployment, Driver, EventTarget, Group, UpstreamSource, parse};
 
 fn readme() -> String {
@@ -98,15 +99,51 @@ fn documents_that_are_linked_exist() {
     }
 }
 
-/// The table of requirements names tests that exist.
+/// The Rust files of a folder, with all below it.
+fn rust_files(folder: &Path, all: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, all);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            all.push(path);
+        }
+    }
+}
+
+/// Names of the tests in Rust source: functions behind `#[test]`, in `proptest!` as well.
+fn tests_of(text: &str) -> impl Iterator<Item = &str> {
+    text.split("#[test]").skip(1).filter_map(|rest| {
+        let (attributes, rest) = rest.split_once("fn ")?;
+        let attributes = attributes.lines().map(str::trim).all(|l| l.is_empty() || l.starts_with("#["));
+        attributes.then(|| rest.split(['(', '<']).next().unwrap())
+    })
+}
+
+/// Whether this may be a function's name of which nobody thinks that it is a setting or a word.
+fn is_test_name(word: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    word.chars().all(plain) && word.matches('_').count() >= 3
+}
+
+/// The table of requirements names files and tests that exist.
 #[test]
 fn requirements_name_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("docs/requirements.md")).unwrap();
-    let named: Vec<&str> =
-        text.split('`').filter(|w| w.starts_with("scripts/") || w.starts_with("tests/")).collect();
-    assert!(!named.is_empty());
-    for path in named {
+    let words = || text.split('`').skip(1).step_by(2);
+    let paths: Vec<&str> = words().filter(|w| w.starts_with("scripts/") || w.starts_with("tests/")).collect();
+    assert!(!paths.is_empty());
+    for path in paths {
         assert!(root.join(path).exists(), "docs/requirements.md names {path}");
+    }
+    let mut files = Vec::new();
+    ["src", "tests"].iter().for_each(|folder| rust_files(&root.join(folder), &mut files));
+    let sources: Vec<String> = files.iter().map(|p| fs::read_to_string(p).unwrap()).collect();
+    let known: BTreeSet<&str> = sources.iter().flat_map(|text| tests_of(text)).collect();
+    let tests: Vec<&str> = words().filter(|w| is_test_name(w)).collect();
+    assert!(tests.iter().filter(|t| t.starts_with("r000_")).count() >= 10, "{tests:?}");
+    for test in tests {
+        assert!(known.contains(test), "docs/requirements.md names {test}");
     }
 }

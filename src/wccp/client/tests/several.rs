@@ -35,6 +35,7 @@ fn n34_a_cache_that_only_one_router_sees_is_left_out() {
     for router in &lab.routers {
         assert_eq!(router.table.caches, [OWN, everywhere]);
     }
+    assert_eq!(lab.warnings(), [(15_000, "cache_left_out")], "once, however long it lasts");
 }
 
 #[test]
