@@ -5,6 +5,7 @@ use smoltcp::socket::tcp::State;
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use tidegate::event::What;
+use tidegate::session::ServerMode;
 use tidegate::time::Duration;
 
 fn secs(s: u64) -> Duration {
@@ -70,6 +71,34 @@ fn who_waits_in_vain_gets_425_and_may_use_port() {
     w.read_all(&c, d);
     assert_eq!(&w.reply(&mut c)[..3], "226");
     assert_eq!((w.counter("steered"), w.counter("waited"), w.counter("refused")), (6, 1, 1));
+}
+
+#[test]
+fn a_server_that_connects_is_waited_for_from_the_announcement_on_however_late_that_is() {
+    for by in Meeting::ALL {
+        let mut o = by.options();
+        o.service.server_mode = ServerMode::Active;
+        o.server.files.insert("f".into(), vec![7; 5000]);
+        (o.timers.data_wait, o.timers.quarantine) = (secs(3), Duration::from_millis(2500));
+        let mut w = World::new(o);
+        let mut busy: Vec<Ctl> = (0..6).map(|n| w.login(0, 5201 + n)).collect();
+        for c in &mut busy {
+            w.passive_any(c, by.passive());
+        }
+        let mut c = w.login(0, 5100);
+        w.pass(secs(2));
+        // The others' announcements expire in a second, and their ports rest: longer than a server is waited for.
+        let asked = w.now;
+        let to = w.passive_any(&mut c, by.passive());
+        let took = w.now.since(asked);
+        assert!((Duration::from_millis(3400)..secs(4)).contains(&took), "{by:?} {took:?}");
+        w.pass(secs(1));
+        let d = w.data(&mut c, to);
+        assert_eq!(&w.cmd(&mut c, "RETR f")[..3], "150", "{by:?}");
+        assert!(w.read_all(&c, d) == vec![7; 5000]);
+        assert_eq!(&w.reply(&mut c)[..3], "226");
+        assert_eq!((w.counter("waited"), w.counter("refused")), (1, 0));
+    }
 }
 
 #[test]
