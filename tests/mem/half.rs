@@ -1,7 +1,7 @@
 //! Half-open connections: what the server says reaches the client, and a flood costs little.
 
 use crate::support::*;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use tidegate::session::Limits;
 use tidegate::time::Duration;
 use tidegate::wire::icmp;
@@ -222,20 +222,23 @@ fn a_servers_answer_about_an_older_connection_is_reset_and_the_next_one_counts()
 }
 
 /// What a flood of SYNs from a hundred thousand addresses does while real sessions transfer: nothing.
-#[test]
-fn a_flood_completes_nothing_keeps_little_and_hinders_nobody() {
+fn flood(by: Meeting) {
     const FLOOD: u32 = 100_000;
-    let mut o = Options { clients: 5, ..Options::default() };
+    let mut o = Options { clients: 5, ..by.options() };
     o.limits.half_open = 128;
     // The server's own room; what the gateway gives up it must give up there as well.
     o.server.backlog = 160;
     let mut w = World::new(o);
     let mut real: Vec<Bystander> = (0..20).map(|n| Bystander::new(&mut w, n / 4, 5001 + n as u16)).collect();
-    let to = SocketAddrV4::new(SERVER, 21);
+    let to = w.at(w.server_host, 21);
     let mut most = 0;
     for n in 0..FLOOD {
         // As many networks as the caps per source cannot help against: 10,000 SYNs a second, in 10 seconds.
-        let from = SocketAddrV4::new(Ipv4Addr::from(0x0B00_0000 + n * 257), 1024 + (n % 60_000) as u16);
+        let from: IpAddr = match by.six() {
+            false => Ipv4Addr::from(0x0B00_0000 + n * 257).into(),
+            true => Ipv6Addr::from(0x2001_0DB8 << 96 | u128::from(n) << 64 | 7).into(),
+        };
+        let from = SocketAddr::new(from, 1024 + (n % 60_000) as u16);
         w.host_sends(0, &segment(from, to, n, 0, 2));
         if n % 50 == 0 {
             w.pass(Duration::from_millis(5));
@@ -256,6 +259,16 @@ fn a_flood_completes_nothing_keeps_little_and_hinders_nobody() {
     assert!(most <= 2 * 128 + real, "{most} entries of the flow table were in use");
     w.pass(Duration::from_secs(6));
     assert_eq!(w.remains().0, 0);
+}
+
+#[test]
+fn a_flood_completes_nothing_keeps_little_and_hinders_nobody() {
+    flood(Meeting::Gre);
+}
+
+#[test]
+fn a_flood_over_ipv6_completes_nothing_keeps_little_and_hinders_nobody() {
+    flood(Meeting::Six);
 }
 
 #[test]

@@ -4,7 +4,6 @@
 use crate::support::*;
 use proptest::prelude::*;
 use smoltcp::socket::tcp::State;
-use std::net::{Ipv4Addr, SocketAddrV4};
 use tidegate::time::Duration;
 
 /// Dialogues of one world, side by side.
@@ -20,6 +19,8 @@ const WORDS: &[&[u8]] = &[
     b"PORT 10,0,0,11,200,10\r\n",
     b"PORT 10,0,0,10,0,22\r\n",
     b"EPRT |1|10.0.0.11|51210|\r\n",
+    b"EPRT |2|fd00::b|51210|\r\n",
+    b"EPRT |2|fd00::a|51210|\r\n",
     b"RETR f\r\n",
     b"STOR f\r\n",
     b"LIST\r\n",
@@ -91,7 +92,7 @@ proptest! {
     fn random_dialogues(
         dialogues in prop::collection::vec(prop::collection::vec(act(), 0..24), SIDE_BY_SIDE),
         logged_in in any::<u64>(),
-        by in prop::sample::select(&[Meeting::Gre, Meeting::L2, Meeting::Spoofed][..]),
+        by in prop::sample::select(&Meeting::ALL[..]),
     ) {
         let mut o = Options { clients: 2, ..by.options() };
         o.limits.per_client = 1000;
@@ -100,8 +101,8 @@ proptest! {
         let evil = w.hosts.len();
         w.hosts.push(Host::new(EVIL, 1, 66));
         let servers: Vec<_> = dialogues.iter().map(|_| w.hosts[evil].listen(21)).collect();
-        let clients: Vec<_> =
-            (0..dialogues.len()).map(|n| w.connect_at(1, 6001 + n as u16, SocketAddrV4::new(EVIL, 21))).collect();
+        let at = w.at(evil, 21);
+        let clients: Vec<_> = (0..dialogues.len()).map(|n| w.connect_at(1, 6001 + n as u16, at)).collect();
         w.watch();
         w.settle();
         // Which server socket a client met is the stack's choice, and does not matter.
@@ -135,9 +136,10 @@ proptest! {
                     }
                     Some(Act::Data) => {
                         let text = String::from_utf8_lossy(&told[n]).into_owned();
-                        let mut named = text.lines().filter(|l| l.starts_with("227 Entering Passive Mode (10,1,0,66,7,"));
+                        let mut named = text.lines().filter(|l| l.starts_with(by.told_passive()));
                         if let Some(to) = named.next_back().and_then(passive_of) {
                             ports += 1;
+                            let to = w.at(evil, to.port());
                             w.hosts[1].connect(ports, to);
                         }
                     }
@@ -160,9 +162,10 @@ proptest! {
         w.pass(Duration::from_secs(80));
         prop_assert_eq!((w.sessions(), w.remains().0), (1, 0));
         // Nobody was connected to but servers, and clients at an address of their own.
-        for t in w.segments(Hop::FromGateway).iter().filter(|t| t.flags == 2) {
-            let to = *t.dst.ip();
-            let allowed = to == SERVER || to == EVIL || (to == Ipv4Addr::new(10, 0, 0, 11) && t.dst.port() == 51_210);
+        let of = |host: usize| w.at(host, 0).ip();
+        for t in w.segments_any(Hop::FromGateway).iter().filter(|t| t.flags == 2) {
+            let to = t.dst.ip();
+            let allowed = to == of(w.server_host) || to == of(evil) || (to == of(1) && t.dst.port() == 51_210);
             prop_assert!(allowed, "a SYN to {}", t.dst);
         }
         // The server never hears where a client listens, nor a client of an address but its server's.

@@ -65,7 +65,15 @@ pub(crate) fn frame(frame: &[u8], checksums: bool) {
 
 /// Panics if an IPv6 packet is malformed or has a wrong checksum.
 fn ip6(packet: &[u8], checksums: bool) {
-    let sliced = SlicedPacket::from_ip(packet).unwrap_or_else(|e| panic!("{e}: {packet:x?}"));
+    let sliced = match SlicedPacket::from_ip(packet) {
+        Ok(sliced) => sliced,
+        // What is returned may have any extension headers; ours has none.
+        Err(e) => {
+            assert!(!matches!(packet[6], 6 | 58) && packet[8..24] != GATEWAY6.octets(), "{e}: {packet:x?}");
+            assert!(packet[24..40] != GATEWAY6.octets() && packet[7] > 0);
+            return;
+        }
+    };
     let Some(NetSlice::Ipv6(v6)) = sliced.net else { panic!("no IPv6: {packet:x?}") };
     let h = v6.header();
     assert!(h.destination_addr() != GATEWAY6, "to ourselves");
@@ -77,6 +85,8 @@ fn ip6(packet: &[u8], checksums: bool) {
             let calc = t.calc_checksum_ipv6(h.source(), h.destination()).unwrap();
             assert!(calc == t.checksum() || (calc ^ t.checksum()) == 0xFFFF, "TCP checksum: {packet:x?}");
         }
+        // As it came from somebody else.
+        Some(TransportSlice::Icmpv6(_)) if !checksums && h.source_addr() != GATEWAY6 => {}
         Some(TransportSlice::Icmpv6(_)) => {
             let pseudo =
                 [&h.source()[..], &h.destination(), &[0, 0], &h.payload_length().to_be_bytes(), &[0, 58]];
@@ -134,6 +144,8 @@ fn ip(packet: &[u8], checksums: bool) {
         Some(TransportSlice::Icmpv4(_)) => {
             assert_eq!(sum(&[&packet[usize::from(h.ihl()) * 4..total]]), 0xFFFF, "ICMP checksum");
         }
+        // What is returned as it came, where frames are damaged, may be anything.
+        _ if !checksums && h.source_addr() != GATEWAY => {}
         // A piece of a long datagram; whoever joins the pieces verifies the whole.
         _ if h.is_fragmenting_payload() => {
             assert!(matches!(packet[9], 17 | 47), "only WCCP and what goes back are in pieces");

@@ -17,36 +17,47 @@ pub(crate) enum Meeting {
     Spoofed,
     /// By a router's policy, over IPv6; servers see the gateway.
     Six,
+    /// By a router's policy, over IPv6, with what servers send as well; they see clients.
+    SixSpoofed,
 }
 
 impl Meeting {
-    pub(crate) const ALL: [Self; 4] = [Self::Gre, Self::L2, Self::Spoofed, Self::Six];
+    pub(crate) const ALL: [Self; 5] = [Self::Gre, Self::L2, Self::Spoofed, Self::Six, Self::SixSpoofed];
 
     pub(crate) fn options(self) -> Options {
         let mut o = Options::default();
-        match self {
-            Self::Gre => {}
-            Self::L2 => o.way = Way::L2,
-            Self::Spoofed => {
-                o.service.upstream_source = UpstreamSource::Client;
-                o.reverse = Some(vec![]);
-            }
-            Self::Six => {
-                (o.way, o.six) = (Way::Policy, true);
-                o.service.mss_clamp = None;
-            }
+        if self == Self::L2 {
+            o.way = Way::L2;
+        }
+        if self.six() {
+            (o.way, o.six) = (Way::Policy, true);
+            o.service.mss_clamp = None;
+        }
+        if self.spoofed() {
+            o.service.upstream_source = UpstreamSource::Client;
+            o.reverse = Some(vec![]);
         }
         o
     }
 
+    /// Clients use IPv6.
+    pub(crate) fn six(self) -> bool {
+        matches!(self, Self::Six | Self::SixSpoofed)
+    }
+
+    /// Servers see clients' addresses.
+    pub(crate) fn spoofed(self) -> bool {
+        matches!(self, Self::Spoofed | Self::SixSpoofed)
+    }
+
     /// Asks for a passive data connection.
     pub(crate) fn passive(self) -> &'static str {
-        if self == Self::Six { "EPSV" } else { "PASV" }
+        if self.six() { "EPSV" } else { "PASV" }
     }
 
     /// What a client is told for that by [`EVIL`](super::EVIL)'s name, but for the port.
     pub(crate) fn told_passive(self) -> &'static str {
-        if self == Self::Six {
+        if self.six() {
             "229 Entering Extended Passive Mode (|||20"
         } else {
             "227 Entering Passive Mode (10,1,0,66,7,"

@@ -512,7 +512,7 @@ impl World {
 
     /// The gateway dies and begins anew, knowing nothing.
     pub(crate) fn restart(&mut self, o: &Options) {
-        self.table = Arc::new(FlowTable::new(o.table, 8, u64::from(o.seed)));
+        self.table = Arc::new(FlowTable::new(o.table, if o.six { o.table } else { 8 }, u64::from(o.seed)));
         self.gates = (0..o.workers).map(|w| gate(o, w, &self.table)).collect();
         self.rx.clear();
     }
