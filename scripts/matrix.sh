@@ -99,6 +99,8 @@ for way in "${WAYS[@]}"; do
     mapfile -t lines < <(list "$kind" "$LAB_UPSTREAM" "$LAB_REVERSE" | sed "s/^/$way /" | grep -E -- "$only" |
         sed "s/^$way //")
     [ ${#lines[@]} -gt 0 ] || continue
+    # While the router is there: what was lost last is said again, or the gateway waits for it to the end of its time.
+    lab_stop tidegate || say "the gateway was stopped while it waited for the last words of a session"
     t_router
     T_JOIN=30 check "$way: the gateway joins" t_gateway || continue
     rm -f "$LAB_STATE/transfers.tsv"
