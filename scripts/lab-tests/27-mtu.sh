@@ -16,6 +16,8 @@ upload() {
     lab_refresh
     cut=$(lab_get /counters/fragmented) told=$(lab_get /counters/drop_too_big)
     lab_stop tidegate
+    # It names what is not 0 only: without its last words, "nothing" would be what it did not say.
+    check "clamp $1, router $2: the gateway told its counts" event '"state":"stopped".*rx_frames='
     pieces=$(reassembled)
 }
 upload '"auto"' fragment
