@@ -17,6 +17,7 @@ lab_stop tidegate KILL
 check "the next one joins" t_gateway "$DATA"
 t_go
 check "the old session is reset, and does not hang" t_held_says reset
+check "its segments were returned" more_than /counters/returned 0
 check "a new one works" transfer EPSV curl download 1MiB
 # The router starts anew: its receive IDs and change numbers begin again.
 lab_stop router KILL
