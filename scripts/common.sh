@@ -119,6 +119,9 @@ unpack_program() {
                 libldap-2.5.so.0 | liblber-2.5.so.0) missing+=(libldap-2.5-0) ;;
                 libsasl2.so.2) missing+=(libsasl2-2 libsasl2-modules-db) ;;
                 libgssapi_krb5.so.2) missing+=(libgssapi-krb5-2) ;;
+                libtomcrypt.so.1) missing+=(libtomcrypt1) ;;
+                libtommath.so.1) missing+=(libtommath1) ;;
+                libgmp.so.10) missing+=(libgmp10) ;;
                 *) die "$program needs $soname, which is not here and in no package that this script knows" ;;
             esac
         done < <(LD_LIBRARY_PATH=$(unpacked_libraries) ldd "$program" | grep 'not found')
