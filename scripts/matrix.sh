@@ -54,6 +54,7 @@ WAYS=(
     "static own all"
     "static client all"
 )
+[ "$full" = no ] || WAYS+=("l2 client all" "static client ports")
 # Transfers at a time; most of the time each waits for something that was lost.
 AT_A_TIME=6
 LAB_LIMIT=60
@@ -80,6 +81,9 @@ list() {
 one() (
     run_transfer "$1" "$2" curl "$3" "$4"
 )
+
+# told_of N: whether the gateway has told of so many whole transfers.
+told_of() { [ "$(grep -c '"event":"transfer".*"verdict":"complete"' "$LAB_STATE/events.jsonl")" -ge "$1" ]; }
 
 t_bad='drop = 0.02, duplicate = 0.02, reorder = 0.05, reorder_ms = 8, segment = 700'
 export LAB_IMPAIR_CLIENT="$t_bad, seed = 11" LAB_IMPAIR_SERVER="$t_bad, seed = 12" LAB_IMPAIR_GW="$t_bad, seed = 13"
@@ -121,6 +125,7 @@ for way in "${WAYS[@]}"; do
         if [ "$result" = identical ]; then t_passed=$((t_passed + 1)); else t_failed=$((t_failed + 1)); fi
     done < <(sort -n "$LAB_STATE/transfers.tsv")
     check "$way: all ${#lines[@]} transfers were made" [ "$(wc -l <"$LAB_STATE/transfers.tsv")" = "${#lines[@]}" ]
+    check "$way: all went through the gateway" lab_wait 5 told_of "${#lines[@]}"
     lab_refresh
     say "$way: $(lab_redirected) packets redirected; $(lab_counters /legs/{0,1,2}/impaired/dropped) lost," \
         "$(lab_counters /legs/{0,1,2}/impaired/duplicated) doubled, $(lab_counters /legs/{0,1,2}/impaired/reordered)" \
