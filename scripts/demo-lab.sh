@@ -21,6 +21,8 @@ while [ $# -gt 0 ]; do
         --deployment | --redirect | --upstream | --reverse) shift ;;
         --direct) direct=yes ;;
         --wrong-password) wrong_password=yes ;;
+        -h | --help) exec bash "$TG_ROOT/scripts/demo.sh" --help ;;
+        *) die "what is \"$1\"? (demo.sh --help tells what there is)" ;;
     esac
     shift
 done
