@@ -21,7 +21,8 @@ t_finish() {
     rm -rf "$LAB_STATE"
     say "$t_passed passed, $t_failed failed"
     [ "$t_failed" = 0 ] && [ "$t_passed" -gt 0 ]
-    exit
+    # Without a number it would be the status from before the trap.
+    exit $?
 }
 
 # t_begin [VSFTPD-KEY=VALUE...]: the lab with its server; with T_IPV6=yes in both families.
@@ -157,6 +158,17 @@ t_drain() {
     done
     check "the transfer under way ends whole" t_slow_whole
     check "the gateway ends then, with exit status 0" t_ended
+}
+
+# t_kill GONE MODE...: killed, the gateway leaves no XDP program; when the router misses it (GONE says so), transfers in
+# each MODE go directly.
+t_kill() {
+    local gone=$1 mode
+    shift
+    lab_stop tidegate KILL
+    check "after SIGKILL no XDP program is left" lab_wait 2 t_no_xdp
+    check "the router passes it by after its dead interval" lab_wait 4 "$gone"
+    for mode in "$@"; do check "a $mode transfer goes directly" transfer "$mode" curl upload 1MiB; done
 }
 
 # t_capture LEG, t_captured FILTER [FIELD...]: frames on the router's leg, and what tshark makes of them.
