@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 const LOOK: Duration = Duration::from_millis(250);
 /// How far a reset's number may be from the flow's to count (RFC 5961 wants it exact at the end host; we
 /// only shorten a life by it).
-const RST_SLACK: i32 = 1 << 20;
+const RST_SLACK: u32 = 1 << 20;
 
 /// The four ends: `client` speaks with `via`, `ours` with `remote`, which is the server's.
 #[derive(Debug, Clone, Copy)]
@@ -370,5 +370,5 @@ fn refusal(ends: &Ends, next: u32) -> Tcp {
 }
 
 fn plausible_reset(v: &FlowView) -> bool {
-    v.live.rst_seq.is_some_and(|seq| (seq.wrapping_sub(v.live.last_seq) as i32).abs() < RST_SLACK)
+    v.live.rst_seq.is_some_and(|seq| (seq.wrapping_sub(v.live.last_seq) as i32).unsigned_abs() < RST_SLACK)
 }
