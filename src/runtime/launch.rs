@@ -128,6 +128,7 @@ pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
     );
     worker.finish_recording();
     stopped(&sink, clock, &mut worker);
+    watch.leave();
     drop(worker);
     // The watch posts events as well, and the writer ends when nobody can any more.
     let result = result.and(watch.finish());

@@ -91,7 +91,9 @@ impl Watch {
                     let began = clock.now();
                     if watcher.look(began, &warn).is_err() {
                         std::thread::sleep(SURE);
-                        if let Err(e) = watcher.look(clock.now(), &warn) {
+                        let sure = watcher.look(clock.now(), &warn);
+                        // The end itself takes the program off.
+                        if let (Err(e), false) = (sure, stopped.load(Ordering::Acquire)) {
                             let _ = found.set(e);
                             return;
                         }
@@ -116,6 +118,11 @@ impl Watch {
         self.over.get().is_some()
     }
 
+    /// The gateway ends: what is found from now on is its own doing. To be called before the port is given back.
+    pub(super) fn leave(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
     /// Ends the watch.
     ///
     /// # Errors
@@ -127,7 +134,7 @@ impl Watch {
     }
 
     fn end(&mut self) {
-        self.stop.store(true, Ordering::Release);
+        self.leave();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
