@@ -246,9 +246,10 @@ LAB_REDIRECT=gre
 
 LAB_UPSTREAM=client
 for LAB_REVERSE in all ports; do
+    [ "$LAB_REVERSE" = all ] && data="the server listens for data" || data="the server opens data connections"
     t_router
     record "client-source-$LAB_REVERSE" \
-        "the server sees the client's address and answers by a reverse group: passive and active downloads" \
+        "the server sees the client's address, and answers by a reverse group ($LAB_REVERSE); $data" \
         <"$LAB_STATE/both.py"
 done
 LAB_UPSTREAM=own
