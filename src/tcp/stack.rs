@@ -77,6 +77,9 @@ pub(super) struct Link {
     established: bool,
     fin_in: bool,
     rst_in: bool,
+    /// Both ends' FINs are acknowledged. A reset then is the answer of a peer that has forgotten to a packet that
+    /// came late or twice, and takes nothing back (RFC 1337).
+    over: bool,
     /// Highest numbers on the wire, for a TIME-WAIT record.
     snd_nxt: u32,
     rcv_nxt: u32,
@@ -289,6 +292,7 @@ impl Stack {
             established: false,
             fin_in: false,
             rst_in: false,
+            over: false,
             snd_nxt: own_isn,
             rcv_nxt: 0,
         });
@@ -513,7 +517,7 @@ impl Stack {
         if let Some(shift) = link.shift {
             tcp::shift(packet, &mut seg, 0, shift.wrapping_neg());
         }
-        if seg.has(tcp::RST) {
+        if seg.has(tcp::RST) && !link.over {
             link.rst_in = true;
         }
         true
@@ -530,6 +534,7 @@ impl Stack {
                 link.fin_in = true;
                 link.established = true;
             }
+            link.over |= state == State::TimeWait;
             // A reset out of the window changes nothing.
             if state != State::Closed {
                 link.rst_in = false;

@@ -273,3 +273,25 @@ fn an_ipv6_connection_is_as_any_other_and_headers_before_its_segments_are_no_mat
     let syn = sent.take().pop().unwrap().0;
     assert_eq!((syn.seq, syn.flags, syn.src, syn.dst), (77, SYN, data, peer));
 }
+
+/// A copy of our last acknowledgement reaches a peer that is done, and that answers with a reset.
+#[test]
+fn a_reset_after_both_ends_are_acknowledged_takes_nothing_back() {
+    let mut l = Leg::open(100, 900);
+    l.stack.close(LEG);
+    l.later(Duration::from_millis(1));
+    // Their FIN, which acknowledges ours.
+    l.own = l.own.wrapping_add(1);
+    l.receive(0, ACK | FIN, b"");
+    assert_eq!(l.stack.state(LEG), ConnState::Closed);
+    l.receive(1, RST, b"");
+    assert_eq!(l.stack.state(LEG), ConnState::Closed, "it was over");
+    assert!(l.stack.at_end(LEG));
+    // Before that a reset is one: our FIN is not acknowledged yet.
+    let mut l = Leg::open(100, 900);
+    l.stack.close(LEG);
+    l.later(Duration::from_millis(1));
+    l.receive(0, ACK | FIN, b"");
+    l.receive(1, RST, b"");
+    assert_eq!(l.stack.state(LEG), ConnState::Reset);
+}
