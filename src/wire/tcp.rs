@@ -115,17 +115,7 @@ impl Segment {
 
     /// Options that matter in a SYN. A malformed list ends where it stops making sense.
     pub fn syn_options(&self, bytes: &[u8]) -> SynOptions {
-        let mut o = SynOptions::default();
-        for (kind, at, len) in self.options(bytes) {
-            match (kind, len) {
-                (2, 4) => o.mss = Some(be16(bytes, at + 2)),
-                (3, 3) => o.window_scale = Some(bytes[at + 2].min(14)),
-                (4, 2) => o.sack = true,
-                (8, 10) => o.timestamps = true,
-                _ => {}
-            }
-        }
-        o
+        bytes.get(self.start + 20..self.payload).map(syn_options).unwrap_or_default()
     }
 
     /// Options as (kind, offset of the option in `bytes`, its whole length), without padding.
@@ -134,12 +124,34 @@ impl Segment {
     }
 }
 
+/// Options of a SYN that matter, from an option list that stands alone.
+pub fn syn_options(list: &[u8]) -> SynOptions {
+    let mut o = SynOptions::default();
+    for (kind, at, len) in Options::of(list) {
+        match (kind, len) {
+            (2, 4) => o.mss = Some(be16(list, at + 2)),
+            (3, 3) => o.window_scale = Some(list[at + 2].min(14)),
+            (4, 2) => o.sack = true,
+            (8, 10) => o.timestamps = true,
+            _ => {}
+        }
+    }
+    o
+}
+
 /// Walks the options of a segment; stops at the first that does not fit.
 #[derive(Debug)]
 pub struct Options<'a> {
     bytes: &'a [u8],
     at: usize,
     end: usize,
+}
+
+impl<'a> Options<'a> {
+    /// Walks an option list that stands alone.
+    pub fn of(list: &'a [u8]) -> Self {
+        Options { bytes: list, at: 0, end: list.len() }
+    }
 }
 
 impl Iterator for Options<'_> {
