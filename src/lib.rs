@@ -15,6 +15,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod alg;
 pub mod buf;
 pub mod cli;
 pub mod config;

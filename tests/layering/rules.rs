@@ -12,6 +12,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("record", &["engine", "io", "wire", "buf"]),
     ("engine", &["session", "wccp", "tcp", "flow", "wire", "buf", "neigh", "frag"]),
     ("session", &["tcp", "ftp", "flow", "wire"]),
+    ("alg", &["wire"]),
     ("tcp", &["wire", "buf"]),
     ("ftp", &[]),
     ("flow", &["wire"]),

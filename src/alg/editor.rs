@@ -1,0 +1,59 @@
+//! Who decides what becomes of a line.
+
+use super::segment::Direction;
+use crate::time::Instant;
+
+/// How a line ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// With its LF.
+    Whole,
+    /// The sender closed without a LF.
+    Closed,
+    /// It is longer than [`Limits::line`](super::Limits::line), and goes on.
+    Overlong,
+    /// Its end did not come within [`Limits::line_time`](super::Limits::line_time).
+    Late,
+}
+
+/// A line as its sender wrote it, Telnet sequences and its end included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// Where it begins: bytes of the stream before it.
+    pub at: u64,
+    /// How it ended.
+    pub end: End,
+}
+
+/// What becomes of a line. A decision is made once and stands, however often the line is sent again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on as it is. One that is overlong or late goes on, whatever it is, up to the next LF.
+    Keep,
+    /// These bytes go on instead. Not for a line that is overlong or late.
+    Replace(Vec<u8>),
+    /// Nothing goes on, and its sender gets these bytes in its own direction, between two lines. Not for a line that
+    /// is overlong or late.
+    Swallow(Vec<u8>),
+    /// It waits, and what follows it. The question is asked again after every segment of either direction, at last
+    /// when [`Limits::line_time`](super::Limits::line_time) is over: then it must be answered.
+    Hold,
+    /// Both ends are reset. Whatever else does not fit a line counts as this.
+    Reset,
+}
+
+/// Rules for the lines of one control connection.
+pub trait Editor {
+    /// Whether a line that begins with `start`, and is not whole yet, may become one that is not kept. If not, its
+    /// bytes go on as they come, and [`passed`](Self::passed) tells of it at its end.
+    fn wants(&self, dir: Direction, start: &[u8]) -> bool;
+
+    /// Decides. Lines of a direction come in their order, each once but for [`Verdict::Hold`].
+    fn line(&mut self, now: Instant, dir: Direction, line: Line<'_>) -> Verdict;
+
+    /// A line went on while it came, and ended: its first bytes, at most [`Limits::line`](super::Limits::line).
+    /// Not told of one that its sender closed in the midst of.
+    fn passed(&mut self, now: Instant, dir: Direction, line: Line<'_>);
+}

@@ -1,0 +1,169 @@
+//! Lines found in a direction's bytes, shown to the editor, and what it decides done.
+
+use super::Limits;
+use super::editor::{Editor, End, Line, Verdict};
+use super::half::{Half, Tail};
+use super::segment::{Direction, Note, Output, What};
+use crate::time::Instant;
+use std::collections::VecDeque;
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    /// Something was decided.
+    pub(super) progress: bool,
+    /// Lines for the sender, in order.
+    pub(super) answers: Vec<Vec<u8>>,
+    /// So many answers found no place: their stream ended in the midst of a line.
+    pub(super) lost: usize,
+    /// The editor wants an end.
+    pub(super) reset: bool,
+}
+
+impl Half {
+    /// Decides what can be decided.
+    pub(super) fn parse(
+        &mut self,
+        now: Instant,
+        dir: Direction,
+        editor: &mut dyn Editor,
+        limits: &Limits,
+    ) -> Parsed {
+        let mut parsed = Parsed { progress: self.release_answers(), ..Parsed::default() };
+        let tail = std::mem::take(&mut self.tail);
+        let mut rest = &tail[..];
+        while !rest.is_empty() && self.log.len() < limits.edits {
+            let lf = rest.iter().position(|b| *b == b'\n').map(|lf| lf + 1);
+            if matches!(self.state, Tail::Passing(_)) {
+                let (went, left) = rest.split_at(lf.unwrap_or(rest.len()));
+                self.pass(now, dir, went, lf.is_some(), editor, limits);
+                rest = left;
+                parsed.progress = true;
+                continue;
+            }
+            let overdue = matches!(self.state, Tail::Held(until) if until <= now);
+            let whole = lf.filter(|len| *len <= limits.line);
+            let end = match whole {
+                Some(_) => End::Whole,
+                None if rest.len() >= limits.line => End::Overlong,
+                None if self.fin.is_some() => End::Closed,
+                None if overdue => End::Late,
+                None if editor.wants(dir, rest) => {
+                    self.hold(now, limits);
+                    break;
+                }
+                None => {
+                    self.state = Tail::Passing(Vec::new());
+                    continue;
+                }
+            };
+            let (bytes, left) = rest.split_at(whole.unwrap_or(rest.len()));
+            let unfinished = matches!(end, End::Overlong | End::Late);
+            match editor.line(now, dir, Line { bytes, at: self.decided - 1, end }) {
+                Verdict::Hold if end == End::Whole && !overdue => {
+                    self.hold(now, limits);
+                    break;
+                }
+                Verdict::Keep if unfinished => {
+                    self.state = Tail::Passing(Vec::new());
+                    continue;
+                }
+                Verdict::Keep => self.keep(bytes),
+                Verdict::Replace(new) if !unfinished => self.replace(bytes, &new),
+                Verdict::Swallow(answer) if !unfinished => {
+                    self.replace(bytes, &[]);
+                    parsed.answers.push(answer);
+                }
+                _ => {
+                    parsed.reset = true;
+                    break;
+                }
+            }
+            self.state = Tail::Fresh;
+            rest = left;
+            parsed.progress = true;
+        }
+        if rest.is_empty() && self.is_cut() {
+            parsed.lost = std::mem::take(&mut self.answers).len();
+            self.state = Tail::Passing(Vec::new());
+        }
+        self.tail = if rest.len() == tail.len() { tail } else { rest.to_vec() };
+        parsed
+    }
+
+    /// Puts a line into the stream toward the receiver, as soon as it stands between lines.
+    pub(super) fn answer(&mut self, dir: Direction, answer: Vec<u8>, limits: &Limits, out: &mut Output) {
+        let waiting: usize = self.answers.iter().map(Vec::len).sum();
+        let closed =
+            self.fin_out().is_some_and(|fin| self.nxt > fin) || (self.tail.is_empty() && self.is_cut());
+        if closed || waiting + answer.len() > limits.answers {
+            out.notes.push(Note { dir, at: self.decided.saturating_sub(1), what: What::AnswerLost });
+        } else if !answer.is_empty() {
+            self.answers.push_back(answer);
+            self.release_answers();
+        }
+    }
+
+    fn pass(
+        &mut self,
+        now: Instant,
+        dir: Direction,
+        bytes: &[u8],
+        ends: bool,
+        editor: &mut dyn Editor,
+        limits: &Limits,
+    ) {
+        let begin = self.decided;
+        self.keep(bytes);
+        let Tail::Passing(head) = &mut self.state else { return };
+        let at = begin - 1 - head.len() as u64;
+        let room = limits.line.saturating_sub(head.len()).min(bytes.len());
+        head.extend_from_slice(&bytes[..room]);
+        if ends {
+            let head = std::mem::take(head);
+            let end = if head.ends_with(b"\n") { End::Whole } else { End::Overlong };
+            self.state = Tail::Fresh;
+            editor.passed(now, dir, Line { bytes: &head, at, end });
+            self.release_answers();
+        }
+    }
+
+    /// Whether the sender closed in the midst of a line that was passing.
+    fn is_cut(&self) -> bool {
+        self.fin.is_some() && matches!(self.state, Tail::Passing(_))
+    }
+
+    fn hold(&mut self, now: Instant, limits: &Limits) {
+        if !matches!(self.state, Tail::Held(_)) {
+            self.state = Tail::Held(now + limits.line_time);
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        self.kept.extend_from_slice(bytes);
+        self.decided += bytes.len() as u64;
+    }
+
+    fn replace(&mut self, old: &[u8], new: &[u8]) {
+        if old == new {
+            return self.keep(old);
+        }
+        self.log.push(self.decided, old, self.end(), new.len());
+        self.kept.extend_from_slice(new);
+        self.decided += old.len() as u64;
+    }
+
+    /// Answers stand between lines only: not in the midst of one that is passing.
+    fn release_answers(&mut self) -> bool {
+        if self.answers.is_empty() || matches!(self.state, Tail::Passing(_)) {
+            return false;
+        }
+        for answer in std::mem::take(&mut self.answers) {
+            self.log.push(self.decided, &[], self.end(), answer.len());
+            self.kept.extend_from_slice(&answer);
+            self.answered = self.end();
+        }
+        self.answers = VecDeque::new();
+        true
+    }
+}
