@@ -1,0 +1,12 @@
+//! The packet-level core: its catalogue of cases, and hosts that react around it.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test that cannot go on has failed")]
+
+mod host;
+mod lines;
+mod opening;
+mod packets;
+mod random;
+mod rig;
+mod small;
+mod support;
+mod ways;
