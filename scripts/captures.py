@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Plays captures with `tidegate replay` and judges what comes of it. Run by captures.sh.
+"""Plays captures with `tidegate replay` and judges what comes of it; compares what `tidegate explain` counts with
+tshark. Run by captures.sh.
 
     scripts/captures.py [--json] TIDEGATE FILE...
 """
@@ -12,6 +13,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import explain_counts
 
 LIMIT_SECONDS = 60
 LIMIT_BYTES = 256 << 20
@@ -86,6 +89,28 @@ def judge(status, report, error):
     return wrong
 
 
+def explain_all(tidegate, captures, quiet):
+    """`tidegate explain` of each, against tshark."""
+    results = []
+    if not quiet:
+        print(f"{'form':<9}{'sessions':>9}{'commands':>9}{'replies':>8}{'bytes':>8}  capture")
+    for capture in captures:
+        name = os.path.basename(capture)
+        try:
+            wrong, told, status, counts = explain_counts.compare(tidegate, capture, name)
+        except (subprocess.TimeoutExpired, ValueError, KeyError) as error:
+            wrong, told, status, counts = [repr(error)], [], None, [0] * 4
+        results.append({"form": "explain", "capture": name, "failed": wrong, "differences": told, "status": status})
+        if quiet:
+            continue
+        print(f"{'explain':<9}{counts[0]:>9}{counts[1]:>9}{counts[2]:>8}{counts[3]:>8}  {name}")
+        for text in told:
+            print(f"{'':<45}differs: {text}")
+        for text in wrong:
+            print(f"{'':<45}FAILED: {text}")
+    return results
+
+
 def main(arguments):
     as_json = arguments[:1] == ["--json"]
     tidegate, *captures = arguments[as_json:]
@@ -126,6 +151,9 @@ def main(arguments):
                     print(f"{'':<57}{error.strip().splitlines()[-1]}")
                 for text in wrong:
                     print(f"{'':<57}FAILED: {text}")
+    explained = explain_all(tidegate, captures, as_json)
+    failed += sum(bool(r["failed"]) for r in explained)
+    results += explained
     passed = len(results) - failed
     if as_json:
         print(json.dumps({"passed": passed, "failed": failed, "results": results}, indent=1))

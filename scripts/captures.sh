@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Plays captures to the gateway as redirected packets, in GRE and to its MAC address (static), and judges
 # each: no panic, no hang, bounded memory, the same twice, every packet kept, dropped with a reason, or
-# returned as it came. The captures are those of a directory, not ours to give away.
+# returned as it came. And explains them: what `tidegate explain` counts must be what tshark counts. The captures are those of a directory, not ours to give away.
 #
 #   scripts/captures.sh [--json] [FILE...]
 #
@@ -28,7 +28,7 @@ if [ $# = 0 ]; then
     mapfile -t files < <(find -L "$dir" -type f \( -name '*.pcap' -o -name '*.pcapng' -o -name '*.cap' \) | sort)
     set -- "${files[@]}"
 fi
-need_commands python3
+need_commands python3 tshark
 need_rust
 cargo build --release --locked --bin tidegate --quiet || die "the build failed"
 exec python3 "$TG_ROOT/scripts/captures.py" "${json[@]}" "$TG_TARGET/release/tidegate" "$@"

@@ -21,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod event;
+pub mod explain;
 pub mod flow;
 pub mod frag;
 pub mod ftp;

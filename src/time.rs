@@ -77,6 +77,24 @@ impl Sub for Instant {
     }
 }
 
+/// RFC 3339 with nanoseconds, in UTC, of nanoseconds since 1970.
+#[must_use]
+pub fn rfc3339(nanos: u64) -> String {
+    let (seconds, fraction) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // The civil calendar counted from 1 March of year 0, so that leap days come last in a year.
+    let day = days + 719_468;
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + next;
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +104,21 @@ mod tests {
         assert_eq!(Instant::FAR_FUTURE + Duration::from_secs(1), Instant::FAR_FUTURE);
         assert_eq!(Instant::ZERO.since(Instant::from_millis(5)), Duration::ZERO);
         assert_eq!((Instant::from_millis(7) - Instant::from_millis(5)).as_millis(), 2);
+    }
+
+    #[test]
+    fn times_follow_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00"),
+            (68_169_599, "1972-02-28T23:59:59"),
+            (68_169_600, "1972-02-29T00:00:00"),
+            (951_782_400, "2000-02-29T00:00:00"),
+            (951_868_800, "2000-03-01T00:00:00"),
+            (4_107_542_400, "2100-03-01T00:00:00"),
+            (4_107_542_399, "2100-02-28T23:59:59"),
+            (1_735_689_599, "2024-12-31T23:59:59"),
+        ] {
+            assert_eq!(rfc3339(seconds * 1_000_000_000), format!("{text}.000000000Z"));
+        }
     }
 }

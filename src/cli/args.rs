@@ -43,6 +43,20 @@ Example:
   tidegate replay --verify pcaps/*/
   tidegate replay --config tidegate.toml in.pcap --out out.pcapng --events events.jsonl";
 
+/// What an explanation is, likewise.
+const EXPLAIN: &str = "\
+Each FTP session is told as a timeline: commands, replies, and the data connections that were announced, with the SYNs \
+that came or did not. Each transfer that failed gets a cause: a stable code, one sentence with frame numbers, and a display \
+filter that opens the spot in Wireshark. Several captures are merged by time; a packet that was seen in two places counts \
+once. VLAN tags and GRE are taken off. FTP is known by its port, or on any other port by the greeting and the client's first \
+command. Names of users and files are shown, passwords are not.
+
+The exit status is 1 if a transfer failed.
+
+Example:
+  tidegate explain client.pcapng server.pcapng
+  tcpdump -i eth0 -w - port 21 or portrange 1024-65535 | tidegate explain --json - | jq '.sessions[].transfers[].cause'";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run the gateway until SIGTERM (drain, then stop) or a second one (stop now)
@@ -79,6 +93,19 @@ pub(super) enum Command {
         /// Replay these recordings (directories of `run --record`) instead
         #[arg(long, value_name = "DIR", num_args = 1..)]
         verify: Vec<PathBuf>,
+    },
+    /// Tell what happened in captured FTP sessions, and why transfers failed
+    #[command(after_help = EXPLAIN)]
+    Explain {
+        /// The captures, pcap or pcapng; - for standard input
+        #[arg(value_name = "CAPTURE", required = true)]
+        captures: Vec<PathBuf>,
+        /// A port of FTP servers; may be given several times [default: 21]
+        #[arg(long = "port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+        ports: Vec<u16>,
+        /// Show passwords
+        #[arg(long)]
+        show_secrets: bool,
     },
     /// Validate a configuration and print it with all defaults filled in
     #[command(after_help = "Example:\n  tidegate check --config tidegate.toml --json | jq .timers")]

@@ -5,6 +5,7 @@
 
 mod args;
 mod check;
+mod explain;
 mod play;
 mod replay;
 
@@ -41,6 +42,10 @@ pub fn main() -> ExitCode {
         .init();
     match args.command {
         Command::Check { config } => check::run(&config, args.json),
+        Command::Explain { captures, ports, show_secrets } => {
+            let ports = if ports.is_empty() { vec![21] } else { ports };
+            explain::run(&explain::Options { captures, ports, show_secrets, json: args.json })
+        }
         Command::Replay { config: Some(config), capture: Some(capture), out, events, .. } => {
             play::run(&config, Play { capture, out, events }, args.json)
         }

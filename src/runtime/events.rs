@@ -273,27 +273,10 @@ fn line(worker: Option<u16>, at: Instant, wall_at_zero: u64, what: &impl Seriali
         what: &'a W,
     }
     let at_ns = at.as_nanos();
-    let time = rfc3339(wall_at_zero.saturating_add(at_ns));
+    let time = crate::time::rfc3339(wall_at_zero.saturating_add(at_ns));
     let line = Line { v: SCHEMA_VERSION, time, at_ns, worker, what };
     // Only a map with keys that are no strings could fail, and there is none.
     serde_json::to_string(&line).unwrap_or_default()
-}
-
-/// RFC 3339 with nanoseconds, in UTC, of nanoseconds since 1970.
-fn rfc3339(nanos: u64) -> String {
-    let (seconds, fraction) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // The civil calendar counted from 1 March of year 0, so that leap days come last in a year.
-    let day = days + 719_468;
-    let (era, day) = (day / 146_097, day % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = era * 400 + year + next;
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z")
 }
 
 fn open(target: &EventTarget) -> Result<Box<dyn Write + Send>, EventsError> {

@@ -41,6 +41,20 @@ pub enum GreError {
     Inner,
 }
 
+/// The protocol that any GRE header announces, and the length of the header with the fields that its flags name
+/// (RFC 2784, RFC 2890; version 1 of RFC 2637 has one more). Nothing is verified. `None` if it is cut off, or
+/// holds source routes.
+pub fn header(bytes: &[u8]) -> Option<(u16, usize)> {
+    let flags = be16(bytes.get(..4)?, 0);
+    if flags & 0x4000 != 0 {
+        return None;
+    }
+    let fields = [0x8000, 0x2000, 0x1000].iter().filter(|f| flags & **f != 0).count();
+    let acknowledged = usize::from(flags & 0x0087 == 0x0081);
+    let len = 4 + 4 * (fields + acknowledged);
+    (bytes.len() >= len).then(|| (be16(bytes, 2), len))
+}
+
 /// Reads a GRE header of WCCP at the front of `bytes` (the outer packet's payload).
 /// Gives the redirect header and the length of all that stands in front of the inner packet.
 ///

@@ -5,7 +5,7 @@ use super::source::{Token, named_at_root, test_files, tokens};
 /// What each module may name, top to bottom; a module names only modules further down.
 pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["config", "runtime", "record", "engine", "io"]),
+    ("cli", &["config", "runtime", "record", "engine", "io", "explain"]),
     ("runtime", &["config", "worker", "record", "io", "engine", "session", "wccp", "flow", "wire", "buf"]),
     ("config", &[]),
     ("worker", &["record", "engine", "io", "buf", "flow"]),
@@ -13,6 +13,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("engine", &["session", "wccp", "tcp", "flow", "wire", "buf", "neigh", "frag"]),
     ("session", &["tcp", "ftp", "flow", "wire"]),
     ("alg", &["wire"]),
+    ("explain", &["ftp", "wire"]),
     ("tcp", &["wire", "buf"]),
     ("ftp", &[]),
     ("flow", &["wire"]),
