@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Plays captures to the gateway as redirected packets, in GRE and to its MAC address (static), and judges
 # each: no panic, no hang, bounded memory, the same twice, every packet kept, dropped with a reason, or
-# returned as it came. And explains them: what `tidegate explain` counts must be what tshark counts. The captures are those of a directory, not ours to give away.
+# returned as it came. And explains them: what `tidegate explain` counts must be what tshark counts. The
+# captures are those of a directory, not ours to give away.
 #
 #   scripts/captures.sh [--json] [FILE...]
 #

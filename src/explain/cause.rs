@@ -66,8 +66,7 @@ impl<'a> Case<'a> {
         if let Some(setup) = self.setup {
             if setup.said == Said::Refused {
                 // Clients try one way after the other.
-                let later = |s: &Setup| s.asked.order > setup.asked.order && s.said == Said::Accepted;
-                let other_way = self.session.setups.iter().any(later);
+                let other_way = self.session.last_accepted > setup.asked.order;
                 return if other_way {
                     ("unused", None)
                 } else {
@@ -207,7 +206,7 @@ impl<'a> Case<'a> {
     fn wrong_passive(&self) -> bool {
         let Some(setup) = self.setup.filter(|s| s.passive()) else { return false };
         let server = self.server().ip();
-        setup.address.is_some_and(|a| a != server && !(is_private(server) && !is_private(a)))
+        setup.address.is_some_and(|a| a != server && (is_private(a) || !is_private(server)))
     }
 
     /// PORT names an address that the server cannot reach.

@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 
 /// Connections that are known at once; beyond that the oldest that no session needs is forgotten.
 pub(super) const MAX: usize = 65_536;
+/// And of one pair of addresses and ports.
+const MAX_OF_PAIR: usize = 256;
 /// Frames of one kind that a connection names.
 const NAMED: usize = 4;
 /// Numbers farther from what was seen belong to another connection with the same addresses.
@@ -246,36 +248,52 @@ impl Connections {
     }
 
     fn open(&mut self, spot: Spot, seg: &Segment<'_>) -> usize {
+        let key = pair(seg.src, seg.dst);
+        let crowd = self.by_pair.get(&key).filter(|l| l.len() >= MAX_OF_PAIR);
+        let oldest = crowd.and_then(|l| l.iter().copied().find(|id| !self.is_control(*id)));
+        if let Some(oldest) = oldest {
+            self.remove(oldest);
+        }
         if self.list.len() >= MAX {
             self.forget();
         }
         let id = self.next;
         self.next += 1;
         self.list.insert(id, Connection::new(spot, seg));
-        self.by_pair.entry(pair(seg.src, seg.dst)).or_default().push(id);
+        self.by_pair.entry(key).or_default().push(id);
         self.order.push_back(id);
+        if self.order.len() > 2 * MAX {
+            self.order.retain(|id| self.list.contains_key(id));
+        }
         id
     }
 
-    /// Drops the oldest that is no control connection; any, if the oldest few all are.
+    /// Drops the oldest that is no control connection; those are fewer than [`MAX`].
     fn forget(&mut self) {
-        for turn in 0..16 {
+        for _ in 0..self.order.len() {
             let Some(id) = self.order.pop_front() else { return };
-            let control = self.list.get(&id).is_some_and(|c| matches!(c.role, Role::Control(_)));
-            if control && turn < 15 {
+            if self.is_control(id) {
                 self.order.push_back(id);
-                continue;
+            } else if self.remove(id) {
+                return;
             }
-            let Some(c) = self.list.remove(&id) else { continue };
-            let key = pair(c.a, c.b);
-            if let Some(list) = self.by_pair.get_mut(&key) {
-                list.retain(|other| *other != id);
-                if list.is_empty() {
-                    self.by_pair.remove(&key);
-                }
-            }
-            self.forgotten += 1;
-            return;
         }
+    }
+
+    fn is_control(&self, id: usize) -> bool {
+        self.list.get(&id).is_some_and(|c| matches!(c.role, Role::Control(_)))
+    }
+
+    fn remove(&mut self, id: usize) -> bool {
+        let Some(c) = self.list.remove(&id) else { return false };
+        let key = pair(c.a, c.b);
+        if let Some(list) = self.by_pair.get_mut(&key) {
+            list.retain(|other| *other != id);
+            if list.is_empty() {
+                self.by_pair.remove(&key);
+            }
+        }
+        self.forgotten += 1;
+        true
     }
 }

@@ -3,10 +3,13 @@
 use super::conn::{Connection, Connections, Role};
 use super::dialogue::{Said, Session, Setup};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A data connection may begin this long after its session's last packet, in nanoseconds.
 const AFTER: u64 = 5_000_000_000;
+
+/// Connections that are looked at in all, at most.
+const LOOKS: usize = 20_000_000;
 
 /// What is judged: a transfer, or an announcement without one, with the connections that came of it.
 #[derive(Debug, Clone)]
@@ -19,64 +22,72 @@ pub(super) struct Unit {
     pub(super) guessed: bool,
 }
 
-/// Connections by where they go.
+/// Connections by where they go, and by their hosts. Each list is in the order in which they began.
 pub(super) struct Finder<'a> {
     conns: &'a Connections,
     by_target: BTreeMap<SocketAddr, Vec<usize>>,
+    by_hosts: BTreeMap<(IpAddr, IpAddr), Vec<usize>>,
     used: BTreeSet<usize>,
+    /// Connections that may still be looked at: a capture made for it could ask for all of them again and again.
+    looks: usize,
+}
+
+/// Where and when to look for connections: behind `from`, before `until` (orders), and not long after `last`.
+#[derive(Clone, Copy)]
+struct Span {
+    from: u64,
+    until: u64,
+    last: u64,
 }
 
 impl<'a> Finder<'a> {
     pub(super) fn new(conns: &'a Connections) -> Self {
         let mut by_target: BTreeMap<SocketAddr, Vec<usize>> = BTreeMap::new();
+        let mut by_hosts: BTreeMap<(IpAddr, IpAddr), Vec<usize>> = BTreeMap::new();
         for (id, c) in conns.iter().filter(|(_, c)| !matches!(c.role, Role::Control(_))) {
             by_target.entry(c.b).or_default().push(id);
-            if !c.opener_known() {
+            if !c.opener_known() && c.a != c.b {
                 by_target.entry(c.a).or_default().push(id);
             }
+            by_hosts.entry(hosts(c.a.ip(), c.b.ip())).or_default().push(id);
         }
-        Self { conns, by_target, used: BTreeSet::new() }
+        Self { conns, by_target, by_hosts, used: BTreeSet::new(), looks: LOOKS }
     }
 
     /// All units of a session in order.
     pub(super) fn units(&mut self, session: &Session, control: &Connection) -> Vec<Unit> {
         let (client, server) = ends(session, control);
+        let last = control.last.at;
         let mut of_setup: Vec<Vec<usize>> = Vec::with_capacity(session.setups.len());
-        for (i, setup) in session.setups.iter().enumerate() {
+        for (setup, (same_port, next)) in session.setups.iter().zip(ends_of_setups(&session.setups)) {
             let peer = if setup.passive() { server } else { client };
-            // A port that is announced again is another's from then on.
-            let next = session.setups.get(i + 1..).unwrap_or_default().iter();
-            let until = next
-                .clone()
-                .find(|s| s.port == setup.port && s.passive() == setup.passive())
-                .and_then(|s| s.answered.filter(|_| s.passive()).or(Some(s.asked)))
-                .map_or(u64::MAX, |s| s.order);
             let mut found = Vec::new();
             if let Some(port) = setup.port {
                 let named = setup.address.map(|a| SocketAddr::new(a, port));
                 let peer = SocketAddr::new(peer.ip(), port);
+                let span = Span { from: setup.asked.order, until: same_port, last };
                 for target in [Some(peer), named.filter(|n| *n != peer)].into_iter().flatten() {
-                    found.extend(self.going_to(target, setup.asked.order, until, control.last.at));
+                    let all = self.by_target.get(&target).map_or(&[][..], Vec::as_slice);
+                    found.extend(look(self.conns, &self.used, &mut self.looks, all, span, usize::MAX));
                 }
             } else if matches!(setup.said, Said::Cut | Said::Asked) {
-                let until = next.clone().next().map_or(u64::MAX, |s| s.asked.order);
-                found = self.between(client, server, setup.asked.order, until, control.last.at);
+                found = self.between(client, server, Span { from: setup.asked.order, until: next, last }, 4);
                 found.truncate(1);
             }
             found.sort_unstable();
             self.used.extend(&found);
             of_setup.push(found);
         }
-        let mut units = Self::of_transfers(session, &mut of_setup, self.conns);
+        let mut units = self.of_transfers(session, &mut of_setup);
+        let named: BTreeSet<usize> = session.transfers.iter().filter_map(|t| t.setup).collect();
         for (i, conns) in of_setup.into_iter().enumerate() {
-            let named = session.transfers.iter().any(|t| t.setup == Some(i));
-            if !named {
+            if !named.contains(&i) {
                 units.push(Unit { transfer: None, setup: Some(i), conns, guessed: false });
             }
         }
-        let opaque = session.encrypted.or(session.lost_at);
-        if let Some(from) = opaque {
-            for id in self.between(client, server, from.order, u64::MAX, control.last.at) {
+        if let Some(from) = session.encrypted.or(session.lost_at) {
+            let span = Span { from: from.order, until: u64::MAX, last };
+            for id in self.between(client, server, span, usize::MAX) {
                 self.used.insert(id);
                 units.push(Unit { transfer: None, setup: None, conns: vec![id], guessed: true });
             }
@@ -91,58 +102,84 @@ impl<'a> Finder<'a> {
         units
     }
 
-    /// One for each transfer: it gets the connections that began before it was over.
-    fn of_transfers(session: &Session, of_setup: &mut [Vec<usize>], conns: &Connections) -> Vec<Unit> {
+    /// One for each transfer: it gets the connections that began before it was over, the last one the rest.
+    fn of_transfers(&self, session: &Session, of_setup: &mut [Vec<usize>]) -> Vec<Unit> {
+        let mut last_of: BTreeMap<usize, usize> = BTreeMap::new();
+        for (i, transfer) in session.transfers.iter().enumerate() {
+            last_of.extend(transfer.setup.map(|s| (s, i)));
+        }
         let mut units: Vec<Unit> = Vec::new();
         for (i, transfer) in session.transfers.iter().enumerate() {
             let mut mine = Vec::new();
-            if let Some(all) = transfer.setup.and_then(|s| of_setup.get_mut(s)) {
-                let rest = session.transfers.get(i + 1..).unwrap_or_default();
-                let last = rest.iter().all(|t| t.setup != transfer.setup);
+            if let Some((s, all)) = transfer.setup.and_then(|s| Some((s, of_setup.get_mut(s)?))) {
                 let done = transfer.done.as_ref().map_or(u64::MAX, |d| d.spot.order);
-                let is_mine = |id: &usize| last || conns.get(*id).is_some_and(|c| c.first.order < done);
-                mine = all.iter().copied().filter(is_mine).collect();
-                all.retain(|id| !mine.contains(id));
+                let until = if last_of.get(&s) == Some(&i) { u64::MAX } else { done };
+                let begin = |id: &usize| self.conns.get(*id).map_or(0, |c| c.first.order);
+                let rest = all.split_off(all.partition_point(|id| begin(id) < until));
+                mine = std::mem::replace(all, rest);
             }
             units.push(Unit { transfer: Some(i), setup: transfer.setup, conns: mine, guessed: false });
         }
         units
     }
 
-    fn going_to(&self, target: SocketAddr, from: u64, until: u64, last: u64) -> Vec<usize> {
-        let all = self.by_target.get(&target).map_or(&[][..], Vec::as_slice);
-        let fits = |id: &usize| {
-            !self.used.contains(id)
-                && self.conns.get(*id).is_some_and(|c| {
-                    c.first.order > from && c.first.order < until && c.first.at <= last.saturating_add(AFTER)
-                })
-        };
-        all.iter().copied().filter(fits).collect()
-    }
-
     /// Connections between these hosts that may be data connections.
-    fn between(
-        &self,
-        client: SocketAddr,
-        server: SocketAddr,
-        from: u64,
-        until: u64,
-        last: u64,
-    ) -> Vec<usize> {
-        let hosts = |c: &Connection| {
-            let (a, b) = (c.a.ip(), c.b.ip());
-            (a, b) == (client.ip(), server.ip()) || (b, a) == (client.ip(), server.ip())
-        };
-        self.conns
-            .iter()
-            .filter(|(id, c)| {
-                let free = !self.used.contains(id) && !matches!(c.role, Role::Control(_));
-                let then = c.first.order > from && c.first.order < until;
-                free && then && hosts(c) && c.b.port() >= 1024 && c.first.at <= last.saturating_add(AFTER)
-            })
-            .map(|(id, _)| id)
+    fn between(&mut self, client: SocketAddr, server: SocketAddr, span: Span, most: usize) -> Vec<usize> {
+        let all = self.by_hosts.get(&hosts(client.ip(), server.ip())).map_or(&[][..], Vec::as_slice);
+        look(self.conns, &self.used, &mut self.looks, all, span, most)
+            .into_iter()
+            .filter(|id| self.conns.get(*id).is_some_and(|c| c.b.port() >= 1024))
             .collect()
     }
+}
+
+/// Those of a list, in order, that are free and in the span; as many as are wanted.
+fn look(
+    conns: &Connections,
+    used: &BTreeSet<usize>,
+    looks: &mut usize,
+    all: &[usize],
+    span: Span,
+    most: usize,
+) -> Vec<usize> {
+    let begin = |id: &usize| conns.get(*id).map_or(0, |c| c.first.order);
+    let start = all.partition_point(|id| begin(id) <= span.from);
+    let mut found = Vec::new();
+    for id in all.get(start..).unwrap_or_default() {
+        let Some(c) = conns.get(*id) else { continue };
+        let late = c.first.order >= span.until || c.first.at > span.last.saturating_add(AFTER);
+        if late || *looks == 0 || found.len() == most {
+            break;
+        }
+        *looks -= 1;
+        if !used.contains(id) {
+            found.push(*id);
+        }
+    }
+    found
+}
+
+/// For each announcement, the order at which the same port is announced again (it is another's from then on), and
+/// at which any is.
+fn ends_of_setups(setups: &[Setup]) -> Vec<(u64, u64)> {
+    let mut of_port: BTreeMap<(Option<u16>, bool), u64> = BTreeMap::new();
+    let mut any = u64::MAX;
+    let mut ends: Vec<(u64, u64)> = setups
+        .iter()
+        .rev()
+        .map(|s| {
+            let announced = s.answered.filter(|_| s.passive()).unwrap_or(s.asked).order;
+            let port = of_port.insert((s.port, s.passive()), announced).unwrap_or(u64::MAX);
+            (port, std::mem::replace(&mut any, s.asked.order))
+        })
+        .collect();
+    ends.reverse();
+    ends
+}
+
+/// Both directions have one key.
+fn hosts(a: IpAddr, b: IpAddr) -> (IpAddr, IpAddr) {
+    if a <= b { (a, b) } else { (b, a) }
 }
 
 /// Client and server of a control connection.

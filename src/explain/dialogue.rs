@@ -135,6 +135,8 @@ pub(super) struct Session {
     pub(super) setups: Vec<Setup>,
     pub(super) transfers: Vec<Transfer>,
     current: Option<usize>,
+    /// When the last announcement was asked for that was accepted.
+    pub(super) last_accepted: u64,
     /// From here on nothing can be read; by AUTH, or by TLS from the start.
     pub(super) encrypted: Option<Spot>,
     pub(super) auth: Option<Spot>,
@@ -193,6 +195,7 @@ impl Session {
             setups: Vec::new(),
             transfers: Vec::new(),
             current: None,
+            last_accepted: 0,
             encrypted: None,
             auth: None,
             foreign: None,
@@ -549,6 +552,9 @@ impl Session {
             }
         } else if setup.said != Said::Cut {
             setup.said = if setup.port.is_some() { Said::Accepted } else { Said::NoAddress };
+        }
+        if setup.said == Said::Accepted {
+            self.last_accepted = self.last_accepted.max(setup.asked.order);
         }
     }
 

@@ -40,7 +40,8 @@ proptest! {
         }
         let report = e.finish();
         check(&report);
-        prop_assert!(!human(&report, Style { colour: false, columns: None }).is_empty());
+        let text = human(&report, Style { colour: false, columns: None });
+        prop_assert!(text.ends_with("failed\n"));
     }
 
     #[test]
@@ -152,4 +153,31 @@ fn a_flood_of_lines_is_bounded_and_counted() {
     assert_eq!(report.sessions[0].commands, 220_002, "all are counted");
     assert!(report.sessions[0].timeline.len() <= 200_100, "not all are told");
     assert!(report.notes.iter().any(|n| n.contains("told in part")), "{:?}", report.notes);
+}
+
+#[test]
+fn many_announcements_for_many_connections_take_no_longer_than_that() {
+    let mut t = Tape::new();
+    let mut w = t.login();
+    for n in 0..40u32 {
+        // Each asks for a port that all connections go to, some without saying which.
+        let lines = "PORT 203,0,113,9,200,10\r\nPASV\r\nRETR f\r\nEPRT |1|203.0.113.9|51210|\r\nPORT 1\r\n"
+            .repeat(50);
+        t.say(&mut w, 0, &lines);
+        for k in 0..50 {
+            let from = format!("198.51.100.7:{}", 2000 + n * 50 + k);
+            t.syn(&Wire::new(&from, "203.0.113.9:51210"));
+        }
+    }
+    let report = t.explain();
+    check(&report);
+    assert!(report.sessions[0].transfers.len() >= 2000);
+    // One connection's addresses and ports over and over, with other numbers.
+    let mut d = Wire::new("203.0.113.9:40002", "198.51.100.7:51210");
+    for n in 0..20_000u32 {
+        d.next[0] = n.wrapping_mul(0x9E37_79B9);
+        t.syn(&d);
+    }
+    let report = t.explain();
+    assert!(report.notes.iter().any(|n| n.contains("old connections forgotten")), "{:?}", report.notes);
 }
