@@ -125,6 +125,5 @@ fn style() -> Style {
         return Style { colour: false, columns: None };
     }
     let colour = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
-    Style { colour, columns: Some(columns.unwrap_or(120)) }
+    Style { colour, columns: crate::runtime::os::terminal_columns() }
 }

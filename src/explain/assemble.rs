@@ -1,6 +1,6 @@
 //! From what was read to the report.
 
-use super::cause::{Case, Finding};
+use super::cause::{Case, Finding, is_private};
 use super::conn::{Connection, Connections};
 use super::data::{Finder, Unit, announced, ends};
 use super::dialogue::{Said, Session, Setup, Who};
@@ -181,6 +181,20 @@ impl View<'_> {
             remarks.push(format!(
                 "session {} is the same connection on the other side of a translator{what}",
                 other + 1
+            ));
+        }
+        let (client, server) = ends(session, control);
+        let third = |s: &&Setup| {
+            let elsewhere =
+                |a: IpAddr| a != client.ip() && a != server.ip() && !a.is_unspecified() && !is_private(a);
+            !s.passive() && s.said == Said::Accepted && s.address.is_some_and(elsewhere)
+        };
+        if let Some((setup, address)) = session.setups.iter().find(third).and_then(|s| Some((s, s.address?)))
+        {
+            remarks.push(format!(
+                "{} in frame {} names a third host, {address}, and the server accepted it",
+                setup.verb.name(),
+                setup.asked.frame
             ));
         }
         if let Some(closing) = session.closing {

@@ -66,7 +66,7 @@ impl<'a> Case<'a> {
         if let Some(setup) = self.setup {
             if setup.said == Said::Refused {
                 // Clients try one way after the other.
-                let other_way = self.session.last_accepted > setup.asked.order;
+                let other_way = setup.before.is_some() || self.session.last_accepted > setup.asked.order;
                 return if other_way {
                     ("unused", None)
                 } else {
@@ -238,7 +238,7 @@ impl<'a> Case<'a> {
 }
 
 /// Not routed in the Internet: RFC 1918, RFC 6598, RFC 3927, RFC 4193, and addresses of one link or host.
-fn is_private(address: IpAddr) -> bool {
+pub(super) fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(a) => {
             let o = a.octets();

@@ -2,6 +2,7 @@
 
 use super::Spot;
 use super::stream::{Assembler, Piece};
+use super::words::{clean, masked};
 use crate::ftp::Mode;
 use crate::ftp::command::{Command, Foreign, foreign_first_line, starts_tls};
 use crate::ftp::hostport::{EpsvArg, parse_eprt, parse_epsv, parse_lprt, parse_passive, parse_port};
@@ -14,8 +15,6 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Longest line, in bytes.
 const LINE: usize = 8192;
-/// Longest text in a report, in characters.
-const TEXT: usize = 300;
 
 /// Who spoke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +61,8 @@ pub(super) struct Setup {
     pub(super) port: Option<u16>,
     /// The command's argument or the reply's text.
     pub(super) text: String,
+    /// The announcement before it that stays in force if this one is refused.
+    pub(super) before: Option<usize>,
 }
 
 impl Setup {
@@ -379,6 +380,7 @@ impl Session {
                 address: at.map(|a| a.ip()),
                 port: at.map(|a| a.port()),
                 text: clean(argument),
+                before: self.accepted(),
             });
             self.current = Some(self.setups.len() - 1);
             return Tag::Setup(self.setups.len() - 1);
@@ -527,9 +529,15 @@ impl Session {
             address: None,
             port: None,
             text: String::new(),
+            before: None,
         });
         self.current = Some(self.setups.len() - 1);
         self.set_up(self.setups.len() - 1, &answer, cut);
+    }
+
+    /// The announcement that is in force.
+    fn accepted(&self) -> Option<usize> {
+        self.current.filter(|i| self.setups.get(*i).is_some_and(|s| s.said == Said::Accepted))
     }
 
     fn set_up(&mut self, i: usize, answer: &Answer, cut: bool) {
@@ -540,6 +548,9 @@ impl Session {
         if answer.code >= 400 {
             setup.said = Said::Refused;
             setup.text = answer.text.clone();
+            if let Some(before) = setup.before.filter(|_| self.current == Some(i)) {
+                self.current = Some(before);
+            }
         } else if setup.passive() {
             setup.text = answer.text.clone();
             match parse_passive(answer.code, self.held.lines(), Mode::Lenient) {
@@ -568,37 +579,4 @@ impl Session {
             self.current = None;
         }
     }
-}
-
-/// A line that is no command, without what may be a password in it.
-fn masked(line: &[u8]) -> String {
-    let secret = |at: &usize| {
-        let rest = line.get(*at..).unwrap_or_default();
-        let word = |w: &[u8]| rest.get(..w.len()).is_some_and(|r| r.eq_ignore_ascii_case(w));
-        word(b"PASS") || word(b"ACCT") || word(b"PSWD")
-    };
-    match (0..line.len()).find(secret) {
-        Some(at) => format!("{}****", clean(line.get(..at + 4).unwrap_or_default())),
-        None => clean(line),
-    }
-}
-
-/// Text of a peer for people: what a terminal would obey is written out, and it has an end.
-pub(super) fn clean(bytes: &[u8]) -> String {
-    let mut out = String::new();
-    let bytes = bytes.get(..4 * TEXT).unwrap_or(bytes);
-    for (n, c) in String::from_utf8_lossy(bytes).chars().enumerate() {
-        if n == TEXT {
-            out.push('…');
-            break;
-        }
-        if c.is_control()
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
-        {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }

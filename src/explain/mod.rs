@@ -20,6 +20,7 @@ mod legs;
 pub mod report;
 mod stream;
 mod text;
+mod words;
 
 use crate::ftp::command::{Foreign, foreign_first_line};
 use crate::ftp::verb::Verb;

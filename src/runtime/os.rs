@@ -44,6 +44,12 @@ fn nanos(clock: ClockId) -> u64 {
         .saturating_add(u64::try_from(t.tv_nsec).unwrap_or(0))
 }
 
+/// Columns of the terminal that standard output is; `None` if it is none, or does not know.
+pub fn terminal_columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
 /// Pins the calling thread to a core: `wanted`, or the last one that the process may use. Returns the core.
 ///
 /// # Errors

@@ -214,6 +214,50 @@ fn port_refused() {
 }
 
 #[test]
+fn a_refused_announcement_leaves_the_one_before_in_force() {
+    let mut t = Tape::new();
+    let mut w = t.login();
+    t.ask(&mut w, "PORT 203,0,113,9,200,10", "200 Fine");
+    t.ask(&mut w, "EPRT |2|::1|2000|", "522 Use (1).");
+    let mut d = Wire::new("198.51.100.7:20", "203.0.113.9:51210");
+    t.transfer(&mut w, &mut d, 0, "RETR f");
+    let transfers = t.transfers();
+    assert_eq!((transfers.len(), transfers[0].outcome), (1, "done"), "{transfers:#?}");
+    assert_eq!(transfers[0].data.as_ref().unwrap().to_client, 3000);
+}
+
+#[test]
+fn over_ipv6() {
+    let mut t = Tape::new();
+    let mut w = t.login_of("[2001:db8::9]:40001", "[2001:db8:1::7]:21");
+    let (_, epsv) = t.ask(&mut w, "EPSV", "229 Extended (|||51210|)");
+    let d = Wire::new("[2001:db8::9]:40002", "[2001:db8:1::7]:51210");
+    let mut syns = vec![epsv, t.syn(&d)];
+    t.wait(1.0);
+    syns.push(t.syn(&d));
+    t.wait(5.0);
+    t.ask(&mut w, "QUIT", "221 Bye");
+    let cause = t.cause("failed", "syn_dropped", &syns);
+    assert!(
+        cause.filter.starts_with("(ipv6.addr == 2001:db8::9 && ipv6.addr == 2001:db8:1::7"),
+        "{}",
+        cause.filter
+    );
+}
+
+#[test]
+fn a_third_host_is_named_even_if_nothing_comes_of_it() {
+    let mut t = Tape::new();
+    let mut w = t.login();
+    let (port, _) = t.ask(&mut w, "PORT 192,0,2,80,0,80", "200 Fine");
+    let report = t.explain();
+    let want = format!("PORT in frame {port} names a third host, 192.0.2.80, and the server accepted it");
+    assert_eq!((report.failed, &report.sessions[0].remarks), (0, &vec![want]));
+    t.ask(&mut w, "LIST", "425 No.");
+    t.cause("failed", "port_foreign_address", &[port, port + 2]);
+}
+
+#[test]
 fn a_refused_try_before_one_that_works_is_no_failure() {
     let mut t = Tape::new();
     let mut w = t.login();
