@@ -70,7 +70,8 @@ fn in_vlans_and_tunnels() {
         gre
     };
     let tagged = |packet: &[u8]| [&[0, 100, 0x81, 0, 0, 7, 0x08, 0], packet].concat();
-    let forms: [(u16, &dyn Fn(&[u8]) -> Vec<u8>); 4] = [
+    type Form<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+    let forms: [(u16, Form<'_>); 4] = [
         (eth::TYPE_IPV4, &wrap),
         (eth::TYPE_IPV4, &plain_gre),
         (eth::TYPE_QINQ, &tagged),
