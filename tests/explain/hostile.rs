@@ -27,7 +27,8 @@ fn told(shots: &[Shot]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    // Eight times PROPTEST_CASES, 2048 if that is not set.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases * 8))]
 
     #[test]
     fn random_frames(frames in proptest::collection::vec(

@@ -62,6 +62,10 @@ impl Case<'_> {
                 )
             });
         }
+        if data.syn_count == 0 {
+            // Something stray with these numbers; it shows nothing.
+            return None;
+        }
         let given_up = self.transfer.is_some_and(|t| t.done.is_some());
         if data.syn_count < 3 && !given_up && !self.waited(data.first.at, SYN_PATIENCE) {
             return Some(self.too_short(data.first));
