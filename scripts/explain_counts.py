@@ -3,7 +3,7 @@
 For every session: commands and lines of replies with a code, as lines that tshark's FTP dissector shows of its
 `tcp.stream` (`ftp.request` and `ftp.response` tell the first line of each segment only; so it is lines that are
 counted, each side's as the field says); for every data connection: different bytes of payload, from `tcp.seq` and
-`tcp.len`. And no stream that tshark takes for FTP may be missing. Where the two differ and should, DIFFERENCES says why;
+`tcp.len`. And no stream that tshark takes for FTP, or for its data, may be missing. Where the two differ and should, DIFFERENCES says why;
 any other difference is a failure, and so is one of these that is no longer there.
 """
 
@@ -96,6 +96,8 @@ class Seen:
                 at = near + (seq - near + 2**31) % 2**32 - 2**31
                 last[stream, source] = at
                 spans[stream, source].append((at, at + length))
+        out = tshark(capture, "-Y", "ftp-data", "-T", "fields", "-e", "tcp.stream").decode()
+        self.data = {line.split(",")[-1] for line in out.split()}
         for frame, server, text in lines(capture):
             if frame in again:
                 continue
@@ -138,11 +140,13 @@ def compare(tidegate, capture, name):
             if data is None:
                 continue
             stream = seen.stream_of.get(data["first"]["frame"])
+            seen.data.discard(stream)
             ours = data["to_client"] + data["to_server"]
             theirs = sum(seen.bytes.get((stream, end(data[e])), 0) for e in ("from", "to"))
             found.append((f"session {n} transfer {transfer['transfer']} bytes", ours, theirs))
             counts[3] += ours
     found.append(("streams of FTP that are no session", 0, len(missing)))
+    found.append(("streams of data that are no transfer's", 0, len(seen.data)))
     wrong, told = [], []
     known = {what: rest for (file, what), rest in DIFFERENCES.items() if file == name}
     for what, ours, theirs in found:

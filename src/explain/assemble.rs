@@ -110,12 +110,16 @@ impl View<'_> {
         });
         // A frame's text comes before its FIN.
         let mut timeline: Vec<_> = entries.chain(self.control_moments()).collect();
-        let mut transfers = Vec::new();
+        let (mut transfers, mut told) = (Vec::new(), 0);
         for unit in units.iter().take(MAX_TRANSFERS) {
             for id in &unit.conns {
                 timeline.extend(self.data_moments(*id));
             }
-            let transfer = self.transfer(transfers.len() + 1, unit);
+            let mut transfer = self.transfer(unit);
+            if transfer.outcome != "unused" {
+                told += 1;
+                transfer.transfer = told;
+            }
             transfers.push(transfer);
         }
         // Entries of one frame stay as they are.
@@ -203,7 +207,7 @@ impl View<'_> {
         remarks
     }
 
-    fn transfer(&self, number: usize, unit: &Unit) -> report::Transfer {
+    fn transfer(&self, unit: &Unit) -> report::Transfer {
         let (session, control) = (self.session, self.control);
         let transfer = unit.transfer.and_then(|t| session.transfers.get(t));
         let setup = unit.setup.and_then(|s| session.setups.get(s));
@@ -240,7 +244,7 @@ impl View<'_> {
             None => "none",
         };
         report::Transfer {
-            transfer: number,
+            transfer: 0,
             verb: transfer.and_then(|t| t.verb).map(crate::ftp::verb::Verb::name),
             name: transfer.map(|t| t.name.clone()).unwrap_or_default(),
             mode,

@@ -136,21 +136,20 @@ impl<'a> Case<'a> {
         let complete =
             self.data.filter(|d| d.established.is_some() && d.flows.iter().any(|f| f.fin.is_some()));
         let late = |since: Spot| self.end.at.saturating_sub(since.at) >= PATIENCE;
-        if let Some((rst, by_a)) = self.control.rst {
-            let by_client = by_a == (self.session.client == 0);
-            return match complete {
-                Some(data) => ("failed", Some(self.final_reply_lost(transfer, data, Some(rst)))),
-                None => ("failed", Some(self.control_reset(transfer, rst, by_client))),
-            };
+        let fins = self.control.flows.iter().enumerate().filter_map(|(side, f)| Some((f.fin?, side)));
+        let fin = fins.min_by_key(|(fin, _)| fin.order);
+        // Who speaks to an end that has closed gets a RST: then the FIN was the end.
+        let reset = self.control.rst.filter(|(rst, _)| fin.is_none_or(|(fin, _)| rst.order < fin.order));
+        if let (Some(data), Some(end)) = (complete, reset.map(|r| r.0).or(fin.map(|f| f.0))) {
+            return ("failed", Some(self.final_reply_lost(transfer, data, Some(end))));
         }
-        if let Some(fin) = self.control.flows.iter().filter_map(|f| f.fin).min_by_key(|s| s.order) {
-            return match complete {
-                Some(data) => ("failed", Some(self.final_reply_lost(transfer, data, Some(fin)))),
-                None => match self.text_fault() {
-                    Some(fault) => ("failed", Some(fault)),
-                    None => ("failed", Some(self.control_closed(transfer, fin))),
-                },
-            };
+        if let Some((rst, by_a)) = reset {
+            let by_client = by_a == (self.session.client == 0);
+            return ("failed", Some(self.control_reset(transfer, rst, by_client)));
+        }
+        if let Some((fin, side)) = fin {
+            let closed = || self.control_closed(transfer, fin, side == self.session.client);
+            return ("failed", Some(self.text_fault().unwrap_or_else(closed)));
         }
         if let Some(data) = complete {
             return if late(data.last) {
@@ -163,7 +162,9 @@ impl<'a> Case<'a> {
             let fault = self.text_fault().unwrap_or_else(|| self.no_data_connection(transfer));
             return ("failed", Some(fault));
         }
-        ("unknown", Some(self.too_short(transfer.begun.as_ref().map_or(transfer.asked, |b| b.spot))))
+        let said = transfer.begun.as_ref().map_or(transfer.asked, |b| b.spot);
+        let last = self.data.map(|d| d.last).filter(|l| l.order > said.order).unwrap_or(said);
+        ("unknown", Some(self.too_short(last)))
     }
 
     /// What the texts alone show to be wrong.

@@ -136,7 +136,7 @@ pub struct Moment {
 /// One transfer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Transfer {
-    /// From 1, in the session.
+    /// From 1, in the session; 0 where `outcome` is `unused`.
     pub transfer: usize,
     /// `RETR`, `LIST` and so on; none for an announcement without a transfer, or behind encryption.
     pub verb: Option<&'static str>,

@@ -453,9 +453,9 @@ fn capture_too_short() {
 
     let (mut w, mut d) = (w, Wire::new(C2, DATA));
     t.open(&mut d);
-    let (retr, begun) = t.ask(&mut w, "RETR f", "150 Here it comes.");
+    let (retr, _) = t.ask(&mut w, "RETR f", "150 Here it comes.");
     t.say(&mut d, 1, [7; 1000]);
-    t.cause("unknown", "capture_too_short", &[retr, begun]);
+    t.cause("unknown", "capture_too_short", &[retr, t.frames()]);
 }
 
 #[test]
@@ -466,8 +466,18 @@ fn the_control_connection_goes_first() {
     let mut closed = t.clone();
     let rst = t.rst(&w, 1);
     t.cause("failed", "control_reset", &[retr, rst]);
-    let fin = closed.fin(&mut w, 0);
-    closed.cause("failed", "control_closed", &[retr, fin]);
+    let mut gone = w;
+    let fin = closed.fin(&mut gone, 0);
+    let cause = closed.cause("failed", "control_closed", &[retr, fin]);
+    assert!(cause.text.contains("client closed"), "{}", cause.text);
+    // A command to an end that has closed is answered with RST; the end was before.
+    let mut late = t.clone();
+    late.shots.pop();
+    let fin = late.fin(&mut w, 1);
+    late.send(&mut w, 0, b"NOOP\r\n");
+    late.rst(&w, 1);
+    let cause = late.cause("failed", "control_closed", &[retr, fin]);
+    assert!(cause.text.contains("server closed"), "{}", cause.text);
 }
 
 #[test]

@@ -277,11 +277,12 @@ impl Case<'_> {
         )
     }
 
-    pub(super) fn control_closed(&self, transfer: &Transfer, fin: Spot) -> Finding {
+    pub(super) fn control_closed(&self, transfer: &Transfer, fin: Spot, by_client: bool) -> Finding {
+        let who = if by_client { "client" } else { "server" };
         self.finding(
             "control_closed",
             format!(
-                "the control connection was closed ({}) before {} was answered",
+                "the {who} closed the control connection ({}) before {} was answered",
                 self.at(fin),
                 self.what(transfer)
             ),
