@@ -178,11 +178,11 @@ t_capture() {
     captures_dir=$LAB_STATE/captures captures_set=small
     t_leg=$1
     lab_spawn "capture-$1" router dumpcap -q -i "to-$1" -B 64 -w "$captures_dir/$1.pcapng"
-    lab_wait 5 grep -q '^File:' "$LAB_STATE/capture-$1.log"
+    lab_wait 20 grep -q '^File:' "$LAB_STATE/capture-$1.log" || die "dumpcap does not begin"
 }
 t_capture_stop() {
     sleep 0.5
-    lab_stop "capture-$t_leg" INT
+    lab_stop "capture-$t_leg" INT || die "dumpcap does not end, and what it has is lost"
 }
 t_captured() {
     local filter=$1 field fields=()

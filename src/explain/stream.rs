@@ -338,7 +338,7 @@ mod tests {
         assert_eq!((f.bytes, f.missed()), (35, 10));
         f.sent(spot(4), 15, 10, 10);
         assert_eq!((f.bytes, f.repeated, f.repeat.unwrap().times), (35, 1, 1));
-        assert_eq!(f.acknowledged(spot(5), 25), 40 - 5 + 0);
+        assert_eq!(f.acknowledged(spot(5), 25), 40 - 5);
         assert_eq!((f.repeat, f.largest_acked), (None, 20));
     }
 

@@ -6,9 +6,10 @@ use crate::wire::tcp::{self, Segment, SynOptions};
 use crate::wire::{build, parse_ip};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{DeviceCapabilities, Medium};
-use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
+use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Instant as StackInstant;
-use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint, IpListenEndpoint, Ipv4Address, Ipv6Address};
+use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint, Ipv4Address, Ipv6Address};
+use socket::{listening, new_socket, peer_syn};
 use std::net::SocketAddr;
 
 /// Names a connection of a stack: 0 to 3.
@@ -560,46 +561,12 @@ impl Stack {
     }
 }
 
-/// A socket that waits for a SYN to `local`.
-fn listening(local: SocketAddr, buffers: Buffers) -> Option<Socket<'static>> {
-    let mut socket = new_socket(buffers);
-    let endpoint = IpListenEndpoint { addr: Some(local.ip().into()), port: local.port() };
-    socket.listen(endpoint).ok()?;
-    Some(socket)
-}
-
-fn new_socket(b: Buffers) -> Socket<'static> {
-    let mut s = Socket::new(SocketBuffer::new(vec![0; b.rx]), SocketBuffer::new(vec![0; b.tx]));
-    s.set_congestion_control(CongestionControl::Cubic);
-    // A burst is taken in as a whole before anything is sent: one acknowledgement for all of it, at once.
-    // A later one would meet the peer's tail loss probe, which Linux sends after few milliseconds.
-    s.set_ack_delay(None);
-    s
-}
-
 /// The stack counts microseconds since it was made.
 fn to_stack(origin: Instant, now: Instant) -> StackInstant {
     StackInstant::from_micros(i64::try_from(now.since(origin).as_micros()).unwrap_or(i64::MAX))
 }
 
-fn peer_syn(local: SocketAddr, remote: SocketAddr, h: &Handshake, flags: u8, ack: u32) -> Vec<u8> {
-    let options = SynOptions { timestamps: false, ..h.peer_options };
-    let t = build::Tcp {
-        src: remote,
-        dst: local,
-        seq: h.peer_isn,
-        ack,
-        flags,
-        window: h.peer_window,
-        options,
-        ttl: build::TTL,
-        ip_id: 0,
-    };
-    let mut b = vec![0; t.len()];
-    t.emit(&mut b);
-    b
-}
-
 mod path;
+mod socket;
 #[cfg(test)]
 mod tests;
