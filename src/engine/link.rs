@@ -30,6 +30,8 @@ pub(super) struct Link {
     pub(super) tags: Tags,
     /// Remembers what leaves in others' names.
     pub(super) guard: LoopGuard,
+    /// Where the last packet came from, by which hop and when: in one turn it is looked at once.
+    came: Option<(Instant, IpAddr, Mac)>,
 }
 
 impl Link {
@@ -38,7 +40,7 @@ impl Link {
         let hops = [settings.v4.map(|n| n.next_hop.into()), settings.v6.map(|n| n.next_hop.into())];
         hops.into_iter().flatten().for_each(|hop| neighbours.keep(hop));
         let tags = settings.vlan.unwrap_or_default();
-        Self { settings, neighbours, waiting: VecDeque::new(), tags, guard }
+        Self { settings, neighbours, waiting: VecDeque::new(), tags, guard, came: None }
     }
 
     /// Packets that wait for a neighbour's answer.
@@ -76,7 +78,9 @@ impl Link {
 
     /// Takes in where a packet came from: its sender, or the next hop to it, should be known by this MAC address.
     pub(super) fn came(&mut self, now: Instant, src: IpAddr, from: Mac) {
-        if let Some(hop) = self.hop(src) {
+        let Some(hop) = self.hop(src) else { return };
+        // A router's burst is of one address, and what is learnt in a turn is not doubted in it.
+        if self.came.replace((now, hop, from)) != Some((now, hop, from)) {
             self.neighbours.seen(now, hop, from);
         }
     }
