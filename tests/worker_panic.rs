@@ -7,66 +7,16 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "that is how a test tells that it passed")]
 
+mod worker_port;
+
 use std::path::Path;
 use std::process::{Command, ExitCode, Output};
 use std::{env, fs};
-use tidegate::buf::{Burst, Frame};
-use tidegate::config;
-use tidegate::io::{Port, PortError, PortInfo, PortStats};
-use tidegate::runtime::settings;
 use tidegate::time::{Duration, Instant};
-use tidegate::worker::{Idle, Wish, Worker};
+use tidegate::worker::Wish;
 
 /// Tells the second process what it is.
 const CHILD: &str = "TIDEGATE_TEST_WORKER_PANICS";
-
-const CONFIG: &str = r#"version = 1
-[deployment]
-kind = "static"
-[[interface]]
-name = "bad0"
-address = ["10.9.0.2/24"]
-next_hop = "10.9.0.1"
-[[service]]
-name = "ftp"
-ports = [21]
-data_ports = [2020]
-"#;
-
-/// A port that breaks at the third look, if it is to break.
-struct Bad {
-    info: PortInfo,
-    looks: u32,
-    breaks: bool,
-}
-
-impl Port for Bad {
-    fn info(&self) -> &PortInfo {
-        &self.info
-    }
-    fn stats(&mut self) -> PortStats {
-        PortStats::default()
-    }
-    fn rx(&mut self, _: &mut Burst) -> Result<(), PortError> {
-        self.looks += 1;
-        assert!(!self.breaks || self.looks < 3, "a broken port");
-        Ok(())
-    }
-    fn tx_slots(&mut self) -> usize {
-        8
-    }
-    fn alloc(&mut self) -> Option<Frame> {
-        Some(Frame::heap())
-    }
-    fn tx(&mut self, _: Frame) {}
-    fn recycle(&mut self, _: Frame) {}
-    fn flush(&mut self) -> Result<(), PortError> {
-        Ok(())
-    }
-    fn poll_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        None
-    }
-}
 
 const TESTS: [(&str, fn()); 3] = [
     ("a_worker_whose_port_is_sound_ends_in_order", sound),
@@ -134,17 +84,7 @@ fn shipped() {
 
 /// Runs a worker until it is told to stop, after a while.
 fn work(breaks: bool) {
-    let config = config::parse(CONFIG, Path::new("t.toml")).unwrap();
-    let info = PortInfo {
-        name: "bad0".into(),
-        driver: "test",
-        mac: [2, 0, 0, 0, 0, 1],
-        mtu: 1500,
-        attach: None,
-        zero_copy: false,
-    };
-    let engine = settings::build(&config, &info, [1; 16]).unwrap();
-    let mut worker = Worker::new(engine, vec![Box::new(Bad { info, looks: 0, breaks })], Idle::Spin);
+    let mut worker = worker_port::worker(std::sync::Arc::default(), breaks);
     let mut turns = 0;
     worker
         .run(

@@ -234,26 +234,25 @@ mod tests {
     use super::*;
     use crate::wire::{build, parse_ip, tcp};
 
+    /// The segment 77 of a connection.
+    fn segment(src: SocketAddr, dst: SocketAddr) -> Vec<u8> {
+        let options = tcp::SynOptions::default();
+        let t =
+            build::Tcp { src, dst, seq: 77, ack: 5, flags: tcp::ACK, window: 1, options, ttl: 64, ip_id: 9 };
+        let mut b = vec![0; t.len()];
+        t.emit(&mut b);
+        b
+    }
+
     #[test]
     fn an_error_gives_back_the_segment_it_quotes() {
-        let t = build::Tcp {
-            src: "10.9.0.2:40000".parse().unwrap(),
-            dst: "10.1.0.10:21".parse().unwrap(),
-            seq: 77,
-            ack: 0,
-            flags: tcp::SYN,
-            window: 1,
-            options: tcp::SynOptions::default(),
-            ttl: 64,
-            ip_id: 0,
-        };
-        let mut o = vec![0; t.len()];
-        t.emit(&mut o);
+        let (src, dst) = ("10.9.0.2:40000".parse().unwrap(), "10.1.0.10:21".parse().unwrap());
+        let o = segment(src, dst);
         let e = error_v4(Ipv4Addr::new(10, 9, 0, 1), Ipv4Addr::new(10, 9, 0, 2), (3, 4), [0, 0, 5, 0], &o)
             .unwrap();
         let ip = parse_ip(&e, 0).unwrap();
         assert!(ip.transport_checksum_ok(&e));
-        let want = Icmp::TcpError { kind: (3, 4), quoted: 28, src: t.src, dst: t.dst, seq: 77, mtu: 1280 };
+        let want = Icmp::TcpError { kind: (3, 4), quoted: 28, src, dst, seq: 77, mtu: 1280 };
         assert_eq!(parse(&e, &ip), Some(want));
         for cut in 20..e.len() {
             let mut short = e[..cut].to_vec();
@@ -272,19 +271,7 @@ mod tests {
         let (src, dst) = (end("[fd00::2]:40000"), end("[fd00:1::10]:3333"));
         let (was_src, was_dst) = (end("[fd00::a]:5001"), end("[fd00:1::10]:2020"));
         let behind = |src, dst| {
-            let t = build::Tcp {
-                src,
-                dst,
-                seq: 77,
-                ack: 5,
-                flags: tcp::ACK,
-                window: 1,
-                options: tcp::SynOptions::default(),
-                ttl: 64,
-                ip_id: 0,
-            };
-            let mut b = vec![0; t.len()];
-            t.emit(&mut b);
+            let mut b = segment(src, dst);
             // Destination options, then an atomic fragment.
             b.splice(40..40, [44, 0, 1, 4, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 9]);
             b[5] += 16;
@@ -314,22 +301,6 @@ mod tests {
             ("[fd00::2]:40000 [fd00:1::10]:3333", "[fd00::a]:5001 [fd00:1::10]:2020", "fd00:1::1"),
         ] {
             let ((src, dst), (old_src, old_dst)) = (six(sent), six(was));
-            let segment = |src, dst| {
-                let t = build::Tcp {
-                    src,
-                    dst,
-                    seq: 77,
-                    ack: 5,
-                    flags: tcp::ACK,
-                    window: 1,
-                    options: tcp::SynOptions::default(),
-                    ttl: 64,
-                    ip_id: 9,
-                };
-                let mut b = vec![0; t.len()];
-                t.emit(&mut b);
-                b
-            };
             let kind = if src.is_ipv4() { TOO_BIG_V4 } else { TOO_BIG_V6 };
             let from: IpAddr = from.parse().unwrap();
             let mut e = error(from, src.ip(), kind, [0, 0, 5, 0], &segment(src, dst)).unwrap();

@@ -1,18 +1,13 @@
 //! Every pair of data modes over IPv6, with either address toward the server.
 
+use crate::modes::{bytes, carries, leaves_nothing, open, server_opens};
 use crate::support::*;
-use smoltcp::iface::SocketHandle;
 use std::net::IpAddr;
-use tidegate::event::{Direction, Path, What};
+use tidegate::event::What;
 use tidegate::session::{ServerMode, UpstreamSource};
-use tidegate::time::Duration;
 
 /// The verbs of IPv6.
 const VERBS: [&str; 2] = ["EPSV", "EPRT"];
-
-fn bytes(n: usize) -> Vec<u8> {
-    (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
-}
 
 /// Source ports of servers' that the router's policy sends to the gateway, none for all; no such policy where
 /// the server sees the gateway's address.
@@ -42,20 +37,6 @@ fn all() -> Vec<(Back, ServerMode, &'static [&'static str])> {
     all
 }
 
-fn server_opens(mode: ServerMode, verb: &str) -> bool {
-    mode == ServerMode::Active || mode == ServerMode::Same && verb == "EPRT"
-}
-
-/// Sets a data connection up and, for a passive client, connects it.
-#[track_caller]
-fn open(w: &mut World, c: &mut Ctl, verb: &str) -> SocketHandle {
-    if verb == "EPRT" {
-        return w.active(c, verb);
-    }
-    let to = w.passive_any(c, verb);
-    w.data(c, to)
-}
-
 #[test]
 fn every_pair_of_modes_carries_every_size_both_ways_and_is_reported_so() {
     for (back, mode, verbs) in all() {
@@ -64,47 +45,16 @@ fn every_pair_of_modes_carries_every_size_both_ways_and_is_reported_so() {
             let mut o = options(back, mode);
             o.server.files.insert("f".into(), bytes(n));
             let mut w = World::new(o);
-            let mut c = w.login(0, 5001);
-            let mut want = Vec::new();
-            for verb in verbs {
-                let d = open(&mut w, &mut c, verb);
-                assert_eq!(&w.cmd(&mut c, "RETR f")[..3], "150", "{at} {verb}");
-                assert!(w.read_all(&c, d) == bytes(n), "{at} {verb}");
-                assert_eq!(&w.reply(&mut c)[..3], "226", "{at} {verb}");
-                let d = open(&mut w, &mut c, verb);
-                assert_eq!(&w.cmd(&mut c, "STOR g")[..3], "150", "{at} {verb}");
-                w.write_all(&c, d, &bytes(n));
-                assert_eq!(&w.reply(&mut c)[..3], "226", "{at} {verb}");
-                assert!(w.server.conf.files.remove("g") == Some(bytes(n)), "{at} {verb}");
-                let (client, server) = (*verb == "EPRT", server_opens(mode, verb));
-                // One opens and the other listens: no stack is needed between them.
-                let path = if client == server { Path::Translated } else { Path::Relayed };
-                let client = if client { "active" } else { "passive" };
-                want.push((Direction::Download, path, client, n as u64, "complete", 226));
-                want.push((Direction::Upload, path, client, n as u64, "complete", 226));
-            }
-            w.pass(Duration::from_secs(2));
-            let told = w.told(|e| match e {
-                What::Transfer { direction, path, client_mode, bytes, verdict, code, .. } => {
-                    Some((*direction, *path, *client_mode, *bytes, *verdict, *code))
-                }
-                _ => None,
-            });
-            assert_eq!(told, want, "{at}");
+            let c = carries(&mut w, mode, verbs, n, &at);
             let ends = w.told(|e| match e {
                 What::Expectation { state: "opened", client_side, server_side, .. } => {
                     Some((client_side.ip(), server_side.map(|s| s.ip())))
                 }
                 _ => None,
             });
-            assert!(ends.len() >= want.len(), "{at}: {ends:?}");
+            assert!(ends.len() >= 3 * verbs.len(), "{at}: {ends:?}");
             assert!(ends.iter().all(|(c, s)| c.is_ipv6() && s.is_none_or(|s| s.is_ipv6())), "{at}: {ends:?}");
-            w.cmd(&mut c, "QUIT");
-            let s = c.socket;
-            w.hosts[0].socket(s).close();
-            w.pass(Duration::from_secs(12));
-            let left = (w.remains(), w.sessions(), w.table.len());
-            assert_eq!(left, ((0, 0, 0), 0, 0), "{at}: something stayed behind");
+            leaves_nothing(&mut w, c, &at);
         }
     }
 }

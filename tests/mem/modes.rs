@@ -7,7 +7,7 @@ use tidegate::event::{Direction, Path, What};
 use tidegate::session::{DataSource, ServerMode, UpstreamSource};
 use tidegate::time::Duration;
 
-fn bytes(n: usize) -> Vec<u8> {
+pub(crate) fn bytes(n: usize) -> Vec<u8> {
     (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
@@ -70,16 +70,65 @@ fn is_active(verb: &str) -> bool {
 
 /// Sets a data connection up and, for a passive client, connects it.
 #[track_caller]
-fn open(w: &mut World, c: &mut Ctl, verb: &str) -> SocketHandle {
+pub(crate) fn open(w: &mut World, c: &mut Ctl, verb: &str) -> SocketHandle {
     if is_active(verb) {
         return w.active(c, verb);
     }
-    let to = w.passive(c, verb);
+    let to = w.passive_any(c, verb);
     w.data(c, to)
 }
 
-fn server_opens(mode: ServerMode, verb: &str) -> bool {
+pub(crate) fn server_opens(mode: ServerMode, verb: &str) -> bool {
     mode == ServerMode::Active || mode == ServerMode::Same && is_active(verb)
+}
+
+/// Logs in, and carries `n` bytes down and up, and a listing, with each verb; each is reported as it went.
+#[track_caller]
+pub(crate) fn carries(w: &mut World, mode: ServerMode, verbs: &[&str], n: usize, at: &str) -> Ctl {
+    let mut c = w.login(0, 5001);
+    let mut want = Vec::new();
+    for verb in verbs {
+        let d = open(w, &mut c, verb);
+        assert_eq!(&w.cmd(&mut c, "RETR f")[..3], "150", "{at} {verb}");
+        assert!(w.read_all(&c, d) == bytes(n), "{at} {verb}");
+        assert_eq!(&w.reply(&mut c)[..3], "226", "{at} {verb}");
+        let d = open(w, &mut c, verb);
+        assert_eq!(&w.cmd(&mut c, "STOR g")[..3], "150", "{at} {verb}");
+        w.write_all(&c, d, &bytes(n));
+        assert_eq!(&w.reply(&mut c)[..3], "226", "{at} {verb}");
+        assert!(w.server.conf.files.remove("g") == Some(bytes(n)), "{at} {verb}");
+        let d = open(w, &mut c, verb);
+        assert_eq!(&w.cmd(&mut c, "LIST")[..3], "150", "{at} {verb}");
+        assert!(w.read_all(&c, d) == b"f\r\n", "{at} {verb}");
+        assert_eq!(&w.reply(&mut c)[..3], "226", "{at} {verb}");
+        let (client, server) = (is_active(verb), server_opens(mode, verb));
+        // One opens and the other listens: no stack is needed between them.
+        let path = if client == server { Path::Translated } else { Path::Relayed };
+        let client = if client { "active" } else { "passive" };
+        want.push((Direction::Download, path, client, n as u64, "complete", 226));
+        want.push((Direction::Upload, path, client, n as u64, "complete", 226));
+        want.push((Direction::Download, path, client, 3, "complete", 226));
+    }
+    w.pass(Duration::from_secs(2));
+    let told = w.told(|e| match e {
+        What::Transfer { direction, path, client_mode, bytes, verdict, code, .. } => {
+            Some((*direction, *path, *client_mode, *bytes, *verdict, *code))
+        }
+        _ => None,
+    });
+    assert_eq!(told, want, "{at}");
+    c
+}
+
+/// Ends the session; nothing of it stays behind.
+#[track_caller]
+pub(crate) fn leaves_nothing(w: &mut World, mut c: Ctl, at: &str) {
+    w.cmd(&mut c, "QUIT");
+    let s = c.socket;
+    w.hosts[0].socket(s).close();
+    w.pass(Duration::from_secs(12));
+    let left = (w.remains(), w.sessions(), w.table.len());
+    assert_eq!(left, ((0, 0, 0), 0, 0), "{at}: something stayed behind");
 }
 
 #[test]
@@ -90,49 +139,13 @@ fn every_pair_of_modes_carries_every_size_both_ways_and_is_reported_so() {
             let mut o = options(back, mode);
             o.server.files.insert("f".into(), bytes(n));
             let mut w = World::new(o);
-            let mut c = w.login(0, 5001);
-            let mut want = Vec::new();
-            for verb in verbs {
-                let d = open(&mut w, &mut c, verb);
-                assert_eq!(&w.cmd(&mut c, "RETR f")[..3], "150", "{at} {verb}");
-                assert!(w.read_all(&c, d) == bytes(n), "{at} {verb}");
-                assert_eq!(&w.reply(&mut c)[..3], "226", "{at} {verb}");
-                let d = open(&mut w, &mut c, verb);
-                assert_eq!(&w.cmd(&mut c, "STOR g")[..3], "150", "{at} {verb}");
-                w.write_all(&c, d, &bytes(n));
-                assert_eq!(&w.reply(&mut c)[..3], "226", "{at} {verb}");
-                assert!(w.server.conf.files.remove("g") == Some(bytes(n)), "{at} {verb}");
-                let d = open(&mut w, &mut c, verb);
-                assert_eq!(&w.cmd(&mut c, "LIST")[..3], "150", "{at} {verb}");
-                assert!(w.read_all(&c, d) == b"f\r\n", "{at} {verb}");
-                assert_eq!(&w.reply(&mut c)[..3], "226", "{at} {verb}");
-                let (client, server) = (is_active(verb), server_opens(mode, verb));
-                // One opens and the other listens: no stack is needed between them.
-                let path = if client == server { Path::Translated } else { Path::Relayed };
-                let client = if client { "active" } else { "passive" };
-                want.push((Direction::Download, path, client, n as u64, "complete", 226));
-                want.push((Direction::Upload, path, client, n as u64, "complete", 226));
-                want.push((Direction::Download, path, client, 3, "complete", 226));
-            }
-            w.pass(Duration::from_secs(2));
-            let told = w.told(|e| match e {
-                What::Transfer { direction, path, client_mode, bytes, verdict, code, .. } => {
-                    Some((*direction, *path, *client_mode, *bytes, *verdict, *code))
-                }
-                _ => None,
-            });
-            assert_eq!(told, want, "{at}");
+            let c = carries(&mut w, mode, verbs, n, &at);
             let sent = w.server.lines(0);
             for verb in verbs {
                 let asked = if server_opens(mode, verb) { "PORT " } else { "EPSV" };
                 assert!(sent.iter().any(|l| l.starts_with(asked)), "{at} {verb}: {sent:?}");
             }
-            w.cmd(&mut c, "QUIT");
-            let s = c.socket;
-            w.hosts[0].socket(s).close();
-            w.pass(Duration::from_secs(12));
-            let left = (w.remains(), w.sessions(), w.table.len());
-            assert_eq!(left, ((0, 0, 0), 0, 0), "{at}: something stayed behind");
+            leaves_nothing(&mut w, c, &at);
         }
     }
 }

@@ -148,20 +148,24 @@ fn a_port_of_our_own_address_is_found_by_the_worker_that_gave_it() {
     }
 }
 
+/// The `n`th client's SYN, and the ICMP error that our SYN for it gets on its way.
+fn refused(w: &mut World, n: u8) -> (SocketAddrV4, Vec<u8>) {
+    let from = SocketAddrV4::new([10, 0, 0, 70 + n].into(), 4000);
+    let to = SocketAddrV4::new([10, 1, 0, 99].into(), 21);
+    w.host_sends(0, &segment(from, to, 1000, 0, 2));
+    w.settle();
+    let (_, quoted) = w.strays.pop().unwrap();
+    let router = [10, 1, 0, 1].into();
+    (from, tidegate::wire::icmp::error_v4(router, GATEWAY, (3, 13), [0; 4], &quoted).unwrap())
+}
+
 #[test]
 fn an_icmp_error_reaches_the_worker_whose_syn_it_quotes() {
     for spread in [(|_, _| 0) as fn(&[u8], usize) -> usize, |_, _| 1] {
         let mut w = World::new(Options { workers: 2, ..Options::default() });
         w.spread = spread;
         for n in 0..6 {
-            let from = SocketAddrV4::new([10, 0, 0, 70 + n].into(), 4000);
-            let to = SocketAddrV4::new([10, 1, 0, 99].into(), 21);
-            w.host_sends(0, &segment(from, to, 1000, 0, 2));
-            w.settle();
-            let (_, quoted) = w.strays.pop().unwrap();
-            let error =
-                tidegate::wire::icmp::error_v4([10, 1, 0, 1].into(), GATEWAY, (3, 13), [0; 4], &quoted)
-                    .unwrap();
+            let (from, error) = refused(&mut w, n);
             w.host_sends(1, &error);
             w.settle();
             let (leg, told) = w.strays.pop().unwrap();
@@ -178,13 +182,7 @@ fn an_icmp_error_in_pieces_reaches_its_owner() {
         let mut w = World::new(Options { workers: 2, ..Options::default() });
         w.spread = spread;
         for n in 0..6 {
-            let from = SocketAddrV4::new([10, 0, 0, 70 + n].into(), 4000);
-            let to = SocketAddrV4::new([10, 1, 0, 99].into(), 21);
-            w.host_sends(0, &segment(from, to, 1000, 0, 2));
-            w.settle();
-            let (_, quoted) = w.strays.pop().unwrap();
-            let router = [10, 1, 0, 1].into();
-            let error = tidegate::wire::icmp::error_v4(router, GATEWAY, (3, 13), [0; 4], &quoted).unwrap();
+            let (from, error) = refused(&mut w, n);
             let mut pieces = vec![];
             crate::frag::fragment(&error, &crate::packet::Ipv4::parse(&error).unwrap(), 60, |p| {
                 pieces.push([&GW_MAC[..], &ROUTER_MAC, &[8, 0], p].concat());
