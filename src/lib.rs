@@ -22,6 +22,7 @@ pub mod config;
 pub mod engine;
 pub mod event;
 pub mod explain;
+pub mod firewall;
 pub mod flow;
 pub mod frag;
 pub mod ftp;

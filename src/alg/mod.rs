@@ -25,6 +25,7 @@ mod offset;
 mod options;
 mod parse;
 mod rto;
+pub mod rules;
 mod segment;
 mod window;
 

@@ -6,13 +6,20 @@ use super::source::{Token, named_at_root, test_files, tokens};
 pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["config", "runtime", "record", "engine", "io", "explain"]),
-    ("runtime", &["config", "worker", "record", "io", "engine", "session", "wccp", "flow", "wire", "buf"]),
+    (
+        "runtime",
+        &[
+            "config", "worker", "record", "io", "engine", "session", "firewall", "alg", "wccp", "flow",
+            "wire", "buf",
+        ],
+    ),
     ("config", &[]),
     ("worker", &["record", "engine", "io", "buf", "flow"]),
     ("record", &["engine", "io", "wire", "buf"]),
-    ("engine", &["session", "wccp", "tcp", "flow", "wire", "buf", "neigh", "frag"]),
+    ("engine", &["session", "firewall", "wccp", "tcp", "flow", "wire", "buf", "neigh", "frag"]),
     ("session", &["tcp", "ftp", "flow", "wire"]),
-    ("alg", &["wire"]),
+    ("firewall", &["alg", "flow", "wire", "buf", "frag"]),
+    ("alg", &["ftp", "wire"]),
     ("explain", &["ftp", "wire"]),
     ("tcp", &["wire", "buf"]),
     ("ftp", &[]),

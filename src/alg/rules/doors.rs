@@ -1,0 +1,81 @@
+//! What the rules need of the world: data connections that are announced, let in, and forgotten.
+
+use crate::ftp::verb::Verb;
+use crate::time::Instant;
+use std::net::SocketAddr;
+
+/// Why a data connection cannot be let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoDoor {
+    /// No port is free at the moment; the line is to be held, and the question asked again.
+    Wait,
+    /// No port is free (425).
+    Ports,
+    /// The client has as many announced as it may (425).
+    Client,
+    /// The table of expectations is full (425).
+    Full,
+    /// Policy does not allow it (425 or 504), for this reason.
+    Policy(&'static str),
+}
+
+/// Why an announcement ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// Another one takes its place.
+    Superseded,
+    /// The server refused PORT, or the transfer ended without it.
+    Unused,
+    /// The client logs in anew, or leaves.
+    Over,
+    /// The connection is not read any more.
+    Opaque,
+}
+
+/// A transfer that begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// Its verb.
+    pub verb: Verb,
+    /// Its argument, for people.
+    pub name: String,
+    /// The data connection is protected (PROT P): bytes go both ways.
+    pub protected: bool,
+}
+
+/// The data connections of one control connection. There is one announcement at a time.
+///
+/// Addresses are pinned before they come here: the client's is [`Ends::client`](super::Ends::client), the server's
+/// [`Ends::server`](super::Ends::server).
+pub trait Doors {
+    /// The client listens at `at` (as it knows itself). Where is the server to connect to? Nothing may come yet:
+    /// the server has not accepted it.
+    ///
+    /// # Errors
+    /// There is no such door; nothing was reserved.
+    fn reserve(&mut self, now: Instant, at: SocketAddr) -> Result<SocketAddr, NoDoor>;
+
+    /// The server accepted what was [reserved](Self::reserve) last: its connection may come. It is called before
+    /// the 200 goes on.
+    fn open(&mut self, now: Instant);
+
+    /// The server listens at `at` (as it knows itself). Where is the client to connect to? From now on it may;
+    /// the line that tells it goes on afterwards.
+    ///
+    /// # Errors
+    /// There is no such door, and none was opened.
+    fn listen(&mut self, now: Instant, at: SocketAddr) -> Result<SocketAddr, NoDoor>;
+
+    /// What was reserved or opened, and not used, is no more.
+    fn close(&mut self, now: Instant, why: Why);
+
+    /// A transfer was asked for: its command goes on to the server. It is the one of the announcement that stands, or of
+    /// the data connection that came of it.
+    fn transfer(&mut self, now: Instant, transfer: &Transfer);
+
+    /// The transfer's final reply came.
+    fn transfer_over(&mut self, now: Instant, code: u16);
+
+    /// Whether an announcement stands, or a data connection that came of it lives.
+    fn has_door(&self) -> bool;
+}

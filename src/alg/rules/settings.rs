@@ -1,0 +1,72 @@
+//! What the rules obey: plain values, checked by whoever made them.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+/// How much is let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// Whatever has one meaning only; nothing is refused for its form.
+    Compat,
+    /// What real clients and servers send; what no two parsers agree about is refused.
+    #[default]
+    Standard,
+    /// To the letter; what is not ends the connection.
+    Strict,
+}
+
+/// What becomes of AUTH TLS and AUTH SSL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ftps {
+    /// Answered with 534, naming the policy.
+    Refuse,
+    /// Passed on; behind the 234 the connection is not read.
+    #[default]
+    Opaque,
+}
+
+/// What becomes of a connection that is encrypted and then clear again (RFC 4217 12.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ccc {
+    /// It is read again.
+    #[default]
+    Allow,
+    /// Both ends are reset at the first clear byte.
+    Deny,
+    /// It is read again, and until then no data connection is admitted, not even by a static rule.
+    Require,
+}
+
+/// Rules of one service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// How much is let through.
+    pub profile: Profile,
+    /// What becomes of AUTH.
+    pub ftps: Ftps,
+    /// What becomes of a connection that is clear again.
+    pub ccc: Ccc,
+    /// Ports that no data connection goes to, beside those below 1024.
+    pub denied_ports: Vec<RangeInclusive<u16>>,
+    /// Commands without an answer; the next one waits. 1 to 64.
+    pub commands: usize,
+    /// Commands that announce data connections, a second; beyond, the session ends with 421.
+    pub setups_per_second: u32,
+    /// Bytes of one reply; beyond, the session ends with 421.
+    pub reply: usize,
+    /// Without PORT or PASV the server connects from port 20 to the client's control port (RFC 959 3.2). Else 425.
+    pub default_data_port: bool,
+}
+
+/// Whose addresses the two ends have, to each other and to themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// The client, as it knows itself.
+    pub client: IpAddr,
+    /// The client, as the server knows it; what PORT tells the server.
+    pub client_told: IpAddr,
+    /// The server, as it knows itself.
+    pub server: IpAddr,
+    /// The server, as the client knows it; what a 227 tells the client.
+    pub server_told: IpAddr,
+}

@@ -1,0 +1,148 @@
+//! Inspected FTP sessions: control connections that are edited in flight, and the doors that they open.
+
+use super::packet::{Emit, Fate, Side};
+use super::settings::Settings;
+use crate::alg::Direction;
+use crate::event::Event;
+use crate::rng::Keyed;
+use crate::time::Instant;
+use crate::wire::{IpPacket, Segment};
+use std::net::{IpAddr, SocketAddr};
+
+/// A control connection as its two ends see it, and each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Path {
+    /// The client, as it knows itself.
+    pub(super) client: SocketAddr,
+    /// The client, as the server knows it.
+    pub(super) client_told: SocketAddr,
+    /// The server, as it knows itself.
+    pub(super) server: SocketAddr,
+    /// The server, as the client knows it.
+    pub(super) server_told: SocketAddr,
+    /// Where the client is.
+    pub(super) client_side: Side,
+    /// Where the server is.
+    pub(super) server_side: Side,
+}
+
+/// Outside ports for inside ends, where addresses are translated; else an end's own address is what the others know.
+pub(super) trait Ports {
+    /// What `inside` (an address inside that will listen, for somebody at `remote`) is called outside; taken until it is
+    /// given back. None if no port is left.
+    fn take(&mut self, now: Instant, inside: SocketAddr, remote: IpAddr) -> Option<SocketAddr>;
+    /// It is not used, or no more.
+    fn give_back(&mut self, now: Instant, outside: SocketAddr, remote: IpAddr);
+}
+
+/// A data connection that may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Admitted {
+    /// Its source, as it is known where it goes.
+    pub(super) src: SocketAddr,
+    /// Its destination, as it knows itself.
+    pub(super) dst: SocketAddr,
+    /// Whose it is.
+    pub(super) session: u32,
+    /// Its number, for [`Sessions::data_over`].
+    pub(super) data: u32,
+    /// Which way payload may go; both if none (E25 of strict).
+    pub(super) only: Option<Direction>,
+}
+
+/// How a data connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Over {
+    /// Payload bytes toward the server, toward the client.
+    pub(super) bytes: [u64; 2],
+    /// `complete`, `reset`, `aborted`, `failed`.
+    pub(super) verdict: &'static str,
+    /// Nobody answered its SYN, or a reset did: the announcement stands again.
+    pub(super) unanswered: bool,
+}
+
+/// All inspected sessions.
+#[derive(Debug)]
+pub(super) struct Sessions<W> {
+    _way: Option<W>,
+}
+
+#[allow(unused_variables, clippy::todo, reason = "the frame of what is being built")]
+impl<W: Copy> Sessions<W> {
+    pub(super) fn new(settings: &Settings, keyed: Keyed) -> Self {
+        todo!()
+    }
+    /// The SYN of an admitted connection to a service's port. The session's number, or none if there are too many.
+    pub(super) fn begin(&mut self, now: Instant, service: usize, path: Path) -> Option<u32> {
+        todo!()
+    }
+    /// A segment of a control connection, as it came, its checksum right. [`Fate::Forward`]: it goes as it is, but for
+    /// what the caller translates.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn segment(
+        &mut self,
+        now: Instant,
+        session: u32,
+        dir: Direction,
+        way: W,
+        packet: &[u8],
+        ip: &IpPacket,
+        seg: &Segment,
+        ports: &mut dyn Ports,
+        out: &mut Vec<Emit<W>>,
+    ) -> Fate {
+        todo!()
+    }
+    /// What an ICMP error quotes of a segment that left toward `dir`, as its sender knows it; none if it is forged.
+    pub(super) fn quoted(&mut self, session: u32, dir: Direction, seq: u32, mtu: Option<u16>) -> Option<u32> {
+        todo!()
+    }
+    /// The control connection is gone: ended, or forgotten by the connection table.
+    pub(super) fn end(&mut self, now: Instant, session: u32, why: &'static str, ports: &mut dyn Ports) {
+        todo!()
+    }
+    /// A SYN of no known connection. One that is expected (or allowed by a static data rule) is admitted, once.
+    pub(super) fn expected(
+        &mut self,
+        now: Instant,
+        from: Side,
+        src: SocketAddr,
+        dst: SocketAddr,
+    ) -> Option<Admitted> {
+        todo!()
+    }
+    /// An admitted data connection is over.
+    pub(super) fn data_over(
+        &mut self,
+        now: Instant,
+        session: u32,
+        data: u32,
+        over: Over,
+        ports: &mut dyn Ports,
+    ) {
+        todo!()
+    }
+    /// What is due.
+    pub(super) fn handle_timeout(&mut self, now: Instant, ports: &mut dyn Ports, out: &mut Vec<Emit<W>>) {
+        todo!()
+    }
+    pub(super) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        todo!()
+    }
+    pub(super) fn take_events(&mut self, to: &mut Vec<Event>) {
+        todo!()
+    }
+    /// Sessions that the firewall must end: their control connections' entries go (resets are among the emitted).
+    pub(super) fn poll_ended(&mut self) -> Option<u32> {
+        todo!()
+    }
+    pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
+        todo!()
+    }
+    pub(super) fn occupied(&self) -> Vec<(&'static str, usize)> {
+        todo!()
+    }
+    pub(super) fn len(&self) -> usize {
+        todo!()
+    }
+}

@@ -1,0 +1,14 @@
+//! A stateful packet filter between an inside and an outside: who may pass, under which addresses, and the FTP
+//! sessions that open doors in it. IP packets in, IP packets out; how frames come and go is the engine's.
+
+mod ftp;
+mod packet;
+mod settings;
+mod state;
+
+pub use packet::{Along, Emit, Fate, Refused, Side};
+pub use settings::{
+    Action, Data, Filter, Forward, Limits, Masquerade, Nat, Protocol, Rule, Service, Settings, StaticNat,
+    Timers,
+};
+pub use state::Firewall;
