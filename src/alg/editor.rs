@@ -44,6 +44,17 @@ pub enum Verdict {
     Reset,
 }
 
+/// What bytes that may be no lines are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Raw {
+    /// Raw, all of them.
+    All,
+    /// So many are raw; behind them a line begins. They may be none, or all that were shown.
+    LinesAfter(usize),
+    /// Both ends are reset, and none of them goes on.
+    Reset,
+}
+
 /// Rules for the lines of one control connection.
 pub trait Editor {
     /// Whether a line that begins with `start`, and is not whole yet, may become one that is not kept. If not, its
@@ -56,4 +67,19 @@ pub trait Editor {
     /// A line went on while it came, and ended: its first bytes, at most [`Limits::line`](super::Limits::line).
     /// Not told of one that its sender closed in the midst of.
     fn passed(&mut self, now: Instant, dir: Direction, line: Line<'_>);
+
+    /// Whether a direction's bytes are no lines now, but raw: encrypted. Asked where a line would begin, and so of
+    /// use right behind one that is decided, of either direction; one that is passing ends first. An answer of ours
+    /// waits until the direction has lines again.
+    fn is_raw(&self, dir: Direction) -> bool {
+        let _ = dir;
+        false
+    }
+
+    /// Raw bytes, in order, each shown once, and before it goes on. What is raw goes on as it is; what is behind it
+    /// is a line's begin, and nothing of that has left.
+    fn raw(&mut self, now: Instant, dir: Direction, bytes: &[u8]) -> Raw {
+        let _ = (now, dir, bytes);
+        Raw::All
+    }
 }

@@ -31,6 +31,8 @@ pub(super) enum Tail {
     Passing(Vec<u8>),
     /// It stays here, at most until then.
     Held(Instant),
+    /// It is none: what comes is raw.
+    Raw,
 }
 
 /// A segment that came before its turn.

@@ -29,7 +29,7 @@ pub mod rules;
 mod segment;
 mod window;
 
-pub use editor::{Editor, End, Line, Verdict};
+pub use editor::{Editor, End, Line, Raw, Verdict};
 pub use options::{OptionList, Stripped};
 pub use segment::{CWR, Direction, Incoming, Note, Outgoing, Output, What};
 

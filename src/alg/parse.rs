@@ -1,7 +1,7 @@
 //! Lines found in a direction's bytes, shown to the editor, and what it decides done.
 
 use super::Limits;
-use super::editor::{Editor, End, Line, Verdict};
+use super::editor::{Editor, End, Line, Raw, Verdict};
 use super::half::{Half, Tail};
 use super::segment::{Direction, Note, Output, What};
 use crate::time::Instant;
@@ -29,16 +29,37 @@ impl Half {
         editor: &mut dyn Editor,
         limits: &Limits,
     ) -> Parsed {
+        self.look(dir, editor);
         let mut parsed = Parsed { progress: self.release_answers(), ..Parsed::default() };
         let tail = std::mem::take(&mut self.tail);
         let mut rest = &tail[..];
         while !rest.is_empty() && self.log.len() < limits.edits {
+            if matches!(self.state, Tail::Raw) {
+                let raw = match editor.raw(now, dir, rest) {
+                    Raw::All => rest.len(),
+                    Raw::LinesAfter(raw) => {
+                        self.state = Tail::Fresh;
+                        raw.min(rest.len())
+                    }
+                    Raw::Reset => {
+                        parsed.reset = true;
+                        break;
+                    }
+                };
+                let (went, left) = rest.split_at(raw);
+                self.keep(went);
+                rest = left;
+                parsed.progress |= raw > 0;
+                parsed.progress |= self.release_answers();
+                continue;
+            }
             let lf = rest.iter().position(|b| *b == b'\n').map(|lf| lf + 1);
             if matches!(self.state, Tail::Passing(_)) {
                 let (went, left) = rest.split_at(lf.unwrap_or(rest.len()));
                 self.pass(now, dir, went, lf.is_some(), editor, limits);
                 rest = left;
                 parsed.progress = true;
+                self.look(dir, editor);
                 continue;
             }
             let overdue = matches!(self.state, Tail::Held(until) if until <= now);
@@ -82,10 +103,13 @@ impl Half {
             self.state = Tail::Fresh;
             rest = left;
             parsed.progress = true;
+            self.look(dir, editor);
         }
         if rest.is_empty() && self.is_cut() {
             parsed.lost = std::mem::take(&mut self.answers).len();
-            self.state = Tail::Passing(Vec::new());
+            if let Tail::Passing(head) = &mut self.state {
+                *head = Vec::new();
+            }
         }
         self.tail = if rest.len() == tail.len() { tail } else { rest.to_vec() };
         parsed
@@ -128,9 +152,21 @@ impl Half {
         }
     }
 
-    /// Whether the sender closed in the midst of a line that was passing.
+    /// Asks whether lines end where one would begin.
+    fn look(&mut self, dir: Direction, editor: &dyn Editor) {
+        if matches!(self.state, Tail::Fresh | Tail::Held(_)) && editor.is_raw(dir) {
+            self.state = Tail::Raw;
+        }
+    }
+
+    /// Whether the sender closed where no line of ours can stand any more: in the midst of one that was passing, or
+    /// of what is raw.
     fn is_cut(&self) -> bool {
-        self.fin.is_some() && matches!(self.state, Tail::Passing(_))
+        self.fin.is_some() && self.is_closed_to_answers()
+    }
+
+    fn is_closed_to_answers(&self) -> bool {
+        matches!(self.state, Tail::Passing(_) | Tail::Raw)
     }
 
     fn hold(&mut self, now: Instant, limits: &Limits) {
@@ -153,9 +189,9 @@ impl Half {
         self.decided += old.len() as u64;
     }
 
-    /// Answers stand between lines only: not in the midst of one that is passing.
+    /// Answers stand between lines only: not in the midst of one that is passing, nor of what is raw.
     fn release_answers(&mut self) -> bool {
-        if self.answers.is_empty() || matches!(self.state, Tail::Passing(_)) {
+        if self.answers.is_empty() || self.is_closed_to_answers() {
             return false;
         }
         for answer in std::mem::take(&mut self.answers) {

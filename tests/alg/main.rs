@@ -6,6 +6,7 @@ mod lines;
 mod opening;
 mod packets;
 mod random;
+mod raw;
 mod rig;
 mod small;
 mod support;

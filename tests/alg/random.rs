@@ -5,7 +5,7 @@
 //! A failure names its case by number; `TG_ALG_FROM=that TG_ALG_CASES=1` runs it alone.
 
 use crate::host::Manner;
-use crate::support::{Faults, Rng, Rule, Table, WORDS, World};
+use crate::support::{Faults, RAW_END, Rng, Rule, Table, WORDS, World};
 use tidegate::alg::What;
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -38,6 +38,10 @@ fn stream(rng: &mut Rng, side: &str, editor: &mut Table) -> Vec<u8> {
     let mut all = Vec::new();
     let lines = rng.below(9);
     for n in 0..lines {
+        if rng.chance(8) {
+            all.extend(raw(rng, side, n, editor));
+            continue;
+        }
         let word = ["PORT", "227", "NOOP", "USER x", "PO", "HOLD", "22", "EPRT"][rng.below(8) as usize];
         let long = "y".repeat(60);
         let fill = ["", " ", ",1,2,3", " 10,0,0,5,19,137", &long][rng.below(5) as usize];
@@ -65,10 +69,24 @@ fn stream(rng: &mut Rng, side: &str, editor: &mut Table) -> Vec<u8> {
     all
 }
 
+/// A line and raw bytes behind it, which look like lines that would be edited.
+fn raw(rng: &mut Rng, side: &str, n: u64, editor: &mut Table) -> Vec<u8> {
+    let mut all = format!("RAW {side}{n}\r\n").into_bytes();
+    editor.rules.insert(all.clone(), Rule::Raw([side == "c", side == "s"]));
+    for part in 0..rng.below(4) {
+        let line = format!("PORT {side}{n}.{part}\r\n").into_bytes();
+        editor.rules.insert(line.clone(), Rule::Replace(b"never\r\n".to_vec()));
+        all.extend(line);
+        all.extend((0..rng.below(30)).map(|_| 128 + rng.below(128) as u8));
+    }
+    all.push(RAW_END);
+    all
+}
+
 /// Takes the answers of ours, lines that begin with `@`, out of what a host got.
 fn apart(got: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (mut rest, mut answers) = (Vec::new(), Vec::new());
-    for line in got.split_inclusive(|b| *b == b'\n') {
+    for line in got.split_inclusive(|b| matches!(*b, b'\n' | RAW_END)) {
         if line.starts_with(b"@") { answers.extend_from_slice(line) } else { rest.extend_from_slice(line) }
     }
     (rest, answers)
@@ -80,11 +98,22 @@ pub(crate) fn case(number: u64) {
     let mut up = stream(&mut rng, "c", &mut editor);
     let mut down = stream(&mut rng, "s", &mut editor);
     let answers_come = editor.rules.values().any(|r| matches!(r, Rule::Swallow(_)));
-    for stream in [&mut up, &mut down] {
+    for (to_server, stream) in [(true, &mut up), (false, &mut down)] {
         // Between lines there is no place for answers where the last one has no end.
-        if !answers_come && rng.chance(20) {
-            stream.extend_from_slice(if rng.chance(50) { b"PORT 1" } else { b"QUI" });
+        if answers_come || !rng.chance(20) {
+            continue;
         }
+        let last: &[u8] = match rng.below(4) {
+            0 => {
+                let open = format!("RAW to server {to_server}\r\n").into_bytes();
+                editor.rules.insert(open.clone(), Rule::Raw([to_server, !to_server]));
+                stream.extend(open);
+                b"\x16\x03\x01PORT x\r\nPORT"
+            }
+            1 => b"PORT 1",
+            _ => b"QUI",
+        };
+        stream.extend_from_slice(last);
     }
     let (client, server) = (manner(&mut rng), manner(&mut rng));
     let fault = |rng: &mut Rng| [0, 0, 5, 20][rng.below(4) as usize];

@@ -2,14 +2,22 @@
 //! each one lost (on the way to the core, or behind it), each one twice at every place, and a receiver that
 //! acknowledges up to every offset.
 
+use crate::support::raw_of;
 use crate::support::{ACK, PSH, SYN, Seg};
-use tidegate::alg::{Alg, Direction, Editor, Limits, Line, Output, Verdict};
+use tidegate::alg::{Alg, Direction, Editor, Limits, Line, Output, Raw, Verdict};
 use tidegate::time::Instant;
 
 /// Lines of the first two kinds are edited.
 const STREAM: &[u8] = b"P1\nP2\nN\n";
+/// Behind the first line it is raw, up to and with the 4, whatever is written there.
+const WITH_RAW: &[u8] = b"R\nP1\n\x04P2\n";
 
-struct Two([&'static [u8]; 2]);
+#[derive(Clone)]
+struct Two {
+    stream: &'static [u8],
+    new: [&'static [u8]; 2],
+    raw: bool,
+}
 
 impl Editor for Two {
     fn wants(&self, _: Direction, start: &[u8]) -> bool {
@@ -17,14 +25,27 @@ impl Editor for Two {
     }
 
     fn line(&mut self, _: Instant, _: Direction, line: Line<'_>) -> Verdict {
+        self.raw = line.bytes == b"R\n";
         match line.bytes {
-            b"P1\n" => Verdict::Replace(self.0[0].to_vec()),
-            b"P2\n" => Verdict::Replace(self.0[1].to_vec()),
+            b"P1\n" => Verdict::Replace(self.new[0].to_vec()),
+            b"P2\n" => Verdict::Replace(self.new[1].to_vec()),
             _ => Verdict::Keep,
         }
     }
 
-    fn passed(&mut self, _: Instant, _: Direction, _: Line<'_>) {}
+    fn is_raw(&self, _: Direction) -> bool {
+        self.raw
+    }
+
+    fn raw(&mut self, _: Instant, _: Direction, bytes: &[u8]) -> Raw {
+        let raw = raw_of(bytes);
+        self.raw = raw == Raw::All;
+        raw
+    }
+
+    fn passed(&mut self, _: Instant, _: Direction, line: Line<'_>) {
+        self.raw = line.bytes == b"R\n";
+    }
 }
 
 /// A receiver of a few bytes.
@@ -54,14 +75,14 @@ struct Run {
 }
 
 impl Run {
-    fn new(start: &Alg, editor: [&'static [u8]; 2], limit: usize, lose: Option<usize>) -> Self {
+    fn new(start: &Alg, editor: Two, limit: usize, lose: Option<usize>) -> Self {
         let receiver = Receiver { limit, ..Receiver::default() };
         let now = Instant::from_millis(1);
-        Self { alg: start.clone(), editor: Two(editor), receiver, acked: 0, now, lose, left: 0 }
+        Self { alg: start.clone(), editor, receiver, acked: 0, now, lose, left: 0 }
     }
 
     fn send(&mut self, from: usize, to: usize) {
-        let payload = STREAM[from..to].to_vec();
+        let payload = self.editor.stream[from..to].to_vec();
         let seg =
             Seg { seq: 1 + from as u32, ack: 501, flags: ACK | PSH, window: 99, payload, ..Seg::default() };
         let mut out = Output::default();
@@ -77,7 +98,7 @@ impl Run {
             for o in out.segments.drain(..) {
                 if o.dir == Direction::ToClient {
                     let ack = o.ack as usize - 1;
-                    assert!(ack <= STREAM.len());
+                    assert!(ack <= self.editor.stream.len());
                     self.acked = self.acked.max(ack);
                     continue;
                 }
@@ -116,8 +137,9 @@ impl Run {
             self.acknowledge(self.receiver.has(), &mut out);
             self.receiver.told = self.receiver.has();
             self.deliver(out);
-            if self.acked < STREAM.len() {
-                self.send(self.acked, STREAM.len());
+            let end = self.editor.stream.len();
+            if self.acked < end {
+                self.send(self.acked, end);
             }
             if let Some(at) = self.alg.next_deadline() {
                 self.now = at;
@@ -129,7 +151,7 @@ impl Run {
         let got: Vec<u8> = self.receiver.got.iter().map_while(|b| *b).collect();
         assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(want));
         assert!(self.receiver.got[want.len()..].iter().all(Option::is_none));
-        assert_eq!((self.acked, self.alg.memory()), (STREAM.len(), 0));
+        assert_eq!((self.acked, self.alg.memory()), (self.editor.stream.len(), 0));
         assert_eq!(self.alg.next_deadline(), None);
     }
 }
@@ -138,7 +160,7 @@ fn started() -> Alg {
     let mut alg = Alg::new(Limits::default());
     let syn = Seg { seq: 0, flags: SYN, window: 99, ..Seg::default() };
     let answer = Seg { seq: 500, ack: 1, flags: SYN | ACK, window: 99, ..Seg::default() };
-    let mut editor = Two([b"", b""]);
+    let mut editor = Two { stream: b"", new: [b"", b""], raw: false };
     for (dir, seg) in [(Direction::ToServer, syn), (Direction::ToClient, answer)] {
         alg.segment(Instant::ZERO, dir, &seg.incoming(), &mut editor, &mut Output::default());
     }
@@ -146,8 +168,7 @@ fn started() -> Alg {
 }
 
 /// Every way to cut the stream into up to four segments.
-fn cuts() -> Vec<Vec<(usize, usize)>> {
-    let end = STREAM.len();
+fn cuts(end: usize) -> Vec<Vec<(usize, usize)>> {
     (0u32..1 << (end - 1))
         .filter(|mask| mask.count_ones() <= 3)
         .map(|mask| {
@@ -179,11 +200,11 @@ fn orders(n: usize) -> Vec<Vec<usize>> {
         .collect()
 }
 
-fn all(editor: [&'static [u8]; 2]) {
-    let want = [editor[0], editor[1], b"N\n"].concat();
+fn all(stream: &'static [u8], new: [&'static [u8]; 2], want: &[u8]) {
+    let editor = Two { stream, new, raw: false };
     let start = started();
     let mut runs = 0u64;
-    for parts in cuts() {
+    for parts in cuts(stream.len()) {
         for order in orders(parts.len()) {
             // Nothing lost, one before the core, one behind it.
             let n = order.len();
@@ -192,7 +213,7 @@ fn all(editor: [&'static [u8]; 2]) {
                 let twice = (0..n).flat_map(|d| (d + 1..=n).map(move |at| Some((d, at)))).chain([None]);
                 for twice in twice {
                     for limit in 0..=want.len() {
-                        let mut run = Run::new(&start, editor, limit, behind);
+                        let mut run = Run::new(&start, editor.clone(), limit, behind);
                         let mut sent: Vec<usize> = order.clone();
                         if let Some((which, at)) = twice {
                             sent.insert(at, order[which]);
@@ -202,7 +223,7 @@ fn all(editor: [&'static [u8]; 2]) {
                                 run.send(parts[*part].0, parts[*part].1);
                             }
                         }
-                        run.finish(&want);
+                        run.finish(want);
                         runs += 1;
                     }
                 }
@@ -214,10 +235,15 @@ fn all(editor: [&'static [u8]; 2]) {
 
 #[test]
 fn every_small_case_with_a_growing_and_a_shrinking_edit() {
-    all([b"P111\n", b"\n"]);
+    all(STREAM, [b"P111\n", b"\n"], b"P111\n\nN\n");
 }
 
 #[test]
 fn every_small_case_with_a_deleted_line_and_a_growing_one() {
-    all([b"", b"P2222\n"]);
+    all(STREAM, [b"", b"P2222\n"], b"P2222\nN\n");
+}
+
+#[test]
+fn every_small_case_with_a_raw_stretch_and_an_edit_right_behind_it() {
+    all(WITH_RAW, [b"!", b"P2222\n"], b"R\nP1\n\x04P2222\n");
 }

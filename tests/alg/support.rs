@@ -3,7 +3,7 @@
 use crate::host::{Host, Manner, Queue};
 use std::collections::BTreeMap;
 use tidegate::alg::{
-    Alg, Direction, Editor, End, Incoming, Limits, Line, Note, OptionList, Outgoing, Output, Verdict,
+    Alg, Direction, Editor, End, Incoming, Limits, Line, Note, OptionList, Outgoing, Output, Raw, Verdict,
 };
 use tidegate::time::{Duration, Instant};
 pub(crate) use tidegate::wire::tcp::{ACK, FIN, PSH, RST, SYN, URG};
@@ -114,6 +114,10 @@ pub(crate) struct Table {
     /// Lines asked about and their ends, in order; passed ones too.
     pub(crate) seen: Vec<(Direction, Vec<u8>, End)>,
     pub(crate) passed: Vec<Vec<u8>>,
+    /// Whether the bytes to the server, and those to the client, are raw now.
+    pub(crate) raw: [bool; 2],
+    /// Raw bytes, as they were shown.
+    pub(crate) shown: [Vec<u8>; 2],
     asked: BTreeMap<(bool, u64), (u32, Instant)>,
 }
 
@@ -126,9 +130,19 @@ pub(crate) enum Rule {
     /// Is held for ever.
     Never,
     Reset,
+    /// Is kept, and what follows it, in these directions (to the server, to the client), is raw, up to and with the
+    /// next [`RAW_END`].
+    Raw([bool; 2]),
 }
 
-pub(crate) const WORDS: [&[u8]; 5] = [b"PORT", b"EPRT", b"227", b"229", b"HOLD"];
+pub(crate) const WORDS: [&[u8]; 6] = [b"PORT", b"EPRT", b"227", b"229", b"HOLD", b"RAW"];
+/// Ends what is raw.
+pub(crate) const RAW_END: u8 = 4;
+
+/// How many of these are raw.
+pub(crate) fn raw_of(bytes: &[u8]) -> Raw {
+    bytes.iter().position(|b| *b == RAW_END).map_or(Raw::All, |end| Raw::LinesAfter(end + 1))
+}
 
 impl Table {
     pub(crate) fn new(rules: &[(&str, Rule)]) -> Self {
@@ -144,8 +158,18 @@ impl Table {
     /// What a receiver is to get of `stream`, and what its sender is to be answered.
     pub(crate) fn expected(&self, stream: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let (mut out, mut back) = (Vec::new(), Vec::new());
-        for line in stream.split_inclusive(|b| *b == b'\n') {
+        let mut raw = false;
+        for line in stream.split_inclusive(|b| matches!(*b, b'\n' | RAW_END)) {
+            if raw {
+                raw = !line.ends_with(&[RAW_END]);
+                out.extend_from_slice(line);
+                continue;
+            }
             match self.rules.get(line) {
+                Some(Rule::Raw(_)) => {
+                    raw = true;
+                    out.extend_from_slice(line);
+                }
                 Some(Rule::Replace(new)) => out.extend_from_slice(new),
                 Some(Rule::Swallow(answer)) => back.extend_from_slice(answer),
                 _ => out.extend_from_slice(line),
@@ -177,12 +201,32 @@ impl Editor for Table {
             Some(Rule::Swallow(answer)) => Verdict::Swallow(answer),
             Some(Rule::Never) => Verdict::Hold,
             Some(Rule::Reset) => Verdict::Reset,
+            Some(Rule::Raw(which)) => {
+                for (raw, on) in self.raw.iter_mut().zip(which) {
+                    *raw |= on;
+                }
+                Verdict::Keep
+            }
             Some(Rule::Hold(_)) | None => Verdict::Keep,
         }
     }
 
     fn passed(&mut self, _now: Instant, _dir: Direction, line: Line<'_>) {
         self.passed.push(line.bytes.to_vec());
+    }
+
+    fn is_raw(&self, dir: Direction) -> bool {
+        self.raw[usize::from(dir == Direction::ToClient)]
+    }
+
+    fn raw(&mut self, _now: Instant, dir: Direction, bytes: &[u8]) -> Raw {
+        let side = usize::from(dir == Direction::ToClient);
+        assert!(self.raw[side] && !bytes.is_empty());
+        let raw = raw_of(bytes);
+        self.raw[side] = raw == Raw::All;
+        let end = if let Raw::LinesAfter(end) = raw { end } else { bytes.len() };
+        self.shown[side].extend_from_slice(&bytes[..end]);
+        raw
     }
 }
 
