@@ -6,6 +6,7 @@
 //!                                                      └─ reply     code, parts, text ─┼─ pending  which reply is whose
 //!                              hostport  PORT EPRT LPRT 227 228 229 ─┤                  │
 //!                              feat      the list of features, filtered                ┘
+//!                              tls       where an encrypted stream is clear again
 //! ```
 //!
 //! Everything borrows from the input where it can. Whatever a peer sends, nothing here panics, and memory
@@ -20,6 +21,7 @@ pub mod pending;
 pub mod reader;
 pub mod reply;
 pub mod telnet;
+pub mod tls;
 pub mod verb;
 
 #[cfg(test)]
