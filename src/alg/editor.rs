@@ -25,6 +25,8 @@ pub struct Line<'a> {
     pub at: u64,
     /// How it ended.
     pub end: End,
+    /// It waited as long as a line may: [`Verdict::Hold`] is no answer any more.
+    pub due: bool,
 }
 
 /// What becomes of a line. A decision is made once and stands, however often the line is sent again.
@@ -38,7 +40,7 @@ pub enum Verdict {
     /// is overlong or late.
     Swallow(Vec<u8>),
     /// It waits, and what follows it. The question is asked again after every segment of either direction, at last
-    /// when [`Limits::line_time`](super::Limits::line_time) is over: then it must be answered.
+    /// when [`Limits::line_time`](super::Limits::line_time) is over: then ([`Line::due`]) it must be answered.
     Hold,
     /// Both ends are reset. Whatever else does not fit a line counts as this.
     Reset,

@@ -195,6 +195,14 @@ impl Alg {
         half.mss = half.mss.min(bytes.max(LEAST_MSS));
     }
 
+    /// Ends the connection at both ends, with resets that each believes.
+    pub fn end(&mut self, out: &mut Output) {
+        if self.state == State::Open {
+            self.reset(out);
+        }
+        self.die();
+    }
+
     /// Whether both ends have closed, and know it of each other, or were reset by us.
     #[must_use]
     pub fn is_over(&self) -> bool {

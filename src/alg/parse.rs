@@ -80,7 +80,7 @@ impl Half {
             };
             let (bytes, left) = rest.split_at(whole.unwrap_or(rest.len()));
             let unfinished = matches!(end, End::Overlong | End::Late);
-            match editor.line(now, dir, Line { bytes, at: self.decided - 1, end }) {
+            match editor.line(now, dir, Line { bytes, at: self.decided - 1, end, due: overdue }) {
                 Verdict::Hold if end == End::Whole && !overdue => {
                     self.hold(now, limits);
                     break;
@@ -147,7 +147,7 @@ impl Half {
             let head = std::mem::take(head);
             let end = if head.ends_with(b"\n") { End::Whole } else { End::Overlong };
             self.state = Tail::Fresh;
-            editor.passed(now, dir, Line { bytes: &head, at, end });
+            editor.passed(now, dir, Line { bytes: &head, at, end, due: false });
             self.release_answers();
         }
     }

@@ -39,8 +39,8 @@ pub struct Transfer {
     pub verb: Verb,
     /// Its argument, for people.
     pub name: String,
-    /// The data connection is protected (PROT P): bytes go both ways.
-    pub protected: bool,
+    /// Payload goes the verb's way only; else both ways may be used: under TLS (PROT P), and where it is not enforced.
+    pub one_way: bool,
 }
 
 /// The data connections of one control connection. There is one announcement at a time.

@@ -1,6 +1,6 @@
 //! What the rules obey: plain values, checked by whoever made them.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 /// How much is let through.
@@ -40,6 +40,8 @@ pub enum Ccc {
 /// Rules of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// The service's name, for events.
+    pub name: String,
     /// How much is let through.
     pub profile: Profile,
     /// What becomes of AUTH.
@@ -58,15 +60,15 @@ pub struct Settings {
     pub default_data_port: bool,
 }
 
-/// Whose addresses the two ends have, to each other and to themselves.
+/// Whose addresses the two ends of the control connection have, to each other and to themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ends {
     /// The client, as it knows itself.
-    pub client: IpAddr,
+    pub client: SocketAddr,
     /// The client, as the server knows it; what PORT tells the server.
-    pub client_told: IpAddr,
+    pub client_told: SocketAddr,
     /// The server, as it knows itself.
-    pub server: IpAddr,
+    pub server: SocketAddr,
     /// The server, as the client knows it; what a 227 tells the client.
-    pub server_told: IpAddr,
+    pub server_told: SocketAddr,
 }
