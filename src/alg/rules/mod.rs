@@ -3,6 +3,7 @@
 mod doors;
 mod log;
 mod settings;
+mod tls;
 
 pub use doors::{Doors, NoDoor, Transfer, Why};
 pub use log::{Counters, Log};
