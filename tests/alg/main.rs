@@ -10,4 +10,5 @@ mod raw;
 mod rig;
 mod small;
 mod support;
+mod tls;
 mod ways;
