@@ -6,7 +6,7 @@ use super::link::Out;
 use super::local::ip_id;
 use super::origin::Origin;
 use super::routers::Router;
-use super::state::Engine;
+use super::state::Redirected;
 use super::turn::Turn;
 use crate::neigh::Resolution;
 use crate::time::Instant;
@@ -15,7 +15,7 @@ use crate::wire::gre::{self, Redirect};
 use crate::wire::{build, parse_ip};
 use std::net::{IpAddr, Ipv4Addr};
 
-impl Engine {
+impl Redirected {
     /// Returns a packet that is not ours to the router that sent it.
     pub(super) fn give_back(&mut self, turn: &mut Turn<'_>, a: Arrived) {
         let Some(origin) = a.origin else {

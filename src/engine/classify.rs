@@ -5,7 +5,7 @@ use super::handoff::Item;
 use super::link::Out;
 use super::local::is_local;
 use super::origin::Origin;
-use super::state::Engine;
+use super::state::Redirected;
 use super::turn::Turn;
 use crate::buf::Frame;
 use crate::flow::{self, Action, Entry, Flags, FlowKey, Leg, Lookup, Rewrite, SlotRef, Sticky};
@@ -27,7 +27,7 @@ pub(super) struct Arrived {
     pub(super) frame: Frame,
 }
 
-impl Engine {
+impl Redirected {
     pub(super) fn frame(&mut self, turn: &mut Turn<'_>, interface: usize, mut frame: Frame) {
         let Some(l2) = eth::parse(frame.bytes()) else {
             return self.drop(turn, interface, frame, DropReason::Ethernet);

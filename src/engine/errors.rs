@@ -3,7 +3,7 @@
 use super::classify::Arrived;
 use super::drops::DropReason;
 use super::link::Out;
-use super::state::Engine;
+use super::state::Redirected;
 use super::turn::Turn;
 use crate::tcp::Outlet as _;
 use crate::time::{Duration, Instant};
@@ -33,7 +33,7 @@ impl Pace {
     }
 }
 
-impl Engine {
+impl Redirected {
     /// Drops a packet whose time to live is used up here, and tells who sent it; the packet is as it came.
     pub(super) fn expired(&mut self, turn: &mut Turn<'_>, a: Arrived, ip: &IpPacket) {
         let kind = if ip.is_v4() { icmp::TIME_EXCEEDED_V4 } else { icmp::TIME_EXCEEDED_V6 };

@@ -7,7 +7,7 @@
 use super::classify::Arrived;
 use super::drops::DropReason;
 use super::link::Out;
-use super::state::Engine;
+use super::state::Redirected;
 use super::turn::Turn;
 use crate::event::{Event, What};
 use crate::flow::{Action, FlowKey, Leg, Lookup};
@@ -47,7 +47,7 @@ impl Paths {
     }
 }
 
-impl Engine {
+impl Redirected {
     /// An ICMP or ICMPv6 packet to our address, its checksum right.
     pub(super) fn icmp(&mut self, turn: &mut Turn<'_>, mut a: Arrived, ip: &IpPacket) {
         let parsed = icmp::parse(a.frame.bytes(), ip);

@@ -2,7 +2,7 @@
 
 use super::drops::{DropReason, Drops};
 use super::guard::LoopGuard;
-use super::state::Interface;
+use super::settings::Interface;
 use super::turn::Tx;
 use crate::buf::Frame;
 use crate::neigh::{Neighbours, Resolution};
@@ -37,7 +37,8 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(settings: Interface, guard: LoopGuard) -> Self {
         let mut neighbours = Neighbours::new(1024);
-        let hops = [settings.v4.map(|n| n.next_hop.into()), settings.v6.map(|n| n.next_hop.into())];
+        let four = settings.v4.and_then(|n| n.next_hop).map(IpAddr::from);
+        let hops = [four, settings.v6.and_then(|n| n.next_hop).map(IpAddr::from)];
         hops.into_iter().flatten().for_each(|hop| neighbours.keep(hop));
         let tags = settings.vlan.unwrap_or_default();
         Self { settings, neighbours, waiting: VecDeque::new(), tags, guard, came: None }
@@ -53,20 +54,20 @@ impl Link {
         self.settings.vlan.as_ref().is_none_or(|ours| ours.ids().eq(tags.ids()))
     }
 
-    /// Where a packet to `dst` goes next; none if we have no address of its family.
+    /// Where a packet to `dst` goes next; none if we have no address of its family, or know no way.
     pub(super) fn hop(&self, dst: IpAddr) -> Option<IpAddr> {
         match dst {
             IpAddr::V4(d) => {
                 let n = self.settings.v4?;
                 let mask = u32::MAX.checked_shl(32 - u32::from(n.prefix)).unwrap_or(0);
                 let on_link = (d.to_bits() ^ n.address.to_bits()) & mask == 0;
-                Some(if on_link { dst } else { n.next_hop.into() })
+                if on_link { Some(dst) } else { n.next_hop.map(IpAddr::from) }
             }
             IpAddr::V6(d) => {
                 let n = self.settings.v6?;
                 let mask = u128::MAX.checked_shl(128 - u32::from(n.prefix)).unwrap_or(0);
                 let on_link = (d.to_bits() ^ n.address.to_bits()) & mask == 0 || d.is_unicast_link_local();
-                Some(if on_link { dst } else { n.next_hop.into() })
+                if on_link { Some(dst) } else { n.next_hop.map(IpAddr::from) }
             }
         }
     }

@@ -4,7 +4,7 @@ use super::classify::Arrived;
 use super::drops::DropReason;
 use super::handoff::Item;
 use super::link::Out;
-use super::state::Engine;
+use super::state::Redirected;
 use super::turn::Turn;
 use crate::rng::Purpose;
 use crate::wccp;
@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr};
 /// The longest packet to us that is put together, in bytes: 32 caches and 128 values under a mask take 5.3 KB.
 pub(super) const LONGEST_DATAGRAM: usize = 8192;
 
-impl Engine {
+impl Redirected {
     /// A UDP packet to our address, its checksum right.
     pub(super) fn udp(&mut self, turn: &mut Turn<'_>, a: Arrived, ip: &IpPacket) {
         let datagram = udp::parse(a.frame.bytes(), ip);

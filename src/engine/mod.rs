@@ -20,13 +20,19 @@ mod link;
 mod local;
 mod neighbour;
 mod origin;
+mod place;
 mod routers;
+mod settings;
 mod state;
+mod transit;
 mod turn;
 
 pub use drops::{DropReason, Drops};
 pub use handoff::Item;
 pub use origin::Origin;
+pub use place::Engine;
 pub use routers::Router;
-pub use state::{Control, Engine, Interface, Net, Settings};
+pub use settings::{
+    Control, Interface, Net, Place, RedirectedSettings, Route, Settings, Transit, TransitSettings,
+};
 pub use turn::{Turn, Tx};

@@ -3,7 +3,7 @@
 use super::drops::DropReason;
 use super::handoff::Item;
 use super::link::{Link, Out};
-use super::state::Engine;
+use super::state::Redirected;
 use super::turn::Turn;
 use crate::buf::Frame;
 use crate::neigh::Heard;
@@ -14,7 +14,7 @@ use crate::wire::nd::{self, Nd};
 use crate::wire::{IpPacket, parse_ip, proto};
 use std::net::{IpAddr, Ipv6Addr};
 
-impl Engine {
+impl Redirected {
     /// Tells the link where our addresses are: gratuitous ARP (RFC 5227 section 3) and an unsolicited
     /// advertisement (RFC 4861 section 7.2.6).
     pub(super) fn announce(&mut self, turn: &mut Turn<'_>) {

@@ -1,4 +1,4 @@
-//! What an engine is made of.
+//! The engine where routers redirect packets to us: one interface, sessions that end here.
 
 use super::drops::Drops;
 use super::errors::Pace;
@@ -7,78 +7,19 @@ use super::icmp::Paths;
 use super::link::{Link, Out};
 use super::local::LONGEST_DATAGRAM;
 use super::routers::Routers;
+use super::settings::{Control, RedirectedSettings};
 use super::turn::Turn;
 use crate::event::{Event, What};
 use crate::flow::FlowTable;
 use crate::frag::Reassembly;
 use crate::rng::{Keyed, Purpose};
-use crate::session::{self, Registry};
+use crate::session::Registry;
 use crate::time::{Duration, Instant};
 use crate::wccp;
-use crate::wire::eth::{Mac, Tags};
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-/// One interface, as the engine needs to know it.
-#[derive(Debug, Clone)]
-pub struct Interface {
-    /// Its name, for people.
-    pub name: String,
-    /// Its MAC address.
-    pub mac: Mac,
-    /// MTU in bytes.
-    pub mtu: u16,
-    /// The tags of our frames; frames of other VLANs are not for us. None: frames have whatever tags those
-    /// had that came in last.
-    pub vlan: Option<Tags>,
-    /// Our IPv4 network, if we have one.
-    pub v4: Option<Net<Ipv4Addr>>,
-    /// Our IPv6 network, if we have one.
-    pub v6: Option<Net<Ipv6Addr>>,
-}
-
-/// What we are in one family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Net<A> {
-    /// Our address.
-    pub address: A,
-    /// Length of the address's prefix in bits.
-    pub prefix: u8,
-    /// Where packets to other networks go.
-    pub next_hop: A,
-}
-
-impl Interface {
-    /// Our addresses.
-    pub fn own(&self) -> session::Own {
-        session::Own { v4: self.v4.map(|n| n.address), v6: self.v6.map(|n| n.address) }
-    }
-}
-
-/// What an engine is made from.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The interface; one is served.
-    pub interface: Interface,
-    /// The service groups; none if a router sends packets to our MAC address by its policy alone.
-    pub wccp: Option<wccp::Settings>,
-    /// The services.
-    pub session: session::Settings,
-    /// Where all numbers come from that look random.
-    pub seed: [u8; 16],
-}
-
-/// What the operator wants of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Control {
-    /// Begin no session; SYNs for new ones are returned to the router. What lives goes on.
-    Drain,
-    /// Leave the service groups: the router redirects nothing any more.
-    Leave,
-}
-
-/// The pure core of one worker.
-pub struct Engine {
+/// The core of a worker to which packets are redirected.
+pub(super) struct Redirected {
     pub(super) link: Link,
     pub(super) flows: Arc<FlowTable>,
     pub(super) sessions: Registry,
@@ -107,13 +48,12 @@ pub struct Engine {
     announced: bool,
 }
 
-impl Engine {
-    /// An engine. Workers of one gateway share `flows` and have the same settings but for their number.
-    ///
-    /// # Errors
-    /// The service groups' settings contradict each other.
-    pub fn new(settings: Settings, flows: Arc<FlowTable>) -> Result<Self, wccp::SettingsError> {
-        let keyed = Keyed::new(settings.seed);
+impl Redirected {
+    pub(super) fn new(
+        settings: RedirectedSettings,
+        keyed: Keyed,
+        flows: Arc<FlowTable>,
+    ) -> Result<Self, wccp::SettingsError> {
         let (worker, workers) = (settings.session.worker, settings.session.workers);
         let by_policy = settings.wccp.is_none();
         let routers = Routers::new(settings.wccp.as_ref().map_or(&[], |w| &w.routers));
@@ -148,7 +88,7 @@ impl Engine {
     }
 
     /// Takes what came in, does what is due, gives what goes out.
-    pub fn turn(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn turn(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
         if !self.announced {
             self.announced = true;
@@ -210,12 +150,12 @@ impl Engine {
 
     /// Takes routers to forward by MAC address, and to take back so if `return_l2`, until they themselves have
     /// agreed to something: for packets of routers that nobody can speak to.
-    pub fn presume_l2(&mut self, return_l2: bool) {
+    pub(super) fn presume_l2(&mut self, return_l2: bool) {
         self.routers.presume_l2(return_l2);
     }
 
     /// When the next turn is due without input, and why.
-    pub fn poll_timeout(&self, now: Instant) -> Option<(Instant, &'static str)> {
+    pub(super) fn poll_timeout(&self, now: Instant) -> Option<(Instant, &'static str)> {
         let backlog = self.backlog.then_some((now + Duration::from_millis(1), "packets wait for room"));
         let wccp = self.wccp.as_ref().and_then(wccp::Client::poll_timeout);
         let pieces = self.fragments.poll_timeout().map(|at| (at, "pieces of a packet do not come"));
@@ -226,23 +166,23 @@ impl Engine {
     }
 
     /// Sessions that live.
-    pub fn sessions(&self) -> usize {
+    pub(super) fn sessions(&self) -> usize {
         self.sessions.len()
     }
 
     /// Sessions and data connections that live, half-open ones included.
-    pub fn busy(&self) -> usize {
+    pub(super) fn busy(&self) -> usize {
         self.sessions.len() + self.sessions.remains().0 + self.sessions.live_flows()
     }
 
     /// The sessions, to look at.
-    pub fn registry(&self) -> &Registry {
+    pub(super) fn registry(&self) -> &Registry {
         &self.sessions
     }
 
     /// What is in use of everything that has a limit, by name: all 0 when nothing goes on. The flow table's
     /// entries are those of all workers.
-    pub fn occupied(&self) -> Vec<(&'static str, usize)> {
+    pub(super) fn occupied(&self) -> Vec<(&'static str, usize)> {
         let mut all = self.sessions.occupied().to_vec();
         all.extend([
             ("entries of the flow table", self.flows.len()),
@@ -253,12 +193,12 @@ impl Engine {
     }
 
     /// Whether the routers know that we leave (or time ran out), after [`Control::Leave`].
-    pub fn has_left(&self) -> bool {
+    pub(super) fn has_left(&self) -> bool {
         self.wccp.as_ref().is_none_or(wccp::Client::is_left)
     }
 
     /// Counts by name, in a fixed order.
-    pub fn counters(&self) -> Vec<(String, u64)> {
+    pub(super) fn counters(&self) -> Vec<(String, u64)> {
         let c = self.sessions.counters();
         let mut all: Vec<(String, u64)> = vec![
             ("returned".into(), self.returned),

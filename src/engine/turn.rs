@@ -1,7 +1,7 @@
 //! One turn: everything that goes into a worker's core and comes out of it.
 
 use super::handoff::Item;
-use super::state::Control;
+use super::settings::Control;
 use crate::buf::{Burst, Frame};
 use crate::event::Event;
 use crate::time::Instant;

@@ -77,10 +77,10 @@ pub fn engine(config: &Config, port: &PortInfo, seed: [u8; 16]) -> engine::Setti
         mac: port.mac,
         mtu,
         vlan: i.vlan.as_deref().map(Tags::of_ids),
-        v4: i.v4.map(|n| Net { address: n.address, prefix: n.prefix, next_hop: n.next_hop }),
-        v6: i.v6.map(|n| Net { address: n.address, prefix: n.prefix, next_hop: n.next_hop }),
+        v4: i.v4.map(|n| Net { address: n.address, prefix: n.prefix, next_hop: Some(n.next_hop) }),
+        v6: i.v6.map(|n| Net { address: n.address, prefix: n.prefix, next_hop: Some(n.next_hop) }),
     };
-    engine::Settings {
+    let redirected = engine::RedirectedSettings {
         wccp: config.wccp.as_ref().map(|w| wccp(config, w)),
         session: session::Settings {
             own: interface.own(),
@@ -92,8 +92,8 @@ pub fn engine(config: &Config, port: &PortInfo, seed: [u8; 16]) -> engine::Setti
             workers: 1,
         },
         interface,
-        seed,
-    }
+    };
+    engine::Settings { place: engine::Place::Redirected(Box::new(redirected)), seed }
 }
 
 fn wccp(config: &Config, w: &config::Wccp) -> wccp::Settings {

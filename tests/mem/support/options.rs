@@ -8,7 +8,7 @@ use crate::router::Oversize;
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use tidegate::engine::{self, Engine, Net};
+use tidegate::engine::{self, Engine, Net, Place, RedirectedSettings};
 use tidegate::flow::FlowTable;
 use tidegate::session::{
     ClientMode, DataSource, Ftps, Limits, OverLimit, Own, ServerMode, Service, Settings, Timers,
@@ -116,40 +116,42 @@ pub(crate) fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
     let services: Vec<Service> = std::iter::once(o.service.clone()).chain(o.more.clone()).collect();
     let engine = Engine::new(
         engine::Settings {
-            interface: engine::Interface {
-                name: "mem0".into(),
-                mac: GW_MAC,
-                mtu: 1500,
-                vlan: None,
-                v4: Some(Net { address: GATEWAY, prefix: 24, next_hop: ROUTER }),
-                v6: o.six.then_some(Net { address: GATEWAY6, prefix: 64, next_hop: ROUTER6 }),
-            },
-            wccp: (o.way != Way::Policy).then(|| library::Settings {
-                own_address: GATEWAY,
-                prefix: 24,
-                routers: std::iter::once(ROUTER).chain(o.second.map(|_| second::ADDRESS)).collect(),
-                password: library::Password::new(b"secret1").ok(),
-                forward: o.second.map_or_else(|| o.way.forward(), |_| Way::either()),
-                return_method: o.second.map_or_else(|| o.way.back(), |_| Way::either()),
-                assignment: vec![match o.mask {
-                    Some(_) => library::Assignment::Mask,
-                    None => library::Assignment::Hash,
-                }],
-                mask: o.mask.unwrap_or(library::DEFAULT_MASK),
-                here_i_am: Duration::from_secs(1),
-                groups: std::iter::once(group(61, library::Role::Forward, PORTS.to_vec()))
-                    .chain(o.reverse.iter().map(|ports| group(62, library::Role::Reverse, ports.clone())))
-                    .collect(),
-            }),
-            session: Settings {
-                own: Own { v4: Some(GATEWAY), v6: o.six.then_some(GATEWAY6) },
-                mtu: 1500,
-                services,
-                limits: o.limits.clone(),
-                timers: o.timers.clone(),
-                worker,
-                workers: o.workers,
-            },
+            place: Place::Redirected(Box::new(RedirectedSettings {
+                interface: engine::Interface {
+                    name: "mem0".into(),
+                    mac: GW_MAC,
+                    mtu: 1500,
+                    vlan: None,
+                    v4: Some(Net { address: GATEWAY, prefix: 24, next_hop: Some(ROUTER) }),
+                    v6: o.six.then_some(Net { address: GATEWAY6, prefix: 64, next_hop: Some(ROUTER6) }),
+                },
+                wccp: (o.way != Way::Policy).then(|| library::Settings {
+                    own_address: GATEWAY,
+                    prefix: 24,
+                    routers: std::iter::once(ROUTER).chain(o.second.map(|_| second::ADDRESS)).collect(),
+                    password: library::Password::new(b"secret1").ok(),
+                    forward: o.second.map_or_else(|| o.way.forward(), |_| Way::either()),
+                    return_method: o.second.map_or_else(|| o.way.back(), |_| Way::either()),
+                    assignment: vec![match o.mask {
+                        Some(_) => library::Assignment::Mask,
+                        None => library::Assignment::Hash,
+                    }],
+                    mask: o.mask.unwrap_or(library::DEFAULT_MASK),
+                    here_i_am: Duration::from_secs(1),
+                    groups: std::iter::once(group(61, library::Role::Forward, PORTS.to_vec()))
+                        .chain(o.reverse.iter().map(|ports| group(62, library::Role::Reverse, ports.clone())))
+                        .collect(),
+                }),
+                session: Settings {
+                    own: Own { v4: Some(GATEWAY), v6: o.six.then_some(GATEWAY6) },
+                    mtu: 1500,
+                    services,
+                    limits: o.limits.clone(),
+                    timers: o.timers.clone(),
+                    worker,
+                    workers: o.workers,
+                },
+            })),
             seed: [o.seed; 16],
         },
         table.clone(),

@@ -196,7 +196,7 @@ impl World {
 
     /// (half-open connections, data flows, TIME-WAITs).
     pub(crate) fn remains(&self) -> (usize, usize, usize) {
-        let each = self.gates.iter().map(|g| g.engine.registry().remains());
+        let each = self.gates.iter().map(|g| g.engine.registry().unwrap().remains());
         each.fold((0, 0, 0), |a, r| (a.0 + r.0, a.1 + r.1, a.2 + r.2))
     }
 
