@@ -1,6 +1,7 @@
 //! Why frames are dropped: one table, which makes the enum, the counters and the texts.
 
 use crate::event::{Event, What};
+use crate::firewall::Refused;
 use crate::time::{Duration, Instant};
 
 macro_rules! reasons {
@@ -41,6 +42,31 @@ reasons! {
     Unhandled = "unhandled", "a packet to our own address that nothing answers";
     Handoff = "handoff", "a packet that another worker has to take could not be given to it";
     UnknownFlow = "unknown_flow", "a segment to a port of ours that has no connection; answered with a reset";
+    Policy = "policy", "no rule of the filter, and no announced data connection, lets the packet pass";
+    NoConnection = "no_connection", "a packet of no connection that is known, and that can begin none";
+    Checksum = "checksum", "a checksum is wrong in a control connection that is read (an offload at the sender may be on)";
+    Malformed = "malformed", "a packet whose headers make no sense, or fragments that overlap";
+    TableFull = "table_full", "there is no room for another connection; raise limits.flows or limits.connections";
+    NoPort = "no_port", "no port is left to translate the connection to";
+    FtpRule = "ftp_rule", "a rule about FTP forbids it";
+    HiddenTags = "hidden_tags", "a frame with more than two VLAN tags, behind which nothing is looked at";
+    NoWay = "no_way", "a packet of ours to an end of whom no frame has shown the way";
+    NoRoute = "no_route", "no network behind the interface on the other side has the destination; see address, next_hop and [[route]]";
+    Spoofed = "spoofed", "a source address that belongs to the other side";
+}
+
+impl From<Refused> for DropReason {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Policy => Self::Policy,
+            Refused::NoConnection => Self::NoConnection,
+            Refused::Checksum => Self::Checksum,
+            Refused::Malformed => Self::Malformed,
+            Refused::Full => Self::TableFull,
+            Refused::NoPort => Self::NoPort,
+            Refused::Ftp => Self::FtpRule,
+        }
+    }
 }
 
 impl DropReason {

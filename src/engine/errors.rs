@@ -66,7 +66,7 @@ impl Redirected {
 
 /// What no error is sent about (RFC 1812 4.3.2.7, RFC 4443 2.4): other errors, later fragments, and what no
 /// single host sent.
-fn deserves_error(packet: &[u8], ip: &IpPacket) -> bool {
+pub(super) fn deserves_error(packet: &[u8], ip: &IpPacket) -> bool {
     let kind = ip.payload(packet).first().copied();
     let error = match ip.proto {
         proto::ICMP => !matches!(kind, Some(0 | 8)),

@@ -105,7 +105,20 @@ pub(super) struct Out<'a> {
 impl Out<'_> {
     /// Sends a frame that holds an IP packet to `dst`'s next hop.
     pub(super) fn ip(&mut self, frame: Frame, dst: IpAddr) {
-        let Some(hop) = self.link.hop(dst) else { return self.drop(frame, DropReason::NoFamily) };
+        if let Err(frame) = self.try_ip(frame, dst) {
+            self.drop(frame, DropReason::NoNeighbour);
+        }
+    }
+
+    /// As [`ip`](Self::ip).
+    ///
+    /// # Errors
+    /// The frame, if the next hop does not answer.
+    pub(super) fn try_ip(&mut self, frame: Frame, dst: IpAddr) -> Result<(), Frame> {
+        let Some(hop) = self.link.hop(dst) else {
+            self.drop(frame, DropReason::NoFamily);
+            return Ok(());
+        };
         match self.link.neighbours.resolve(self.now, hop) {
             Resolution::Known(mac, tags) => {
                 let kind = if hop.is_ipv4() { eth::TYPE_IPV4 } else { eth::TYPE_IPV6 };
@@ -120,8 +133,9 @@ impl Out<'_> {
                     self.drop(frame, DropReason::NeighbourQueue);
                 }
             }
-            Resolution::Unreachable => self.drop(frame, DropReason::NoNeighbour),
+            Resolution::Unreachable => return Err(frame),
         }
+        Ok(())
     }
 
     /// Sends a frame that holds a packet to a neighbour's MAC address.
@@ -213,8 +227,9 @@ impl Out<'_> {
         }
     }
 
-    /// Sends the requests that are due, and what waited for answers that have come.
-    pub(super) fn neighbours(&mut self) {
+    /// Sends the requests that are due, and what waited for answers that have come. Gives those that wait in vain.
+    pub(super) fn neighbours(&mut self) -> Vec<Vec<u8>> {
+        let mut lost = Vec::new();
         self.link.neighbours.handle_timeout(self.now);
         while let Some((target, tags)) = self.link.neighbours.poll_request() {
             self.ask(target, tags);
@@ -223,7 +238,10 @@ impl Out<'_> {
             let Some((hop, packet)) = self.link.waiting.pop_front() else { break };
             match self.link.neighbours.resolve(self.now, hop) {
                 Resolution::Asked => self.link.waiting.push_back((hop, packet)),
-                Resolution::Unreachable => self.drops.count(DropReason::NoNeighbour),
+                Resolution::Unreachable => {
+                    self.drops.count(DropReason::NoNeighbour);
+                    lost.push(packet);
+                }
                 Resolution::Known(..) => match self.spare() {
                     Some(mut frame) => {
                         if frame.set(&packet) {
@@ -239,6 +257,7 @@ impl Out<'_> {
                 },
             }
         }
+        lost
     }
 
     /// Whether packets wait for room to be sent, not for an answer.
@@ -273,7 +292,7 @@ impl Outlet for Out<'_> {
 }
 
 /// Source and destination of an IP packet; none if it has no whole header.
-fn ends(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+pub(super) fn ends(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
     let v4 = |at: usize| Some(Ipv4Addr::from(*packet.get(at..)?.first_chunk::<4>()?).into());
     let v6 = |at: usize| Some(Ipv6Addr::from(*packet.get(at..)?.first_chunk::<16>()?).into());
     match packet.first()? >> 4 {

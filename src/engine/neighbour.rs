@@ -12,23 +12,12 @@ use crate::wire::arp::{self, Arp};
 use crate::wire::eth::{self, L2, Tags};
 use crate::wire::nd::{self, Nd};
 use crate::wire::{IpPacket, parse_ip, proto};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 impl Redirected {
-    /// Tells the link where our addresses are: gratuitous ARP (RFC 5227 section 3) and an unsolicited
-    /// advertisement (RFC 4861 section 7.2.6).
     pub(super) fn announce(&mut self, turn: &mut Turn<'_>) {
-        let (mac, tags) = (self.link.settings.mac, self.link.tags);
-        let (v4, v6) = (self.link.settings.v4, self.link.settings.v6);
         let Some(tx) = turn.tx.first_mut() else { return };
-        let mut out = Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops };
-        if let Some(us) = v4.map(|n| n.address) {
-            let a = Arp { request: true, sender_mac: mac, sender: us, target_mac: [0; 6], target: us };
-            out.arp(&a, eth::BROADCAST, tags);
-        }
-        if let Some(us) = v6.map(|n| n.address) {
-            out.tell_all(us, tags);
-        }
+        Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops }.announce(&[]);
     }
 
     pub(super) fn arp(&mut self, turn: &mut Turn<'_>, interface: usize, frame: Frame, l2: L2) {
@@ -38,30 +27,7 @@ impl Redirected {
         let Some(tx) = turn.tx.get_mut(interface) else { return };
         tx.done.push(frame);
         let mut out = Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops };
-        // Who says that it is at a group's address wants our answer to reach everybody.
-        let Some(a) = parsed.filter(|a| a.sender_mac[0] & 1 == 0) else {
-            return out.drops.count(DropReason::Ethernet);
-        };
-        let Some(ours) = out.link.settings.v4.map(|n| n.address) else {
-            return out.drops.count(DropReason::NotForUs);
-        };
-        let for_us = a.target == ours;
-        if for_us {
-            out.link.tags = tags;
-        }
-        out.link.learn_arp(turn.now, &a, tags);
-        if a.request && for_us && a.sender != ours {
-            let mac = out.link.settings.mac;
-            let answer = Arp {
-                request: false,
-                sender_mac: mac,
-                sender: ours,
-                target_mac: a.sender_mac,
-                target: a.sender,
-            };
-            out.arp(&answer, a.sender_mac, tags);
-        }
-        if for_us || a.sender == a.target {
+        if out.arp_came(parsed, tags, |_| false) {
             self.tell_neighbour(turn, interface, copy);
         }
     }
@@ -76,26 +42,12 @@ impl Redirected {
         ip: &IpPacket,
         tags: Tags,
     ) -> bool {
-        if ip.proto != proto::ICMPV6 || !matches!(packet.get(ip.l4), Some(133..=137)) {
+        if !is_nd(packet, ip) {
             return false;
         }
         let Some(tx) = turn.tx.get_mut(interface) else { return true };
         let mut out = Out { now: turn.now, link: &mut self.link, tx, drops: &mut self.drops };
-        let Some(message) = nd::parse(packet, ip) else {
-            out.drops.count(DropReason::Unhandled);
-            return true;
-        };
-        let Some(ours) = out.link.settings.v6.map(|n| n.address) else { return true };
-        out.link.learn_nd(turn.now, &message, tags);
-        let told = match message {
-            Nd::Solicit { target, from, mac } if target == ours && from != ours => {
-                out.link.tags = tags;
-                out.answer(ours, from, mac, tags);
-                true
-            }
-            Nd::Solicit { .. } => false,
-            Nd::Advert { .. } => true,
-        };
+        let told = out.nd_came(packet, ip, tags);
         if told && self.workers > 1 {
             let mut bytes = [&[0; 12], tags.bytes(), &eth::TYPE_IPV6.to_be_bytes()].concat();
             bytes.extend_from_slice(ip.bytes(packet));
@@ -152,7 +104,83 @@ impl Link {
     }
 }
 
+/// Whether an ICMPv6 packet is of neighbour or router discovery.
+pub(super) fn is_nd(packet: &[u8], ip: &IpPacket) -> bool {
+    ip.proto == proto::ICMPV6 && matches!(packet.get(ip.l4), Some(133..=137))
+}
+
 impl Out<'_> {
+    /// Tells the link where our addresses are, and `more` that we answer for: gratuitous ARP (RFC 5227 section 3)
+    /// and an unsolicited advertisement (RFC 4861 section 7.2.6).
+    pub(super) fn announce(&mut self, more: &[Ipv4Addr]) {
+        let (mac, tags) = (self.link.settings.mac, self.link.tags);
+        let (v4, v6) = (self.link.settings.v4, self.link.settings.v6);
+        for us in v4.map(|n| n.address).into_iter().chain(more.iter().copied()) {
+            let a = Arp { request: true, sender_mac: mac, sender: us, target_mac: [0; 6], target: us };
+            self.arp(&a, eth::BROADCAST, tags);
+        }
+        if let Some(us) = v6.map(|n| n.address) {
+            self.tell_all(us, tags);
+        }
+    }
+
+    /// An ARP packet (none: it was malformed) has come: is learnt from, and answered if it asks for our address, or
+    /// one that we answer for besides. Whether it is of interest to other workers.
+    pub(super) fn arp_came(
+        &mut self,
+        parsed: Option<Arp>,
+        tags: Tags,
+        besides: impl Fn(Ipv4Addr) -> bool,
+    ) -> bool {
+        // Who says that it is at a group's address wants our answer to reach everybody.
+        let Some(a) = parsed.filter(|a| a.sender_mac[0] & 1 == 0) else {
+            self.drops.count(DropReason::Ethernet);
+            return false;
+        };
+        let Some(ours) = self.link.settings.v4.map(|n| n.address) else {
+            self.drops.count(DropReason::NotForUs);
+            return false;
+        };
+        let for_us = a.target == ours;
+        if for_us {
+            self.link.tags = tags;
+        }
+        self.link.learn_arp(self.now, &a, tags);
+        let answered = for_us || besides(a.target);
+        if a.request && answered && a.sender != a.target {
+            let mac = self.link.settings.mac;
+            let answer = Arp {
+                request: false,
+                sender_mac: mac,
+                sender: a.target,
+                target_mac: a.sender_mac,
+                target: a.sender,
+            };
+            self.arp(&answer, a.sender_mac, tags);
+        }
+        for_us || a.sender == a.target
+    }
+
+    /// A packet of [`is_nd`] has come, its checksum right: is learnt from, and answered if it asks for our address.
+    /// Whether it is of interest to other workers.
+    pub(super) fn nd_came(&mut self, packet: &[u8], ip: &IpPacket, tags: Tags) -> bool {
+        let Some(message) = nd::parse(packet, ip) else {
+            self.drops.count(DropReason::Unhandled);
+            return false;
+        };
+        let Some(ours) = self.link.settings.v6.map(|n| n.address) else { return false };
+        self.link.learn_nd(self.now, &message, tags);
+        match message {
+            Nd::Solicit { target, from, mac } if target == ours && from != ours => {
+                self.link.tags = tags;
+                self.answer(ours, from, mac, tags);
+                true
+            }
+            Nd::Solicit { .. } => false,
+            Nd::Advert { .. } => true,
+        }
+    }
+
     /// Answers a solicitation for our address.
     fn answer(&mut self, ours: Ipv6Addr, from: Ipv6Addr, mac: Option<eth::Mac>, tags: Tags) {
         if from.is_unspecified() {

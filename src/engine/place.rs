@@ -1,8 +1,8 @@
 //! The engine, wherever it stands.
 
-use super::settings::{Place, Settings};
+use super::settings::{Place, Settings, Transit};
 use super::state::Redirected;
-use super::transit::InLine;
+use super::transit::{Bridge, Router};
 use super::turn::Turn;
 use crate::flow::FlowTable;
 use crate::rng::Keyed;
@@ -12,11 +12,26 @@ use crate::wccp;
 use std::sync::Arc;
 
 /// The pure core of one worker.
-pub struct Engine(Kind);
+pub struct Engine(Box<dyn Core>);
 
-enum Kind {
-    Redirected(Box<Redirected>),
-    InLine(Box<InLine>),
+/// What a kind of engine does; each method as [`Engine`]'s.
+pub(super) trait Core: Send {
+    fn turn(&mut self, turn: &mut Turn<'_>);
+    fn poll_timeout(&self, now: Instant) -> Option<(Instant, &'static str)>;
+    fn sessions(&self) -> usize;
+    fn busy(&self) -> usize;
+    fn occupied(&self) -> Vec<(&'static str, usize)>;
+    fn counters(&self) -> Vec<(String, u64)>;
+
+    fn registry(&self) -> Option<&Registry> {
+        None
+    }
+
+    fn has_left(&self) -> bool {
+        true
+    }
+
+    fn presume_l2(&mut self, _return_l2: bool) {}
 }
 
 impl Engine {
@@ -27,82 +42,59 @@ impl Engine {
     pub fn new(settings: Settings, flows: Arc<FlowTable>) -> Result<Self, wccp::SettingsError> {
         let keyed = Keyed::new(settings.seed);
         Ok(Self(match settings.place {
-            Place::Redirected(s) => Kind::Redirected(Box::new(Redirected::new(*s, keyed, flows)?)),
-            Place::Transit(s) => Kind::InLine(Box::new(InLine::new(*s, keyed, flows))),
+            Place::Redirected(s) => Box::new(Redirected::new(*s, keyed, flows)?),
+            Place::Transit(s) => match s.kind.clone() {
+                Transit::Bridge => Box::new(Bridge::new(*s, keyed, flows)),
+                Transit::Route { routes } => Box::new(Router::new(*s, routes, keyed, flows)),
+            },
         }))
     }
 
     /// Takes what came in, does what is due, gives what goes out. The turn has one interface, or those of
     /// [`TransitSettings`](super::TransitSettings).
     pub fn turn(&mut self, turn: &mut Turn<'_>) {
-        match &mut self.0 {
-            Kind::Redirected(e) => e.turn(turn),
-            Kind::InLine(e) => e.turn(turn),
-        }
+        self.0.turn(turn);
     }
 
     /// Takes routers to forward by MAC address, and to take back so if `return_l2`, until they themselves have
     /// agreed to something: for packets of routers that nobody can speak to.
     pub fn presume_l2(&mut self, return_l2: bool) {
-        if let Kind::Redirected(e) = &mut self.0 {
-            e.presume_l2(return_l2);
-        }
+        self.0.presume_l2(return_l2);
     }
 
     /// When the next turn is due without input, and why.
     pub fn poll_timeout(&self, now: Instant) -> Option<(Instant, &'static str)> {
-        match &self.0 {
-            Kind::Redirected(e) => e.poll_timeout(now),
-            Kind::InLine(e) => e.poll_timeout(now),
-        }
+        self.0.poll_timeout(now)
     }
 
     /// Sessions that live.
     pub fn sessions(&self) -> usize {
-        match &self.0 {
-            Kind::Redirected(e) => e.sessions(),
-            Kind::InLine(e) => e.sessions(),
-        }
+        self.0.sessions()
     }
 
     /// Sessions and data connections that live, half-open ones included.
     pub fn busy(&self) -> usize {
-        match &self.0 {
-            Kind::Redirected(e) => e.busy(),
-            Kind::InLine(e) => e.busy(),
-        }
+        self.0.busy()
     }
 
     /// The sessions that end here, to look at; in line there are none.
     pub fn registry(&self) -> Option<&Registry> {
-        match &self.0 {
-            Kind::Redirected(e) => Some(e.registry()),
-            Kind::InLine(_) => None,
-        }
+        self.0.registry()
     }
 
     /// What is in use of everything that has a limit, by name: all 0 when nothing goes on. The flow table's
     /// entries are those of all workers.
     pub fn occupied(&self) -> Vec<(&'static str, usize)> {
-        match &self.0 {
-            Kind::Redirected(e) => e.occupied(),
-            Kind::InLine(e) => e.occupied(),
-        }
+        self.0.occupied()
     }
 
     /// Whether the routers know that we leave (or time ran out), after [`Control::Leave`](super::Control::Leave).
     pub fn has_left(&self) -> bool {
-        match &self.0 {
-            Kind::Redirected(e) => e.has_left(),
-            Kind::InLine(_) => true,
-        }
+        self.0.has_left()
     }
 
     /// Counts by name, in a fixed order.
     pub fn counters(&self) -> Vec<(String, u64)> {
-        match &self.0 {
-            Kind::Redirected(e) => e.counters(),
-            Kind::InLine(e) => e.counters(),
-        }
+        self.0.counters()
     }
 }

@@ -6,6 +6,7 @@ use super::guard::LoopGuard;
 use super::icmp::Paths;
 use super::link::{Link, Out};
 use super::local::LONGEST_DATAGRAM;
+use super::place::Core;
 use super::routers::Routers;
 use super::settings::{Control, RedirectedSettings};
 use super::turn::Turn;
@@ -87,8 +88,27 @@ impl Redirected {
         })
     }
 
-    /// Takes what came in, does what is due, gives what goes out.
-    pub(super) fn turn(&mut self, turn: &mut Turn<'_>) {
+    fn timeouts(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        self.pieces_expire(now);
+        let Some(tx) = turn.tx.first_mut() else { return };
+        let mut out = Out { now, link: &mut self.link, tx, drops: &mut self.drops };
+        self.sessions.serve_touched(now, &mut out);
+        self.sessions.handle_timeout(now, &mut out);
+        let _ = out.neighbours();
+        self.backlog = out.backlog();
+        if let Some(w) = &mut self.wccp
+            && w.poll_timeout().is_some_and(|due| due.0 <= now)
+        {
+            w.handle_timeout(now, turn.events);
+            self.tell_routers(turn);
+        }
+        self.send_wccp(turn);
+    }
+}
+
+impl Core for Redirected {
+    fn turn(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
         if !self.announced {
             self.announced = true;
@@ -130,32 +150,11 @@ impl Redirected {
         self.drops.tell(now, turn.events);
     }
 
-    fn timeouts(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.now;
-        self.pieces_expire(now);
-        let Some(tx) = turn.tx.first_mut() else { return };
-        let mut out = Out { now, link: &mut self.link, tx, drops: &mut self.drops };
-        self.sessions.serve_touched(now, &mut out);
-        self.sessions.handle_timeout(now, &mut out);
-        out.neighbours();
-        self.backlog = out.backlog();
-        if let Some(w) = &mut self.wccp
-            && w.poll_timeout().is_some_and(|due| due.0 <= now)
-        {
-            w.handle_timeout(now, turn.events);
-            self.tell_routers(turn);
-        }
-        self.send_wccp(turn);
-    }
-
-    /// Takes routers to forward by MAC address, and to take back so if `return_l2`, until they themselves have
-    /// agreed to something: for packets of routers that nobody can speak to.
-    pub(super) fn presume_l2(&mut self, return_l2: bool) {
+    fn presume_l2(&mut self, return_l2: bool) {
         self.routers.presume_l2(return_l2);
     }
 
-    /// When the next turn is due without input, and why.
-    pub(super) fn poll_timeout(&self, now: Instant) -> Option<(Instant, &'static str)> {
+    fn poll_timeout(&self, now: Instant) -> Option<(Instant, &'static str)> {
         let backlog = self.backlog.then_some((now + Duration::from_millis(1), "packets wait for room"));
         let wccp = self.wccp.as_ref().and_then(wccp::Client::poll_timeout);
         let pieces = self.fragments.poll_timeout().map(|at| (at, "pieces of a packet do not come"));
@@ -165,24 +164,19 @@ impl Redirected {
             .min_by_key(|t| t.0)
     }
 
-    /// Sessions that live.
-    pub(super) fn sessions(&self) -> usize {
+    fn sessions(&self) -> usize {
         self.sessions.len()
     }
 
-    /// Sessions and data connections that live, half-open ones included.
-    pub(super) fn busy(&self) -> usize {
+    fn busy(&self) -> usize {
         self.sessions.len() + self.sessions.remains().0 + self.sessions.live_flows()
     }
 
-    /// The sessions, to look at.
-    pub(super) fn registry(&self) -> &Registry {
-        &self.sessions
+    fn registry(&self) -> Option<&Registry> {
+        Some(&self.sessions)
     }
 
-    /// What is in use of everything that has a limit, by name: all 0 when nothing goes on. The flow table's
-    /// entries are those of all workers.
-    pub(super) fn occupied(&self) -> Vec<(&'static str, usize)> {
+    fn occupied(&self) -> Vec<(&'static str, usize)> {
         let mut all = self.sessions.occupied().to_vec();
         all.extend([
             ("entries of the flow table", self.flows.len()),
@@ -192,13 +186,11 @@ impl Redirected {
         all
     }
 
-    /// Whether the routers know that we leave (or time ran out), after [`Control::Leave`].
-    pub(super) fn has_left(&self) -> bool {
+    fn has_left(&self) -> bool {
         self.wccp.as_ref().is_none_or(wccp::Client::is_left)
     }
 
-    /// Counts by name, in a fixed order.
-    pub(super) fn counters(&self) -> Vec<(String, u64)> {
+    fn counters(&self) -> Vec<(String, u64)> {
         let c = self.sessions.counters();
         let mut all: Vec<(String, u64)> = vec![
             ("returned".into(), self.returned),

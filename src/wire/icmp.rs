@@ -17,6 +17,20 @@ pub const TOO_BIG_V6: (u8, u8) = (2, 0);
 pub const TIME_EXCEEDED_V4: (u8, u8) = (11, 0);
 /// Hop limit exceeded in transit: type and code (RFC 4443 3.3).
 pub const TIME_EXCEEDED_V6: (u8, u8) = (3, 0);
+/// No way to the destination's network: type and code (RFC 792, RFC 4443 3.1), and so on.
+pub const NO_ROUTE_V4: (u8, u8) = (3, 0);
+/// No way to the destination's network.
+pub const NO_ROUTE_V6: (u8, u8) = (1, 0);
+/// The destination itself does not answer on its link.
+pub const NO_HOST_V4: (u8, u8) = (3, 1);
+/// The destination itself does not answer on its link.
+pub const NO_HOST_V6: (u8, u8) = (1, 3);
+/// Nobody speaks the protocol.
+pub const NO_PROTOCOL_V4: (u8, u8) = (3, 2);
+/// Nobody listens at the port.
+pub const NO_PORT_V4: (u8, u8) = (3, 3);
+/// Nobody listens at the port.
+pub const NO_PORT_V6: (u8, u8) = (1, 4);
 
 /// A message that we understand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

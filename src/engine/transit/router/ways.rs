@@ -1,0 +1,63 @@
+//! Which networks are on which side, and by which neighbour they are reached.
+
+use super::super::super::link::Link;
+use super::super::super::settings::Route;
+use super::index;
+use crate::firewall::Side;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Networks behind routers, the narrowest first.
+#[derive(Debug)]
+pub(super) struct Ways(Vec<Route>);
+
+impl Ways {
+    pub(super) fn new(mut routes: Vec<Route>) -> Self {
+        routes.sort_by_key(|r| std::cmp::Reverse(r.to.1));
+        Self(routes)
+    }
+
+    /// The neighbour on `side` that `dst` is reached by; itself, if it is on the link. The link's next hop for
+    /// everything else counts only if `anything`.
+    pub(super) fn hop(&self, links: &[Link; 2], side: Side, dst: IpAddr, anything: bool) -> Option<IpAddr> {
+        let here = links[index(side)].hop(dst);
+        if here == Some(dst) {
+            return here;
+        }
+        // A narrower network of the other side is not here.
+        let best = self.0.iter().find(|r| contains(r.to, dst));
+        match best {
+            Some(route) => (route.side == side).then_some(route.next_hop),
+            None if links[index(side.other())].hop(dst) == Some(dst) => None,
+            None => here.filter(|_| anything),
+        }
+    }
+}
+
+fn contains((net, prefix): (IpAddr, u8), a: IpAddr) -> bool {
+    match (net, a) {
+        (IpAddr::V4(n), IpAddr::V4(a)) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+            (n.to_bits() ^ a.to_bits()) & mask == 0
+        }
+        (IpAddr::V6(n), IpAddr::V6(a)) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
+            (n.to_bits() ^ a.to_bits()) & mask == 0
+        }
+        _ => false,
+    }
+}
+
+/// Whether a single host can have this address (RFC 1122 3.2.1.3).
+pub(super) fn is_host(a: IpAddr) -> bool {
+    let broadcast = a == IpAddr::V4(Ipv4Addr::BROADCAST);
+    let nobody = matches!(a, IpAddr::V4(a) if a.octets()[0] == 0);
+    !(a.is_multicast() || a.is_loopback() || a.is_unspecified() || broadcast || nobody)
+}
+
+/// Whether an address is good on its link only (RFC 3927 2.7, RFC 4291 2.5.6), or for nobody (RFC 4291 2.5.5.2).
+pub(super) fn stays(a: IpAddr) -> bool {
+    match a {
+        IpAddr::V4(a) => a.is_link_local(),
+        IpAddr::V6(a) => a.is_unicast_link_local() || a.to_ipv4_mapped().is_some(),
+    }
+}
