@@ -156,6 +156,23 @@ pub enum What {
         /// Details for people.
         text: String,
     },
+    /// A rule of the firewall, or its default, kept something out. One event a second for each rule.
+    Firewall {
+        /// The rule's name; `default` where none fits.
+        rule: String,
+        /// `dropped`, `rejected`.
+        action: &'static str,
+        /// Where it came from: `inside`, `outside`.
+        from: &'static str,
+        /// Its IP protocol number.
+        protocol: u8,
+        /// The last one's source; port 0 where the protocol has none.
+        source: SocketAddr,
+        /// Its destination.
+        destination: SocketAddr,
+        /// How many since the last event of this rule.
+        count: u64,
+    },
     /// Something about a neighbour (next hop).
     Neighbour {
         /// Its address.

@@ -95,6 +95,30 @@ pub fn rfc3339(nanos: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z")
 }
 
+/// Events of a [`Pace`] that may come at once.
+const BURST: u32 = 50;
+/// Time that earns another one.
+const EVERY: Duration = Duration::from_millis(10);
+
+/// A bound on how often something is done (as RFC 1812 4.3.2.8 asks of errors): 50 times at once, 100 times a second.
+#[derive(Debug, Default)]
+pub struct Pace {
+    /// What was done counts up to here in time; how far that is ahead of now is the burst that is used up.
+    until: Instant,
+}
+
+impl Pace {
+    /// Whether it may be done now; it is counted then.
+    pub fn may(&mut self, now: Instant) -> bool {
+        let from = self.until.max(now);
+        if from.since(now) >= EVERY * BURST {
+            return false;
+        }
+        self.until = from + EVERY;
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +144,14 @@ mod tests {
         ] {
             assert_eq!(rfc3339(seconds * 1_000_000_000), format!("{text}.000000000Z"));
         }
+    }
+
+    #[test]
+    fn a_burst_passes_and_then_as_many_as_time_earns() {
+        let mut p = Pace::default();
+        let at = Instant::from_millis(1000);
+        assert_eq!((0..1000).filter(|_| p.may(at)).count(), 50);
+        assert_eq!((0..1000).filter(|i| p.may(at + Duration::from_millis(*i))).count(), 100);
+        assert_eq!((0..1000).filter(|_| p.may(at + Duration::from_secs(60))).count(), 50);
     }
 }

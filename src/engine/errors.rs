@@ -6,32 +6,7 @@ use super::link::Out;
 use super::state::Redirected;
 use super::turn::Turn;
 use crate::tcp::Outlet as _;
-use crate::time::{Duration, Instant};
 use crate::wire::{Fragment, IpPacket, icmp, proto};
-
-/// Errors that may be sent at once.
-const BURST: u32 = 50;
-/// Time that earns another one.
-const EVERY: Duration = Duration::from_millis(10);
-
-/// A bound on how many errors are sent (RFC 1812 4.3.2.8): 50 at once, 100 a second.
-#[derive(Debug, Default)]
-pub(super) struct Pace {
-    /// What was sent counts up to here in time; how far that is ahead of now is the burst that is used up.
-    until: Instant,
-}
-
-impl Pace {
-    /// Whether one may be sent now; it is counted then.
-    pub(super) fn may(&mut self, now: Instant) -> bool {
-        let from = self.until.max(now);
-        if from.since(now) >= EVERY * BURST {
-            return false;
-        }
-        self.until = from + EVERY;
-        true
-    }
-}
 
 impl Redirected {
     /// Drops a packet whose time to live is used up here, and tells who sent it; the packet is as it came.
@@ -75,18 +50,4 @@ pub(super) fn deserves_error(packet: &[u8], ip: &IpPacket) -> bool {
     };
     let host = !(ip.src.is_multicast() || ip.src.is_unspecified() || ip.src.is_loopback());
     !error && host && ip.fragment != Fragment::Later
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_burst_passes_and_then_as_many_as_time_earns() {
-        let mut p = Pace::default();
-        let at = Instant::from_millis(1000);
-        assert_eq!((0..1000).filter(|_| p.may(at)).count(), 50);
-        assert_eq!((0..1000).filter(|i| p.may(at + Duration::from_millis(*i))).count(), 100);
-        assert_eq!((0..1000).filter(|_| p.may(at + Duration::from_secs(60))).count(), 50);
-    }
 }

@@ -1,7 +1,6 @@
 //! The engine where routers redirect packets to us: one interface, sessions that end here.
 
 use super::drops::Drops;
-use super::errors::Pace;
 use super::guard::LoopGuard;
 use super::icmp::Paths;
 use super::link::{Link, Out};
@@ -15,7 +14,7 @@ use crate::flow::FlowTable;
 use crate::frag::Reassembly;
 use crate::rng::{Keyed, Purpose};
 use crate::session::Registry;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Pace};
 use crate::wccp;
 use std::sync::Arc;
 

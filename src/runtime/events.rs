@@ -161,6 +161,7 @@ impl Summary {
             What::Wccp { state, .. } => self.count("wccp", state, 1),
             What::Warning { kind, .. } => self.count("warning", kind, 1),
             What::Gateway { state, .. } => self.count("gateway", state, 1),
+            What::Firewall { action, count, .. } => self.count("firewall", action, *count),
             What::Neighbour { state, .. } => self.count("neighbour", state, 1),
         }
     }
@@ -216,6 +217,11 @@ pub fn human(what: &What) -> String {
         }
         What::Warning { kind, text, .. } => format!("{kind}: {text}"),
         What::Gateway { state, text } => format!("{state}{}", because(text)),
+        What::Firewall { rule, action, from, protocol, source, destination, count } => {
+            format!(
+                "{action} {count} from {from}: {source} to {destination}, protocol {protocol} (rule {rule})"
+            )
+        }
         What::Neighbour { address, state } => format!("neighbour {address} is {state}"),
     };
     // Peers choose file names and texts: no line breaks, no terminal sequences.
@@ -243,7 +249,11 @@ fn log(what: &What) {
             tracing::debug!("{}", human(what));
         }
         What::Warning { .. } | What::Drop { .. } => tracing::warn!("{}", human(what)),
-        What::Session { .. } | What::Transfer { .. } | What::Wccp { .. } | What::Gateway { .. } => {
+        What::Session { .. }
+        | What::Transfer { .. }
+        | What::Wccp { .. }
+        | What::Gateway { .. }
+        | What::Firewall { .. } => {
             tracing::info!("{}", human(what));
         }
     }

@@ -12,8 +12,8 @@
 //! server would keep its own half of a flood, and a port of ours could not be used again at once.
 
 use super::share::Network;
-use super::shared::{Shared, Slab, Timer, redirected, send};
-use crate::flow::{Salted, SlotRef, TimerId};
+use super::shared::{Shared, Timer, redirected, send};
+use crate::flow::{Salted, Slab, SlotRef, TimerId};
 use crate::rng::Purpose;
 use crate::tcp::{Handshake, Outlet};
 use crate::wire::build::{TTL, Tcp};

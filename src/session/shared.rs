@@ -8,8 +8,8 @@ use super::torn::Torn;
 use super::wait::Waits;
 use crate::event::{Event, SessionId, What};
 use crate::flow::{
-    Action, Entry, Expectations, Flags, FlowKey, FlowTable, InsertError, Leg, Pair, Rewrite, Salted, SlotRef,
-    SteerConfig, Steering, Wheel,
+    Action, Entry, Expectations, Flags, FlowKey, FlowTable, InsertError, Leg, Pair, Rewrite, Salted, Slab,
+    SlotRef, SteerConfig, Steering, Wheel,
 };
 use crate::ftp::hostport::{ArgError, DEFAULT_DENIED_PORTS, check_port};
 use crate::rng::{Keyed, Purpose};
@@ -77,70 +77,6 @@ pub struct Counters {
     pub torn: u64,
     /// Loops cut short in a session's service; it goes on in the next turn.
     pub service_cut: u64,
-}
-
-/// A slab: numbers that stay small and are used again.
-#[derive(Debug)]
-pub(super) struct Slab<T> {
-    items: Vec<Option<T>>,
-    free: Vec<u32>,
-}
-
-impl<T> Default for Slab<T> {
-    fn default() -> Self {
-        Self { items: Vec::new(), free: Vec::new() }
-    }
-}
-
-impl<T> Slab<T> {
-    pub(super) fn insert(&mut self, item: T) -> u32 {
-        match self.free.pop() {
-            Some(i) => {
-                self.items[i as usize] = Some(item);
-                i
-            }
-            None => {
-                self.items.push(Some(item));
-                self.items.len() as u32 - 1
-            }
-        }
-    }
-
-    /// The number that the next [`insert`](Self::insert) will give.
-    pub(super) fn next_index(&self) -> u32 {
-        self.free.last().copied().unwrap_or(self.items.len() as u32)
-    }
-
-    pub(super) fn get(&self, i: u32) -> Option<&T> {
-        self.items.get(i as usize)?.as_ref()
-    }
-
-    pub(super) fn get_mut(&mut self, i: u32) -> Option<&mut T> {
-        self.items.get_mut(i as usize)?.as_mut()
-    }
-
-    pub(super) fn remove(&mut self, i: u32) -> Option<T> {
-        let item = self.items.get_mut(i as usize)?.take();
-        if item.is_some() {
-            self.free.push(i);
-        }
-        item
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.items.len() - self.free.len()
-    }
-
-    /// Gives memory back while nothing is in it.
-    pub(super) fn shrink(&mut self) {
-        if self.len() == 0 {
-            *self = Self::default();
-        }
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.items.iter().flatten()
-    }
 }
 
 /// The parts that sessions reach beside their own state.

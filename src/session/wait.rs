@@ -1,7 +1,7 @@
 //! TIME-WAIT as small records: the last acknowledgement again for whoever missed it (RFC 9293 3.6.1).
 
-use super::shared::{Shared, Slab, Timer, send};
-use crate::flow::{Action, FlowKey, SlotRef, TimerId};
+use super::shared::{Shared, Timer, send};
+use crate::flow::{Action, FlowKey, Slab, SlotRef, TimerId};
 use crate::tcp::Outlet;
 use crate::wire::build::{TTL, Tcp};
 use crate::wire::tcp::{ACK, FIN, RST, SYN, Segment, SynOptions};

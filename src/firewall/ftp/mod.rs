@@ -28,17 +28,18 @@ pub(super) struct Path {
 
 /// Outside ports for inside ends, where addresses are translated; else an end's own address is what the others know.
 pub(super) trait Ports {
-    /// What `inside` (an address inside that will listen, for somebody at `remote`) is called outside; taken until it is
-    /// given back. None if no port is left.
-    fn take(&mut self, now: Instant, inside: SocketAddr, remote: IpAddr) -> Option<SocketAddr>;
+    /// What `end` (it will listen, for somebody at `remote`) is called by those who know its host as `told`; taken until
+    /// it is given back. `end` itself if `told` is its own address. None if no port is left.
+    fn take(&mut self, now: Instant, end: SocketAddr, told: IpAddr, remote: IpAddr) -> Option<SocketAddr>;
     /// It is not used, or no more.
-    fn give_back(&mut self, now: Instant, outside: SocketAddr, remote: IpAddr);
+    fn give_back(&mut self, now: Instant, told: SocketAddr, remote: IpAddr);
 }
 
 /// A data connection that may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Admitted {
-    /// Its source, as it is known where it goes.
+    /// Its source, as it is known where it goes; as it came if that is all that is known: the firewall gives it the
+    /// address that its host has in the control connection, and a port.
     pub(super) src: SocketAddr,
     /// Its destination, as it knows itself.
     pub(super) dst: SocketAddr,
@@ -77,7 +78,7 @@ impl<W: Copy> Sessions<W> {
         todo!()
     }
     /// A segment of a control connection, as it came, its checksum right. [`Fate::Forward`]: it goes as it is, but for
-    /// what the caller translates.
+    /// what the caller translates. What is emitted goes as it is: translated, its time to live counted.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn segment(
         &mut self,
@@ -132,7 +133,8 @@ impl<W: Copy> Sessions<W> {
     pub(super) fn take_events(&mut self, to: &mut Vec<Event>) {
         todo!()
     }
-    /// Sessions that the firewall must end: their control connections' entries go (resets are among the emitted).
+    /// Sessions that are over, and forgotten here: their control connections' entries go (resets are among the
+    /// emitted). [`Self::end`] is not called for them.
     pub(super) fn poll_ended(&mut self) -> Option<u32> {
         todo!()
     }

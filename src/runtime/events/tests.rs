@@ -35,6 +35,15 @@ fn one_of_each() -> Vec<What> {
         What::Wccp { group: 61, router: Ipv4Addr::new(10, 9, 0, 1), state: "usable", reason: text() },
         What::Warning { kind: "offload_on", subject: "eth1".to_owned(), text: text() },
         What::Gateway { state: "started", text: text() },
+        What::Firewall {
+            rule: text(),
+            action: "dropped",
+            from: "outside",
+            protocol: 6,
+            source: a,
+            destination: a,
+            count: 3,
+        },
         What::Neighbour { address: a.ip(), state: "resolved" },
     ]
 }
@@ -50,6 +59,7 @@ const fn kind(what: &What) -> &'static str {
         What::Wccp { .. } => "wccp",
         What::Warning { .. } => "warning",
         What::Gateway { .. } => "gateway",
+        What::Firewall { .. } => "firewall",
         What::Neighbour { .. } => "neighbour",
     }
 }

@@ -18,7 +18,6 @@ mod ways;
 
 use self::ways::Ways;
 use super::super::drops::{DropReason, Drops};
-use super::super::errors::Pace;
 use super::super::guard::LoopGuard;
 use super::super::link::{Link, Out};
 use super::super::local::LONGEST_DATAGRAM;
