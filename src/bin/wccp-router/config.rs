@@ -1,12 +1,12 @@
 //! The router's configuration file.
 
 use crate::impair::Impairment;
-use crate::policy::Rule;
+use crate::policy::{Prefix, Rule};
 use crate::router::{LegConf, Oversize};
 use crate::wccp::assign::{Network, RedirectList};
 use crate::wccp::codec::{Capabilities, GRE, HASH, L2, MASK, ServiceKey};
 use serde::Deserialize;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use tidegate::time::Duration;
 
@@ -16,6 +16,9 @@ use tidegate::time::Duration;
 pub struct Config {
     /// The interfaces.
     pub leg: Vec<Leg>,
+    /// Networks behind neighbours, in order.
+    #[serde(default)]
+    pub route: Vec<RouteSection>,
     /// The rules of policy routing, in order.
     #[serde(default)]
     pub policy: Vec<PolicySection>,
@@ -47,6 +50,16 @@ pub struct Leg {
     pub exclude_in: bool,
     /// How bad the line into this leg is.
     pub impair: Option<Impairment>,
+}
+
+/// A network that is not on a leg.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteSection {
+    /// `10.1.0.0/16` or `2001:db8::/32`.
+    pub network: String,
+    /// The neighbour behind whom it is, on the network of a leg.
+    pub via: String,
 }
 
 /// One rule of policy routing, for TCP.
@@ -228,6 +241,19 @@ fn network(text: &str) -> Option<Network> {
     Some((address.parse().ok()?, prefix.parse().ok()?)).filter(|(_, prefix)| *prefix <= 32)
 }
 
+impl RouteSection {
+    /// The network, and the neighbour's address.
+    ///
+    /// # Errors
+    /// A line for people.
+    pub fn parse(&self) -> Result<(Prefix, IpAddr), String> {
+        let network = self.network.parse();
+        let network = network.map_err(|()| format!("route: \"{}\" is not like 10.0.0.0/24", self.network))?;
+        let via = self.via.parse().map_err(|_| format!("route: via \"{}\" is no address", self.via))?;
+        Ok((network, via))
+    }
+}
+
 impl PolicySection {
     /// The rule, with legs by number.
     ///
@@ -401,6 +427,10 @@ mod tests {
         assert!(good.rule(&[]).is_ok());
         let wrong = PolicySection { next_hop: "gateway".into(), ..PolicySection::default() };
         assert!(wrong.rule(&[]).unwrap_err().contains("gateway"));
+        let route =
+            |network: &str, via: &str| RouteSection { network: network.into(), via: via.into() }.parse();
+        assert!(route("fd00::/16", "fd01::1").is_ok());
+        assert!(route("10.0.0.0", "10.0.0.1").is_err() && route("10.0.0.0/8", "there").is_err());
         let wrong = PolicySection { from: Some("10.0.0.1".into()), ..good };
         assert!(wrong.rule(&[]).unwrap_err().contains("10.0.0.1"));
         for bad in ["", "0s", "fast", "-1s", "1h"] {

@@ -106,6 +106,7 @@ fn run(args: &Args) -> Result<(), String> {
     let policies = config.policy.iter().map(|p| p.rule(&confs).map(Policy::new)).collect::<Result<_, _>>()?;
     let mut router = Router::new(confs, wccp, config.oversize.into());
     router.policies = Policies(policies);
+    router.routes = config.route.iter().map(config::RouteSection::parse).collect::<Result<_, _>>()?;
     let lines = config.leg.iter().map(|l| l.impair.map(Line::new)).collect();
     turn_until_told(router, legs, lines, args)
 }

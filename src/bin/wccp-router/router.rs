@@ -97,6 +97,8 @@ pub struct Router {
     pub wccp: Wccp,
     /// The policy rules.
     pub policies: Policies,
+    /// Networks that are not on a leg, and the neighbour behind whom they are; the first that fits.
+    pub routes: Vec<(Prefix, IpAddr)>,
     /// Counters.
     pub counters: Counters,
     oversize: Oversize,
@@ -115,6 +117,7 @@ impl Router {
             neighbours,
             wccp,
             policies: Policies::default(),
+            routes: vec![],
             counters: Counters::default(),
             oversize,
             reassembly: Reassembly::default(),
@@ -327,13 +330,24 @@ impl Router {
         self.send(leg, cache, &[&head, packet], now, out);
     }
 
-    /// The leg on whose network `addr` is.
+    /// The leg that leads to `addr`.
     fn route(&self, addr: IpAddr) -> Option<usize> {
-        self.legs.iter().position(|l| l.network_has(addr))
+        let next = self.neighbour(addr);
+        self.legs.iter().position(|l| l.network_has(next))
     }
 
-    /// Sends a packet, laid out in `parts`, to a neighbour; cuts it if it is too long and may be cut.
-    fn send(&mut self, leg: usize, next: IpAddr, parts: &[&[u8]], now: Instant, out: &mut [Batch]) {
+    /// `addr` itself if it is on the network of a leg, or the neighbour behind whom it is.
+    fn neighbour(&self, addr: IpAddr) -> IpAddr {
+        if self.legs.iter().any(|l| l.network_has(addr)) {
+            return addr;
+        }
+        self.routes.iter().find(|(network, _)| network.has(addr)).map_or(addr, |(_, via)| *via)
+    }
+
+    /// Sends a packet, laid out in `parts`, to a neighbour or toward one behind it; cuts it if it is too long and may
+    /// be cut.
+    fn send(&mut self, leg: usize, to: IpAddr, parts: &[&[u8]], now: Instant, out: &mut [Batch]) {
+        let next = self.neighbour(to);
         let mac = match self.neighbours[leg].lookup(next, now) {
             Lookup::Known(mac) => mac,
             Lookup::Stale(mac) => {

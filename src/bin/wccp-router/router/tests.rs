@@ -98,6 +98,21 @@ fn a_packet_is_forwarded_with_one_less_to_live() {
 }
 
 #[test]
+fn networks_behind_a_neighbour_are_reached_through_it() {
+    let far = Ipv4Addr::new(192, 0, 2, 7);
+    let mut net = Net::plain();
+    assert!(
+        net.pass(0, &tcp(CLIENT, far, (40000, 21), 10, true)).iter().all(|(leg, ..)| *leg == 0),
+        "an error"
+    );
+    net.router.routes = vec![("192.0.2.0/24".parse().unwrap(), SERVER.into())];
+    let there = net.pass(0, &tcp(CLIENT, far, (40000, 21), 10, true));
+    assert_eq!(there.iter().map(|(leg, mac, _)| (*leg, *mac)).collect::<Vec<_>>(), [(1, mac(0x11))]);
+    let back = net.pass(1, &tcp(far, CLIENT, (21, 40000), 10, true));
+    assert_eq!(back.iter().map(|(leg, mac, _)| (*leg, *mac)).collect::<Vec<_>>(), [(0, mac(0x10))]);
+}
+
+#[test]
 fn padding_and_foreign_frames_go_nowhere() {
     let mut net = Net::plain();
     let mut padded = tcp(CLIENT, SERVER, (1, 21), 0, true);
