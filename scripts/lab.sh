@@ -23,7 +23,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 TG_LAB=${TG_LAB:-tg}
 LAB_STATE=$TG_LAB_DIR/state-$TG_LAB
-LAB_SPACES=(client router server gw router2 lan)
+LAB_SPACES=(client router server gw router2 lan inner)
 LAB_CLIENT=10.0.0.10
 LAB_SERVER=10.1.0.10
 LAB_GATEWAY=10.9.0.2
@@ -34,6 +34,10 @@ LAB_GATEWAY6=fd00:0:0:9::2
 LAB_ROUTER6=fd00:0:0:9::1
 # More client addresses, on the same interface: one group's hash spreads over caches by these.
 LAB_MORE_CLIENTS=(10.0.0.11 10.0.0.12 10.0.0.13)
+
+# Where captures are taken: leg, namespace, interface.
+# shellcheck disable=SC2034 # for those that source this
+LAB_LEGS=(client:router:to-client gw:router:to-gw server:router:to-server)
 
 # The kind of lab; what starts the router and the gateway goes by these.
 LAB_DEPLOYMENT=${LAB_DEPLOYMENT:-wccp} # wccp or static
@@ -150,25 +154,29 @@ lab_lock() {
     flock -n 9
 }
 
+# lab_space SPACE: a namespace of the lab.
+lab_space() {
+    ip netns add "$(lab_ns "$1")" || return 1
+    # No neighbour discovery between the frames that the tests count, and no address of the kernel's
+    # on the router and the gateway.
+    lab_exec "$1" sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 \
+        net.ipv4.ip_forward=0 2>/dev/null
+    # Less in flight than the kernel holds for one device (1000 packets), or it drops; and less than a
+    # receiver's first window, so that how busy this machine is does not show in the captures as full windows.
+    lab_exec "$1" sysctl -qw net.ipv4.tcp_rmem='4096 524288 524288' net.ipv4.tcp_wmem='4096 49152 49152'
+    # Without tail loss probes: they are sent after a few milliseconds' silence, which on a busy machine
+    # is nobody's loss.
+    lab_exec "$1" sysctl -qw net.ipv4.tcp_early_retrans=0
+    lab_exec "$1" ip link set dev lo up
+}
+
 lab_up() {
     lab_down
     mkdir -p "$LAB_STATE"
-    local space n addr
-    for space in "${LAB_SPACES[@]}"; do
+    local space addr
+    for space in client router server gw router2 lan; do
         case $space in router2 | lan) [ "${LAB_SECOND:-no}" = yes ] || continue ;; esac
-        n=$(lab_ns "$space")
-        ip netns add "$n" || return 1
-        # No neighbour discovery between the frames that the tests count, and no address of the kernel's
-        # on the router and the gateway.
-        lab_exec "$space" sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 \
-            net.ipv4.ip_forward=0 2>/dev/null
-        # Less in flight than the kernel holds for one device (1000 packets), or it drops; and less than a
-        # receiver's first window, so that how busy this machine is does not show in the captures as full windows.
-        lab_exec "$space" sysctl -qw net.ipv4.tcp_rmem='4096 524288 524288' net.ipv4.tcp_wmem='4096 49152 49152'
-        # Without tail loss probes: they are sent after a few milliseconds' silence, which on a busy machine
-        # is nobody's loss.
-        lab_exec "$space" sysctl -qw net.ipv4.tcp_early_retrans=0
-        lab_exec "$space" ip link set dev lo up
+        lab_space "$space" || return 1
     done
     if [ "${LAB_SECOND:-no}" = yes ]; then
         lab_lan clients client:c0 router:to-client router2:to-client || return 1
@@ -188,18 +196,20 @@ lab_up() {
     lab_exec server ip route add default via 10.1.0.1 rto_min 2s
 }
 
-# lab_ipv6: gives the end hosts IPv6 addresses. Nothing of it is theirs to find out: no router advertisements, no
-# check for duplicates, no link-local address.
+# lab_host6 SPACE DEVICE ADDRESS ROUTER: an end host's IPv6. Nothing of it is its own to find out: no router
+# advertisements, no check for duplicates, no link-local address.
+lab_host6() {
+    lab_exec "$1" sysctl -qw "net.ipv6.conf.lo.disable_ipv6=0" "net.ipv6.conf.$2.addr_gen_mode=1" \
+        "net.ipv6.conf.$2.accept_ra=0" "net.ipv6.conf.$2.accept_dad=0" \
+        "net.ipv6.conf.$2.router_solicitations=0" "net.ipv6.conf.$2.disable_ipv6=0"
+    lab_exec "$1" ip addr add "$3/64" dev "$2" nodad
+    lab_exec "$1" ip -6 route add default via "$4" rto_min 2s
+}
+
+# lab_ipv6: gives the end hosts IPv6 addresses.
 lab_ipv6() {
-    local spec space dev address router
-    for spec in "client c0 $LAB_CLIENT6 fd00::1" "server s0 $LAB_SERVER6 fd00:0:0:1::1"; do
-        read -r space dev address router <<<"$spec"
-        lab_exec "$space" sysctl -qw "net.ipv6.conf.lo.disable_ipv6=0" "net.ipv6.conf.$dev.addr_gen_mode=1" \
-            "net.ipv6.conf.$dev.accept_ra=0" "net.ipv6.conf.$dev.accept_dad=0" \
-            "net.ipv6.conf.$dev.router_solicitations=0" "net.ipv6.conf.$dev.disable_ipv6=0"
-        lab_exec "$space" ip addr add "$address/64" dev "$dev" nodad
-        lab_exec "$space" ip -6 route add default via "$router" rto_min 2s
-    done
+    lab_host6 client c0 "$LAB_CLIENT6" fd00::1
+    lab_host6 server s0 "$LAB_SERVER6" fd00:0:0:1::1
 }
 
 # lab_lossy: end hosts as they usually are, which recover from loss soon; the lab's own are patient, as nothing is
@@ -477,118 +487,11 @@ lab_passed_by() {
         /policies/1/counters/straight /policies/2/counters/straight /policies/3/counters/straight
 }
 
-# lab_vsftpd [6] [KEY=VALUE...]: starts the FTP server, with 6 the one of IPv6 beside it; ftproot/pub may be written by clients.
-lab_vsftpd() {
-    local root=$LAB_STATE/ftproot name=vsftpd listen="listen=YES
-listen_address=$LAB_SERVER"
-    if [ "${1:-}" = 6 ]; then
-        shift
-        name=vsftpd6 listen="listen=NO
-listen_ipv6=YES
-listen_address6=$LAB_SERVER6"
-    fi
-    unpack_program usr/sbin/vsftpd vsftpd || return 1
-    mkdir -p "$root/pub" "$LAB_STATE/empty"
-    chown root:root "$root" "$LAB_STATE/empty" && chmod 755 "$root" "$LAB_STATE/empty"
-    chown daemon "$root/pub" && chmod 755 "$root/pub"
-    cat >"$LAB_STATE/$name.conf" <<CONF
-$listen
-background=NO
-ftpd_banner=lab
-anonymous_enable=YES
-local_enable=NO
-no_anon_password=YES
-ftp_username=daemon
-nopriv_user=nobody
-anon_root=$root
-anon_umask=022
-write_enable=YES
-anon_upload_enable=YES
-anon_mkdir_write_enable=YES
-anon_other_write_enable=YES
-pasv_min_port=30000
-pasv_max_port=39999
-port_enable=YES
-connect_from_port_20=YES
-secure_chroot_dir=$LAB_STATE/empty
-tcp_wrappers=NO
-xferlog_enable=YES
-vsftpd_log_file=$LAB_STATE/vsftpd-transfers.log
-$(printf '%s\n' "$@")
-CONF
-    chown root:root "$LAB_STATE/$name.conf"
-    # On the processor that takes its interface's frames: Linux can lose the peer's FIN when one processor
-    # handles it while another, closing the socket, handles the ACK before it (tcp_rcv_state_process says so
-    # itself), and the FIN that is then sent again would count against the gateway.
-    local cpus
-    cpus=$(lab_exec server cat /sys/class/net/s0/queues/rx-0/rps_cpus)
-    lab_spawn "$name" server taskset "${cpus:-1}" env "LD_LIBRARY_PATH=$(unpacked_libraries)" \
-        "$TG_LAB_DIR/root/usr/sbin/vsftpd" "$LAB_STATE/$name.conf"
-    lab_wait 5 lab_listens "-$([ "$name" = vsftpd ] && echo 4 || echo 6)" server 21 || {
-        warn "$name did not start:"
-        cat "$LAB_STATE/$name.log" >&2
-        return 1
-    }
-}
-
-# lab_proftpd [6]: the FTP server with TLS, in place of the other one, with 6 in both families; the same directory for
-# anonymous clients.
-lab_proftpd() {
-    local root=$TG_LAB_DIR/root state=$LAB_STATE addresses=$LAB_SERVER ipv6=off
-    lab_stop vsftpd
-    [ "${1:-}" != 6 ] || { lab_stop vsftpd6 && addresses="$LAB_SERVER $LAB_SERVER6" ipv6=on; }
-    unpack_program usr/sbin/proftpd proftpd-core proftpd-mod-crypto || return 1
-    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=lab -keyout "$state/tls.key" -out "$state/tls.crt" \
-        2>/dev/null || return 1
-    chmod 600 "$state/tls.key"
-    chmod 777 "$state/ftproot/pub"
-    cat >"$state/proftpd.conf" <<CONF
-ServerName lab
-ServerType standalone
-DefaultServer on
-DefaultAddress $addresses
-SocketBindTight on
-UseIPv6 $ipv6
-UseReverseDNS off
-Port 21
-User nobody
-Group nogroup
-ModulePath $root/usr/lib/proftpd
-LoadModule mod_tls.c
-PassivePorts 30000 39999
-# Or it could not connect from port 20.
-RootRevoke off
-PidFile $state/proftpd.pid
-ScoreboardFile $state/proftpd.scores
-DelayTable none
-SystemLog $state/proftpd-system.log
-LogFormat commands "%r"
-ExtendedLog $state/proftpd-commands.log ALL commands
-WtmpLog off
-TLSEngine on
-TLSRequired off
-TLSProtocol TLSv1.2 TLSv1.3
-TLSRSACertificateFile $state/tls.crt
-TLSRSACertificateKeyFile $state/tls.key
-TLSOptions NoSessionReuseRequired
-<Anonymous $state/ftproot>
-User daemon
-Group daemon
-UserAlias anonymous daemon
-RequireValidShell off
-AllowOverwrite on
-</Anonymous>
-CONF
-    lab_spawn proftpd server env "LD_LIBRARY_PATH=$(unpacked_libraries)" "$root/usr/sbin/proftpd" -n -c "$state/proftpd.conf"
-    lab_wait 5 lab_listens -4 server 21 || {
-        warn "proftpd did not start:"
-        cat "$state/proftpd.log" >&2
-        return 1
-    }
-}
-
 # lab_listens -4|-6 SPACE PORT: whether something listens on the TCP port there.
 lab_listens() { lab_exec "$2" ss "$1" -Hltn "sport = :$3" | grep -q .; }
+
+# shellcheck source=scripts/lab-servers.sh
+source "$TG_ROOT/scripts/lab-servers.sh"
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
     case ${1:-} in

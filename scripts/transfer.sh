@@ -48,6 +48,34 @@ with_lftp() {
         $(lftp_mode "$mode") open ftp://$(server_host "$mode"); cd pub/t$n; $1"
 }
 
+# with_ncftp PROGRAM ARGUMENT...: ncftp has a program for each thing; it knows PORT and PASV only. It asks for the
+# names of both ends first, and is told by nobody, soon: there is no name server at 127.0.0.1.
+with_ncftp() {
+    local program=$TG_LAB_DIR/root/usr/bin/$1 way=-F
+    shift
+    [ "$mode" = PASV ] || way=-E
+    echo "nameserver 127.0.0.1" >"$LAB_STATE/resolv.conf"
+    # shellcheck disable=SC2016
+    client env "HOME=$LAB_STATE" unshare -m sh -c 'mount --bind "$HOME/resolv.conf" /etc/resolv.conf; exec "$@"' sh \
+        "$program" "$way" -t 20 -r 0 "$@"
+}
+
+# with_tnftp COMMANDS: tnftp tries EPRT or EPSV first, and with epsv4 off never.
+with_tnftp() {
+    local passive=off extended=on
+    [[ $mode != *S* ]] || passive=on
+    [[ $mode == EP* ]] || extended=off
+    client env "HOME=$LAB_STATE" "$TG_LAB_DIR/root/usr/bin/tnftp" -n -i -q 20 "$(server_host "$mode" | tr -d '[]')" <<END
+user anonymous nobody@
+epsv4 $extended
+passive $passive
+binary
+cd pub/t$n
+$1
+bye
+END
+}
+
 # The directory as the server shows it to itself, not through the router.
 listing_at_the_server() { lab_exec server curl -sS "ftp://$(server_host "$mode")/pub/t$n/" >"$here/expected"; }
 
@@ -114,6 +142,12 @@ transfer_with() {
         lftp-resume-up) with_lftp "put -c $here/file" ;;
         lftp-rename) with_lftp "mv file renamed; ls" >"$here/listing" ;;
         lftp-delete) with_lftp "rm file; ls" >"$here/listing" ;;
+        ncftp-list) with_ncftp ncftpls -l "$url/" >"$here/listing" ;;
+        ncftp-download) with_ncftp ncftpget -V -C "$(server_host "$mode")" "/pub/t$n/file" "$here/file" ;;
+        ncftp-upload) with_ncftp ncftpput -V -C "$(server_host "$mode")" "$here/file" "/pub/t$n/file" ;;
+        tnftp-list) with_tnftp "dir . $here/listing" ;;
+        tnftp-download) with_tnftp "get file $here/file" ;;
+        tnftp-upload) with_tnftp "put $here/file file" ;;
         *) echo "there is no such transfer" >>"$here/client.log" && return 1 ;;
     esac
 }
@@ -169,20 +203,21 @@ table() {
         }' "$LAB_STATE/transfers.tsv"
 }
 
-# captures_start DIR SET: captures of the router's three legs into DIR/SET-LEG.pcapng; the sets "big" and
-# "big6" keep headers only. captures_stop ends them and writes what each lost to DIR/captures.tsv.
+# captures_start DIR SET: captures of the lab's legs into DIR/SET-LEG.pcapng; the sets "big" and "big6" keep headers
+# only. captures_stop ends them and writes what each lost to DIR/captures.tsv.
 captures_running=()
 captures_start() {
     captures_dir=$1 captures_set=$2
-    local leg
-    for leg in client gw server; do
+    local leg space device
+    for leg in "${LAB_LEGS[@]}"; do
+        IFS=: read -r leg space device <<<"$leg"
         local short=()
         [[ $captures_set == big* ]] && short=(-s 128)
-        lab_spawn "capture-$leg" router dumpcap -q -i "to-$leg" -B 64 "${short[@]}" \
+        lab_spawn "capture-$leg" "$space" dumpcap -q -i "$device" -B 64 "${short[@]}" \
             -w "$captures_dir/$captures_set-$leg.pcapng"
         captures_running+=("$leg")
     done
-    for leg in client gw server; do
+    for leg in "${captures_running[@]}"; do
         lab_wait 5 grep -q '^File:' "$LAB_STATE/capture-$leg.log" || {
             warn "the capture on the $leg leg did not start:"
             cat "$LAB_STATE/capture-$leg.log" >&2
