@@ -32,7 +32,7 @@ use crate::firewall::{Emit, Fate, Firewall, Nat, Side};
 use crate::flow::FlowTable;
 use crate::frag::Reassembly;
 use crate::rng::Keyed;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Pace};
 use crate::wire::arp;
 use crate::wire::eth::{self, Tags};
 use crate::wire::{IpPacket, build, icmp, parse_ip};
