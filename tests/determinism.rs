@@ -52,7 +52,7 @@ fn run_on(
 ) -> (Vec<Vec<u8>>, Vec<String>) {
     let (port, handle) = mem::pair("gw0", input.mac, 4096);
     let info = PortInfo { mtu, ..port.info().clone() };
-    let engine = settings::build(&input.config, &info, seed).unwrap();
+    let engine = settings::build(&input.config, &[info], seed).unwrap();
     let mut worker = Worker::new(engine, vec![Box::new(port)], Idle::Spin);
     if let Some(recorder) = recorder {
         worker.record(recorder);
@@ -69,7 +69,7 @@ fn run_on(
     let wish = || Wish { stop: at.get() > input.turns.len(), drain: false };
     worker.run(clock, wish, |event| told.push(format!("{event:?}")), Duration::ZERO).unwrap();
     worker.finish_recording();
-    let held: Vec<u64> = worker.ports_mut().iter_mut().map(|p| p.stats().held).collect();
+    let held: Vec<i64> = worker.ports_mut().iter_mut().map(|p| p.stats().held).collect();
     assert!(held[0] > 0, "frames that lie ready are out of their port");
     assert_eq!(worker.frames_held(), 0, "of {held:?}");
     (sent.into_inner(), told)

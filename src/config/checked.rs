@@ -40,6 +40,11 @@ impl Config {
         self.services.iter().find(|s| s.ports.contains(&port))
     }
 
+    /// All interfaces, the inside one first.
+    pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
+        std::iter::once(&self.interface)
+    }
+
     /// Whether packets are redirected to the interface's MAC address, so that what comes there may be for
     /// anybody.
     pub fn by_mac(&self) -> bool {

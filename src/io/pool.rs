@@ -11,7 +11,7 @@ const SPARE: usize = 1024;
 pub(super) struct Pool {
     spare: Vec<Frame>,
     /// Frames taken and not put back.
-    held: u64,
+    held: i64,
 }
 
 impl Pool {
@@ -21,8 +21,8 @@ impl Pool {
         self.spare.pop().unwrap_or_else(Frame::heap)
     }
 
-    /// How many frames were taken and have not come back. One that ended up at another port has not.
-    pub(super) fn held(&self) -> u64 {
+    /// How many frames were taken, less those that came back, from here or from others.
+    pub(super) fn held(&self) -> i64 {
         self.held
     }
 
@@ -53,7 +53,7 @@ impl Pool {
         if frame.is_umem() {
             return afxdp::send_home(frame);
         }
-        self.held = self.held.saturating_sub(1);
+        self.held -= 1;
         if self.spare.len() < SPARE {
             frame.reset();
             self.spare.push(frame);

@@ -46,8 +46,9 @@ pub struct PortStats {
     pub tx_bytes: u64,
     /// Frames that could not be sent (ring full, link down, refused).
     pub tx_lost: u64,
-    /// Frames that the program holds now: received or allocated, and neither sent nor taken back.
-    pub held: u64,
+    /// Frames that the program holds now: received or allocated, and neither sent nor taken back. One that ended up at
+    /// another port counts at both, so that their sum is right; with two ports it may be less than none.
+    pub held: i64,
 }
 
 /// Why a port could not be opened or went away. The text names the interface and the remedy.

@@ -58,9 +58,9 @@ impl Case {
     fn check(&self) -> Result<(), CaseError> {
         let m = &self.manifest;
         let of = |what: String, remedy: &str| Err(self.error(names::MANIFEST, what, remedy));
-        if m.workers != 1 || m.interface.len() != 1 {
+        if m.workers != 1 || !(1..=2).contains(&m.interface.len()) {
             let what = format!("{} workers and {} interfaces were recorded", m.workers, m.interface.len());
-            return of(what, "one worker with one interface can be replayed");
+            return of(what, "one worker with one interface or two can be replayed");
         }
         for interface in &m.interface {
             if interface.mac().is_none() {

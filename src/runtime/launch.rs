@@ -1,11 +1,12 @@
 //! Starts and stops the gateway.
 
 use super::events::{EventOutput, EventSink, EventWriter, EventsError};
+use super::nic::NicProfile;
 use super::os::{self, Clock, Signals};
 use super::preflight::{self, Refusals};
 use super::settings;
 use super::watch::{Forwarding, Ground, Watch};
-use crate::config::{Config, Driver, Idle as ConfigIdle, Mode};
+use crate::config::{Config, Driver, Idle as ConfigIdle, Interface, Mode};
 use crate::event::{Event, What};
 use crate::io::{self, Port, PortError, PortInfo, afxdp, pnet};
 use crate::record::{About, RecordWriter, RecordedInterface, Recorder};
@@ -81,11 +82,16 @@ pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
     // What may fail for reasons of its own comes before the interface is taken from the kernel.
     let output = EventOutput::open(config.events.clone())?;
     let flows = settings::table(&config, seed)?;
-    let (port, addresses) = open(&config, &ready)?;
-    let info = port.info().clone();
-    let engine = settings::build_on(&config, &info, seed, flows).map_err(settings::BuildError::from)?;
+    let (mut ports, mut lists) = (Vec::new(), Vec::new());
+    for (interface, profile) in config.interfaces().zip(&ready.profiles) {
+        let (port, addresses) = open(&config, interface, profile)?;
+        ports.push(port);
+        lists.push(addresses);
+    }
+    let infos: Vec<PortInfo> = ports.iter().map(|p| p.info().clone()).collect();
+    let engine = settings::build_on(&config, &infos, seed, flows)?;
     let (recorder, recording) = match options.record {
-        Some(record) => record_to(record, &config, &info, seed).map(|(r, w)| (Some(r), Some(w)))?,
+        Some(record) => record_to(record, &config, &infos, seed).map(|(r, w)| (Some(r), Some(w)))?,
         None => (None, None),
     };
 
@@ -95,16 +101,17 @@ pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
     for warning in ready.warnings {
         sink.post(0, Event { at: clock.now(), what: warning });
     }
-    let watch = {
+    let mut watches = Vec::new();
+    for ((interface, info), addresses) in config.interfaces().zip(&infos).zip(lists) {
         let sink = sink.clone();
         let warn = move |what| {
             sink.post(0, Event { at: clock.now(), what });
         };
-        Watch::start(ground(&config, options.force, &info, addresses), clock, warn)?
-    };
+        watches.push(Watch::start(ground(&config, interface, options.force, info, addresses), clock, warn)?);
+    }
     // After the other threads have been started, which would stay on the worker's core.
     let cpu = os::pin(config.worker.cpu);
-    started(&sink, clock, &info, &cpu);
+    started(&sink, clock, &infos, &cpu);
     if let Some((_, dir)) = &recording {
         let text = "passwords, names and contents of files go into the recording; keep it as you keep those";
         let (kind, subject, text) = ("recording", dir.display().to_string(), text.to_owned());
@@ -114,13 +121,13 @@ pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
         ConfigIdle::Adaptive => Idle::Adaptive,
         ConfigIdle::Spin => Idle::Spin,
     };
-    let mut worker = Worker::new(engine, vec![port], idle);
+    let mut worker = Worker::new(engine, ports, idle);
     if let Some(recorder) = recorder {
         worker.record(recorder);
     }
     let result = worker.run(
         || clock.now(),
-        || Wish { drain: signals.drain(), stop: signals.stop() || watch.is_over() },
+        || Wish { drain: signals.drain(), stop: signals.stop() || watches.iter().any(Watch::is_over) },
         |event| {
             sink.post(0, event);
         },
@@ -128,10 +135,10 @@ pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
     );
     worker.finish_recording();
     stopped(&sink, clock, &mut worker);
-    watch.leave();
+    watches.iter().for_each(Watch::leave);
     drop(worker);
     // The watch posts events as well, and the writer ends when nobody can any more.
-    let result = result.and(watch.finish());
+    let result = watches.into_iter().fold(result, |result, watch| result.and(watch.finish()));
     drop(sink);
     match writer.finish(|| signals.stop()) {
         Some(summary) => tracing::info!("{}", summary.human()),
@@ -146,23 +153,32 @@ pub fn run(config: Config, options: RunOptions) -> Result<ExitCode, RunError> {
 fn record_to(
     record: RecordOptions,
     config: &Config,
-    info: &PortInfo,
+    infos: &[PortInfo],
     seed: [u8; 16],
 ) -> Result<(Recorder, (RecordWriter, PathBuf)), RunError> {
     let about = About {
         config: config.recorded_toml(seed),
-        recorded: format!("{} by {}, worker 0 of 1", info.name, info.driver),
-        interfaces: vec![RecordedInterface {
-            name: info.name.clone(),
-            driver: info.driver.to_owned(),
-            mac: RecordedInterface::show_mac(info.mac),
-            mtu: info.mtu,
-        }],
+        recorded: format!("{}, worker 0 of 1", each(infos, |i| format!("{} by {}", i.name, i.driver))),
+        interfaces: infos.iter().map(recorded).collect(),
     };
     match RecordWriter::start(&record.dir, record.limit, about) {
         Ok((recorder, writer)) => Ok((recorder, (writer, record.dir))),
         Err(error) => Err(RunError::Record { dir: record.dir, error }),
     }
+}
+
+fn recorded(info: &PortInfo) -> RecordedInterface {
+    RecordedInterface {
+        name: info.name.clone(),
+        driver: info.driver.to_owned(),
+        mac: RecordedInterface::show_mac(info.mac),
+        mtu: info.mtu,
+    }
+}
+
+/// What there is to say of each port.
+fn each(infos: &[PortInfo], say: impl Fn(&PortInfo) -> String) -> String {
+    infos.iter().map(say).collect::<Vec<_>>().join(", ")
 }
 
 fn finish(writer: RecordWriter, dir: PathBuf) -> Result<(), RunError> {
@@ -184,16 +200,16 @@ fn finish(writer: RecordWriter, dir: PathBuf) -> Result<(), RunError> {
 /// the interface.
 fn open(
     config: &Config,
-    ready: &preflight::Ready,
+    i: &Interface,
+    profile: &NicProfile,
 ) -> Result<(Box<dyn Port>, Option<afxdp::Addresses>), PortError> {
-    let i = &config.interface;
-    let (name, own) = (i.name.as_str(), own_addresses(config));
-    match config.interface.driver {
+    let (name, own) = (i.name.as_str(), own_addresses(i));
+    match i.driver {
         Driver::AfXdp => {
             let mut o = afxdp::Options::new(name);
-            o.attach = ready.profile.attach.order();
-            o.rx_ring = ready.profile.rings.rx;
-            o.tx_ring = ready.profile.rings.tx;
+            o.attach = profile.attach.order();
+            o.rx_ring = profile.rings.rx;
+            o.tx_ring = profile.rings.tx;
             let shared = i.mode == Mode::Shared;
             o.steering = afxdp::Steering { shared, by_mac: config.by_mac(), own, vlan: i.vlan.clone() };
             let mut ports = afxdp::open_all(&o)?;
@@ -221,8 +237,13 @@ fn open(
 }
 
 /// What the gateway stands on, to be watched.
-fn ground(config: &Config, force: bool, info: &PortInfo, addresses: Option<afxdp::Addresses>) -> Ground {
-    let i = &config.interface;
+fn ground(
+    config: &Config,
+    i: &Interface,
+    force: bool,
+    info: &PortInfo,
+    addresses: Option<afxdp::Addresses>,
+) -> Ground {
     let forwarding = match i.driver {
         Driver::Pnet => Forwarding::Twice,
         Driver::AfXdp if i.mode == Mode::Shared && config.by_mac() && !force => {
@@ -235,32 +256,35 @@ fn ground(config: &Config, force: bool, info: &PortInfo, addresses: Option<afxdp
         af_xdp: i.driver == Driver::AfXdp,
         mac: info.mac,
         mtu: info.mtu,
-        own: own_addresses(config),
+        own: own_addresses(i),
         forwarding,
         addresses,
     }
 }
 
-fn own_addresses(config: &Config) -> Vec<IpAddr> {
-    config.interface.addresses().into_iter().map(|(a, _)| a).collect()
+fn own_addresses(interface: &Interface) -> Vec<IpAddr> {
+    interface.addresses().into_iter().map(|(a, _)| a).collect()
 }
 
-fn started(sink: &EventSink, clock: Clock, info: &PortInfo, cpu: &Result<usize, String>) {
-    let attach = match info.attach {
-        Some(io::Attach::Native) => ", XDP native",
-        Some(io::Attach::Generic) => ", XDP generic",
-        None => "",
-    };
-    let copy = match (info.attach, info.zero_copy) {
-        (None, _) => "",
-        (_, true) => ", zero copy",
-        (_, false) => ", copy mode",
-    };
+fn started(sink: &EventSink, clock: Clock, infos: &[PortInfo], cpu: &Result<usize, String>) {
+    let ports = each(infos, |info| {
+        let attach = match info.attach {
+            Some(io::Attach::Native) => ", XDP native",
+            Some(io::Attach::Generic) => ", XDP generic",
+            None => "",
+        };
+        let copy = match (info.attach, info.zero_copy) {
+            (None, _) => "",
+            (_, true) => ", zero copy",
+            (_, false) => ", copy mode",
+        };
+        format!("{} by {}{attach}{copy}", info.name, info.driver)
+    });
     let pinned = match cpu {
         Ok(core) => format!("on core {core}"),
         Err(why) => format!("not pinned to a core ({why})"),
     };
-    let text = format!("{} by {}{attach}{copy}, worker {pinned}", info.name, info.driver);
+    let text = format!("{ports}, worker {pinned}");
     sink.post(0, Event { at: clock.now(), what: What::Gateway { state: "started", text } });
 }
 

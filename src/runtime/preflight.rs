@@ -2,7 +2,7 @@
 
 use super::nic::{NicProfile, NicProfileError, Offload, offload_warning};
 use super::os::{self, Capability};
-use crate::config::{Config, Driver, Mode};
+use crate::config::{Config, Driver, Interface, Mode};
 use crate::event::What;
 use crate::io::link;
 use nix::ifaddrs::getifaddrs;
@@ -48,8 +48,8 @@ impl fmt::Display for Refusals {
 /// What is fit to start with.
 #[derive(Debug)]
 pub struct Ready {
-    /// The card's profile.
-    pub profile: NicProfile,
+    /// The cards' profiles, in the order of the interfaces.
+    pub profiles: Vec<NicProfile>,
     /// What the operator should mend although work can begin.
     pub warnings: Vec<What>,
 }
@@ -115,27 +115,32 @@ pub(super) fn forwarded(name: &str, vlan: Option<&[u16]>) -> Vec<Forwarded> {
 /// # Errors
 /// Everything that stands against it.
 pub fn check(config: &Config, force: bool) -> Result<Ready, Refusals> {
-    let name = &config.interface.name;
-    let mut refusals = judge(config, force, &gather(config));
-    let profile = NicProfile::load(&config.interface.nic_profile);
-    let on = match &profile {
-        Ok(profile) if refusals.is_empty() => profile.on_but_must_be_off(name).unwrap_or_default(),
-        _ => Vec::new(),
-    };
-    match profile {
-        Ok(profile) if refusals.is_empty() => {
-            Ok(Ready { profile, warnings: offload_warning(name, &on).into_iter().collect() })
+    let (mut refusals, mut profiles, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+    for interface in config.interfaces() {
+        // What the program lacks it lacks for each of them.
+        for refusal in judge(config, interface, force, &gather(interface)) {
+            if !refusals.contains(&refusal) {
+                refusals.push(refusal);
+            }
         }
-        Ok(_) => Err(Refusals(refusals)),
-        Err(NicProfileError { file, what, remedy }) => {
-            refusals.push(Refusal { subject: file.display().to_string(), what, remedy });
-            Err(Refusals(refusals))
+        match NicProfile::load(&interface.nic_profile) {
+            Ok(profile) => {
+                let on = match refusals.is_empty() {
+                    true => profile.on_but_must_be_off(&interface.name).unwrap_or_default(),
+                    false => Vec::new(),
+                };
+                warnings.extend(offload_warning(&interface.name, &on));
+                profiles.push(profile);
+            }
+            Err(NicProfileError { file, what, remedy }) => {
+                refusals.push(Refusal { subject: file.display().to_string(), what, remedy });
+            }
         }
     }
+    if refusals.is_empty() { Ok(Ready { profiles, warnings }) } else { Err(Refusals(refusals)) }
 }
 
-fn gather(config: &Config) -> Facts {
-    let i = &config.interface;
+fn gather(i: &Interface) -> Facts {
     let name = i.name.as_str();
     let needed: &[Capability] = match i.driver {
         Driver::AfXdp => &[Capability::NetAdmin, Capability::NetRaw, Capability::Bpf],
@@ -184,8 +189,8 @@ fn has_default_route(table: &str, name: &str) -> bool {
     })
 }
 
-fn judge(config: &Config, force: bool, facts: &Facts) -> Vec<Refusal> {
-    let name = config.interface.name.as_str();
+fn judge(config: &Config, i: &Interface, force: bool, facts: &Facts) -> Vec<Refusal> {
+    let name = i.name.as_str();
     let mut refusals = Vec::new();
     let mut refuse = |subject: &str, what: String, remedy: String| {
         refusals.push(Refusal { subject: subject.to_owned(), what, remedy });
@@ -210,9 +215,9 @@ fn judge(config: &Config, force: bool, facts: &Facts) -> Vec<Refusal> {
     if !facts.up {
         refuse(name, "the interface is down".to_owned(), format!("run `ip link set dev {name} up`"));
     }
-    let least = if config.interface.v6.is_some() { MIN_MTU_V6 } else { MIN_MTU };
+    let least = if i.v6.is_some() { MIN_MTU_V6 } else { MIN_MTU };
     // What a second tag takes is taken from the packets.
-    let room = u16::try_from(facts.mtu).map_or(facts.mtu, |mtu| config.interface.mtu(mtu).into());
+    let room = u16::try_from(facts.mtu).map_or(facts.mtu, |mtu| i.mtu(mtu).into());
     if room < least || facts.mtu > MAX_MTU {
         let least = least + facts.mtu - room;
         refuse(
@@ -221,8 +226,8 @@ fn judge(config: &Config, force: bool, facts: &Facts) -> Vec<Refusal> {
             format!("run `ip link set dev {name} mtu {MAX_MTU}`"),
         );
     }
-    let own = config.interface.addresses();
-    let alone = config.interface.mode == Mode::Dedicated && !force;
+    let own = i.addresses();
+    let alone = i.mode == Mode::Dedicated && !force;
     for (interface, address) in &facts.addresses {
         if let Some((own, prefix)) = own.iter().find(|(a, _)| a == address) {
             refuse(
@@ -245,7 +250,7 @@ fn judge(config: &Config, force: bool, facts: &Facts) -> Vec<Refusal> {
             OWN_INTERFACE.to_owned(),
         );
     }
-    if config.interface.mode == Mode::Shared && config.by_mac() && !force {
+    if i.mode == Mode::Shared && config.by_mac() && !force {
         for forwarded in &facts.forwarded {
             refuse(
                 &forwarded.interface,
@@ -257,8 +262,8 @@ fn judge(config: &Config, force: bool, facts: &Facts) -> Vec<Refusal> {
             );
         }
     }
-    let tagged = config.interface.vlan.as_ref().is_some_and(|v| !v.is_empty());
-    if tagged && config.interface.driver == Driver::AfXdp && facts.tags_taken_out {
+    let tagged = i.vlan.as_ref().is_some_and(|v| !v.is_empty());
+    if tagged && i.driver == Driver::AfXdp && facts.tags_taken_out {
         refuse(
             name,
             "the card takes VLAN tags out of frames (rxvlan), so none would be of our VLAN".to_owned(),
@@ -293,10 +298,14 @@ mod tests {
         Facts { exists: true, up: true, mtu: 1500, addresses, ..Facts::default() }
     }
 
+    fn judge_first(config: &Config, force: bool, facts: &Facts) -> Vec<Refusal> {
+        judge(config, &config.interface, force, facts)
+    }
+
     fn told(force: bool, change: impl FnOnce(&mut Facts)) -> Vec<String> {
         let mut facts = good();
         change(&mut facts);
-        judge(&config("eth1"), force, &facts).iter().map(Refusal::to_string).collect()
+        judge_first(&config("eth1"), force, &facts).iter().map(Refusal::to_string).collect()
     }
 
     #[test]
@@ -321,7 +330,7 @@ mod tests {
             let text = TEXT.replace("NAME", "eth1").replace(from, to);
             let config = crate::config::parse(&text, Path::new("t.toml")).unwrap();
             let facts = Facts { mtu, tags_taken_out, ..good() };
-            judge(&config, false, &facts).iter().map(Refusal::to_string).collect::<Vec<_>>()
+            judge_first(&config, false, &facts).iter().map(Refusal::to_string).collect::<Vec<_>>()
         };
         let v4 = |mtu| {
             of(
@@ -395,7 +404,7 @@ mod tests {
             let config = crate::config::parse(text, Path::new("t.toml")).unwrap();
             let mut facts = good();
             change(&mut facts);
-            judge(&config, force, &facts).iter().map(Refusal::to_string).collect::<Vec<_>>()
+            judge_first(&config, force, &facts).iter().map(Refusal::to_string).collect::<Vec<_>>()
         };
         let gre = "version = 1\n[deployment]\nkind = \"wccp\"\n[[interface]]\nname = \"eth1\"\nmode = \"shared\"\n\
                    address = [\"10.9.0.2/24\"]\nnext_hop = \"10.9.0.1\"\n[wccp]\nrouters = [\"10.9.0.1\"]\n\

@@ -20,10 +20,7 @@ pub fn verify(dir: &Path) -> Result<(Case, Verdict), CaseError> {
     };
     let config = config::parse(text, &file).map_err(|e| error(e.to_string().replace('\n', ", ")))?;
     let seed = config.worker.seed.ok_or_else(|| error("has no worker.seed".to_owned()))?;
-    let [port] = case.manifest().interface.as_slice() else {
-        return Err(error("is for another number of interfaces".to_owned()));
-    };
-    let info = PortInfo {
+    let ports = case.manifest().interface.iter().map(|port| PortInfo {
         name: port.name.clone(),
         driver: "replay",
         // The case was checked when it was opened.
@@ -31,8 +28,9 @@ pub fn verify(dir: &Path) -> Result<(Case, Verdict), CaseError> {
         mtu: port.mtu,
         attach: None,
         zero_copy: false,
-    };
-    let mut engine = settings::build(&config, &info, seed).map_err(|e| error(e.to_string()))?;
+    });
+    let ports: Vec<PortInfo> = ports.collect();
+    let mut engine = settings::build(&config, &ports, seed).map_err(|e| error(e.to_string()))?;
     let verdict = record::verify(&case, &mut engine)?;
     Ok((case, verdict))
 }

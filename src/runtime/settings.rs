@@ -30,27 +30,38 @@ pub enum BuildError {
         /// What the allocator said.
         error: TryReserveError,
     },
+    /// It is for another number of interfaces.
+    #[error("the configuration is for {wanted} interfaces, not {given}; give it as many")]
+    Interfaces {
+        /// How many the configuration has.
+        wanted: usize,
+        /// How many there are.
+        given: usize,
+    },
 }
 
-/// An engine on this port, with a flow table of its own: the same for a live port and a recorded one.
+/// An engine on these ports, in the order of [`Config::interfaces`], with a flow table of its own: the same for a live port and a recorded one.
 ///
 /// # Errors
-/// The service groups contradict each other, or the flow table does not fit.
-pub fn build(config: &Config, port: &PortInfo, seed: [u8; 16]) -> Result<Engine, BuildError> {
-    Ok(build_on(config, port, seed, table(config, seed)?)?)
+/// The service groups contradict each other, the flow table does not fit, or there are more or fewer ports.
+pub fn build(config: &Config, ports: &[PortInfo], seed: [u8; 16]) -> Result<Engine, BuildError> {
+    build_on(config, ports, seed, table(config, seed)?)
 }
 
 /// As [`build`], with the flow table of [`table`].
 ///
 /// # Errors
-/// The service groups contradict each other.
+/// The service groups contradict each other, or there are more or fewer ports.
 pub fn build_on(
     config: &Config,
-    port: &PortInfo,
+    ports: &[PortInfo],
     seed: [u8; 16],
     flows: Arc<FlowTable>,
-) -> Result<Engine, wccp::SettingsError> {
-    Engine::new(engine(config, port, seed), flows)
+) -> Result<Engine, BuildError> {
+    let [port] = ports else {
+        return Err(BuildError::Interfaces { wanted: config.interfaces().count(), given: ports.len() });
+    };
+    Ok(Engine::new(engine(config, port, seed), flows)?)
 }
 
 /// The flow table, which is the one large piece of memory that is taken at the start.

@@ -174,7 +174,7 @@ impl<P: Port + ?Sized> Worker<P> {
     }
 
     fn turn(&mut self, now: Instant, control: &[Control]) -> Result<bool, PortError> {
-        let mut worked = false;
+        let (mut worked, several) = (false, self.ports.len() > 1);
         for ((port, rx), tx) in self.ports.iter_mut().zip(&mut self.rx).zip(&mut self.tx) {
             port.rx(rx)?;
             worked |= !rx.is_empty();
@@ -182,6 +182,10 @@ impl<P: Port + ?Sized> Worker<P> {
             while tx.spare.len() < SPARE.min(tx.slots) {
                 let Some(frame) = port.alloc() else { break };
                 tx.spare.push(frame);
+            }
+            // What comes from another port takes a frame of this one's to be sent, beside those that lie ready.
+            if several {
+                tx.slots = tx.slots.min(port.tx_slots());
             }
         }
         // A look that finds nothing is no turn: a recording holds every turn there was, and a worker that
@@ -280,9 +284,10 @@ impl<P: Port + ?Sized> Worker<P> {
 
     /// Frames that are out of their ports, beyond those that lie ready for the next turn: between two turns none.
     pub fn frames_held(&mut self) -> u64 {
-        let ready = |rx: &Burst, tx: &Tx| (rx.len() + tx.spare.len()) as u64;
+        let ready = |rx: &Burst, tx: &Tx| (rx.len() + tx.spare.len()) as i64;
         let held = self.ports.iter_mut().zip(self.rx.iter().zip(&self.tx));
-        held.map(|(port, (rx, tx))| port.stats().held.saturating_sub(ready(rx, tx))).sum()
+        let held: i64 = held.map(|(port, (rx, tx))| port.stats().held - ready(rx, tx)).sum();
+        u64::try_from(held).unwrap_or(0)
     }
 
     /// The ports, for their counters.

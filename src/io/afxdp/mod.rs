@@ -69,6 +69,8 @@ pub struct Options {
     pub chunks: u32,
     /// Which frames are for us.
     pub steering: Steering,
+    /// The card is to take in frames for other stations as well.
+    pub promiscuous: bool,
 }
 
 impl Options {
@@ -78,7 +80,16 @@ impl Options {
         let steering = Steering::default();
         let attach = &[Attach::Native, Attach::Generic];
         let interface = interface.into();
-        Self { interface, queue: 0, attach, rx_ring: 2048, tx_ring: 2048, chunks: 8192, steering }
+        Self {
+            interface,
+            queue: 0,
+            attach,
+            rx_ring: 2048,
+            tx_ring: 2048,
+            chunks: 8192,
+            steering,
+            promiscuous: false,
+        }
     }
 
     fn check(&self) -> Result<(), PortError> {
@@ -110,11 +121,13 @@ pub struct AfXdpPort {
     /// The longest frame that the link takes.
     frame_limit: usize,
     empty_turns: u32,
+    /// Frames in ordinary memory, of other ports, that ended here.
+    swallowed: i64,
     /// The program counts for the interface: the port of its first queue tells it.
     oversize: Option<Oversize>,
     /// Likewise.
     addresses: Option<Addresses>,
-    /// Keeps the groups joined that neighbours ask for our addresses by.
+    /// Keeps the card taking in the groups that neighbours ask for our addresses by, or everything.
     _groups: Option<OwnedFd>,
     _program: Arc<Program>,
 }
@@ -190,8 +203,8 @@ fn open_queues(
     };
     // A NIC takes in only the groups that somebody on the host has joined.
     let groups: Vec<_> = steering.own.iter().filter_map(|a| solicited_group(*a)).collect();
-    let mut groups = sys::join(link.index, &groups).map_err(|e| {
-        fault(&link.name, format!("joining IPv6 neighbour discovery's groups failed: {e}"), REPORT)
+    let mut groups = sys::join(link.index, &groups, options.promiscuous).map_err(|e| {
+        fault(&link.name, format!("taking in other stations' frames, or IPv6's groups, failed: {e}"), REPORT)
     })?;
     let (program, oversize, addresses) = program::attach(link, frame_limit as u32, options, &host, &sockets)?;
     let (program, mut oversize) = (Arc::new(program), Some(oversize));
@@ -211,6 +224,7 @@ fn open_queues(
         rx_share: options.rx_ring.min(options.chunks / 2),
         frame_limit,
         empty_turns: 0,
+        swallowed: 0,
         oversize: oversize.take(),
         addresses: addresses.take(),
         _groups: groups.take(),
@@ -297,7 +311,7 @@ impl Port for AfXdpPort {
             self.stats.rx_oversize = oversize.read();
         }
         self.umem.collect();
-        self.stats.held = u64::from(self.umem.count().out);
+        self.stats.held = i64::from(self.umem.count().out) - self.swallowed;
         self.stats
     }
 
@@ -350,13 +364,17 @@ impl Port for AfXdpPort {
                     self.umem.put_back(foreign);
                 }
             },
-            Chunk::Heap(bytes) => self.send_copy(&bytes[start..start + len]),
+            Chunk::Heap(bytes) => {
+                self.swallowed += 1;
+                self.send_copy(&bytes[start..start + len]);
+            }
         }
     }
 
     fn recycle(&mut self, frame: Frame) {
-        if let Chunk::Umem(chunk) = frame.into_chunk().0 {
-            self.umem.put_back(chunk);
+        match frame.into_chunk().0 {
+            Chunk::Umem(chunk) => self.umem.put_back(chunk),
+            Chunk::Heap(_) => self.swallowed += 1,
         }
     }
 

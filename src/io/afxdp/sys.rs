@@ -78,20 +78,25 @@ pub(super) fn xdp_socket() -> rustix::io::Result<OwnedFd> {
     socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)
 }
 
-/// Has the interface take in frames to these multicast addresses, until the descriptor is closed. `None`
-/// if there are none.
-pub(super) fn join(interface: u32, groups: &[[u8; 6]]) -> rustix::io::Result<Option<OwnedFd>> {
-    if groups.is_empty() {
+/// Has the interface take in frames to these multicast addresses, or to `everybody`, until the descriptor is
+/// closed. `None` if it need not.
+pub(super) fn join(
+    interface: u32,
+    groups: &[[u8; 6]],
+    everybody: bool,
+) -> rustix::io::Result<Option<OwnedFd>> {
+    if groups.is_empty() && !everybody {
         return Ok(None);
     }
     // Without a protocol the socket itself receives nothing.
     let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-    for group in groups {
+    let groups = groups.iter().map(|g| (libc::PACKET_MR_MULTICAST, *g));
+    for (kind, group) in groups.chain(everybody.then_some((libc::PACKET_MR_PROMISC, [0; 6]))) {
         let mut address = [0; 8];
-        address[..6].copy_from_slice(group);
+        address[..6].copy_from_slice(&group);
         let request = libc::packet_mreq {
             mr_ifindex: interface as i32,
-            mr_type: libc::PACKET_MR_MULTICAST as u16,
+            mr_type: kind as u16,
             mr_alen: 6,
             mr_address: address,
         };

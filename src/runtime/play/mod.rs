@@ -135,7 +135,7 @@ pub fn play(config: &Config, what: &Play) -> Result<Report, PlayError> {
         attach: None,
         zero_copy: false,
     };
-    let mut engine = settings::build(config, &info, config.worker.seed.unwrap_or(SEED))?;
+    let mut engine = settings::build(config, &[info], config.worker.seed.unwrap_or(SEED))?;
     let redirection = redirection(config);
     if let Form::L2 { back_in_gre } = redirection.form {
         // Nobody here speaks WCCP and could agree to it.
