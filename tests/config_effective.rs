@@ -250,8 +250,8 @@ fn two_families_are_kept_apart_and_shown_again() {
     let c = parse(&both, Path::new("t.toml")).unwrap();
     let six = c.interface.v6.unwrap();
     assert_eq!((six.address, six.prefix), ("2001:db8:9::2".parse().unwrap(), 64));
-    assert_eq!(six.next_hop, "fe80::1".parse::<Ipv6Addr>().unwrap());
-    assert_eq!(c.interface.v4.unwrap().next_hop, Ipv4Addr::new(10, 9, 0, 1));
+    assert_eq!(six.next_hop, Some("fe80::1".parse::<Ipv6Addr>().unwrap()));
+    assert_eq!(c.interface.v4.unwrap().next_hop, Some(Ipv4Addr::new(10, 9, 0, 1)));
     let shown = c.effective_toml();
     assert!(shown.contains("next_hop = [\"10.9.0.1\", \"fe80::1\"]"), "{shown}");
     assert_eq!(parse(&shown, Path::new("t.toml")).unwrap().interface, c.interface);

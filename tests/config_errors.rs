@@ -69,7 +69,7 @@ fn what_is_not_toml_or_not_known_is_refused() {
         "kind =",
         "kin =",
         &[
-            "t.toml:2: key `deployment.kind`: missing; write kind = \"wccp\" or \"static\"",
+            "t.toml:2: key `deployment.kind`: missing; write kind = \"wccp\", \"static\", \"bridge\" or \"route\"",
             "t.toml:3: key `deployment.kin`: unknown key; known here: kind",
         ],
     );
@@ -77,8 +77,8 @@ fn what_is_not_toml_or_not_known_is_refused() {
         "[deployment]",
         "[nonsense]\na = 1\n[deployment]",
         &[
-            "t.toml:2: key `nonsense`: unknown key; known here: bridge, deployment, events, interface, limits, \
-         route, service, timers, version, wccp, worker",
+            "t.toml:2: key `nonsense`: unknown key; known here: bridge, deployment, events, firewall, interface, \
+         limits, nat, route, service, timers, version, wccp, worker",
         ],
     );
 }
@@ -105,7 +105,7 @@ fn an_empty_file_names_every_section_that_is_missing() {
         errors(""),
         [
             "t.toml:1: key `version`: missing; write version = 1 at the top",
-            "t.toml:1: key `deployment`: missing; add [deployment] with kind = \"wccp\" or \"static\"",
+            "t.toml:1: key `deployment`: missing; add [deployment] with kind = \"wccp\", \"static\", \"bridge\" or \"route\"",
             "t.toml:1: key `interface`: missing; add an [[interface]] section with name, address and next_hop",
             "t.toml:1: key `service`: missing; add a [[service]] section with name and ports",
         ]
@@ -136,11 +136,13 @@ fn what_is_not_built_yet_is_refused_by_name() {
     refuses(
         "kind = \"wccp\"",
         "kind = \"host\"",
-        &["t.toml:3: key `deployment.kind`: \"host\" is not built yet; possible now: \"wccp\" or \"static\""],
+        &[
+            "t.toml:3: key `deployment.kind`: \"host\" is not built yet; possible now: \"wccp\" or \"static\" or \
+           \"bridge\" or \"route\"",
+        ],
     );
     for (section, key, value, now) in [
-        ("service", "handling", "inspect", "\"proxy\""),
-        ("service", "handling", "tunnel", "\"proxy\""),
+        ("service", "handling", "tunnel", "\"proxy\" or \"inspect\""),
         ("service", "ftps", "terminate", "\"refuse\" or \"opaque\""),
         ("service", "ftps", "require", "\"refuse\" or \"opaque\""),
     ] {
@@ -414,7 +416,7 @@ fn services_do_not_share_ports() {
         "name = \"ftp\"",
         "name = \"f t p\"",
         &[
-            "t.toml:17: key `service.name`: \"f t p\" cannot be a service's name; write 1 to 32 letters, digits, _ or -",
+            "t.toml:17: key `service.name`: \"f t p\" cannot be a name in events; write 1 to 32 letters, digits, _ or -",
         ],
     );
     refuses(

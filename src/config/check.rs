@@ -1,17 +1,22 @@
 //! What values mean together: everything that one key alone cannot tell.
 
+mod interface;
+mod nat;
+mod service;
+
 use super::checked::{
-    Assignment, Config, DataSource, Deployment, Driver, Group, GroupRole, Interface, Method, Mode, Network,
-    Password, Service, Wccp,
+    Assignment, Config, DataSource, Deployment, Driver, Group, GroupRole, Method, Mode, Network, Password,
+    Wccp,
 };
-use super::raw::{Raw, RawGroup, RawInterface, RawService, RawWccp, relative};
-use super::reader::{At, Place, Source};
+use super::raw::{Raw, RawGroup, RawService, RawWccp, relative};
+use super::reader::{Place, Source};
 use super::units::Cidr;
 use super::upstream::{self, Reverse};
+pub(super) use service::Services;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 
 /// Room for ports in a service group (WCCP version 2, service information).
@@ -28,12 +33,16 @@ pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
         let groups = w.groups.iter().filter(|g| g.role == GroupRole::Forward);
         groups.flat_map(|g| g.ports.iter().map(|p| p.value)).collect::<BTreeSet<u16>>()
     };
+    let kind = raw.deployment;
+    bounds(source, &raw);
     let redirected = raw.wccp.as_ref().map(forward);
     let reverse = raw.wccp.as_ref().map(Reverse::of);
-    let services = services(source, &raw.services, redirected.as_ref(), reverse.as_ref(), &mut notes);
+    let services =
+        service::services(source, &raw.services, kind, redirected.as_ref(), reverse.as_ref(), &mut notes);
     let routers = raw.wccp.as_ref().map(|w| w.routers.clone()).unwrap_or_default();
-    let mode = raw.interface.as_ref().map(|i| i.mode.place.clone());
-    let interface = raw.interface.and_then(|i| interface(source, i, &routers));
+    let mode = raw.interfaces.first().map(|i| i.mode.place.clone());
+    let interfaces = interface::interfaces(source, raw.interfaces, &raw.routes, &routers, kind);
+    let (interface, outside) = interfaces.map_or((None, None), |(i, o)| (Some(i), o));
     if let (Some(i), Some(router)) = (&interface, routers.first())
         && i.v4.is_none()
     {
@@ -42,16 +51,22 @@ pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
     }
     let own = interface.as_ref().and_then(|i| i.v4);
     let wccp = raw.wccp.and_then(|w| wccp(source, w, own, &services, &mut notes));
-    let deployment = raw.deployment?;
+    let nat = raw.nat.map(|n| nat::nat(source, n, outside.as_ref())).unwrap_or_default();
+    let deployment = kind?;
     if deployment == Deployment::Wccp && wccp.is_none() {
         return None;
     }
+    let Services { proxied: services, inspected } = services;
     let config = Config {
         file: source.file().to_owned(),
         deployment,
         interface: interface?,
+        outside,
         wccp,
         services,
+        inspected,
+        firewall: deployment.in_line().then_some(raw.firewall),
+        nat,
         limits: raw.limits,
         timers: raw.timers,
         worker: raw.worker,
@@ -60,6 +75,58 @@ pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
     };
     told_apart(source, &config, &mode?);
     Some(config)
+}
+
+/// Bounds and times of proxied sessions.
+const OF_PROXIED: [&str; 12] = [
+    "limits.half_open",
+    "limits.half_open_per_source",
+    "limits.over_limit",
+    "limits.relay_buffer",
+    "limits.relay_buffers",
+    "limits.relays_per_client",
+    "timers.connect",
+    "timers.login",
+    "timers.data_stall",
+    "timers.data_wait",
+    "timers.final_reply",
+    "timers.time_wait",
+];
+/// Bounds and times of what passes through.
+const OF_INSPECTED: [&str; 9] = [
+    "limits.expectations",
+    "limits.expectations_per_client",
+    "limits.connections",
+    "timers.expectation",
+    "timers.established",
+    "timers.transitory",
+    "timers.udp",
+    "timers.icmp",
+    "timers.orphan",
+];
+/// Commands of an inspected session without an answer: its rules remember no more.
+const INSPECTED_COMMANDS: usize = 64;
+
+/// Whether a bound or time, `limits.sessions` for one, is of any use to these services.
+pub(super) fn is_used(key: &str, proxied: bool, inspected: bool) -> bool {
+    (proxied || !OF_PROXIED.contains(&key)) && (inspected || !OF_INSPECTED.contains(&key))
+}
+
+/// Notes bounds and times of something that there is none of.
+fn bounds(source: &Source<'_>, raw: &Raw) {
+    let proxied = raw.services.iter().any(|s| matches!(s, RawService::Proxy(_)));
+    let inspected = raw.services.iter().any(|s| matches!(s, RawService::Inspect(_)));
+    for place in &raw.bounds {
+        if (proxied || inspected) && !is_used(&place.key, proxied, inspected) {
+            let (is, has) = if proxied { ("inspect", "proxy") } else { ("proxy", "inspect") };
+            let what = format!("is for services of handling = {is:?}, and all have handling = {has:?}");
+            source.error(place, what, "take the key out");
+        }
+        if inspected && place.key == "limits.commands" && raw.limits.commands > INSPECTED_COMMANDS {
+            let what = format!("of inspected sessions {INSPECTED_COMMANDS} commands at most are remembered");
+            source.error(place, what, "write a whole number from 1 to 64");
+        }
+    }
 }
 
 /// AF_PACKET hands over what is the host's as well, and redirected packets can be for anybody: only the XDP
@@ -72,72 +139,11 @@ fn told_apart(source: &Source<'_>, config: &Config, mode: &Place) {
     }
 }
 
-fn interface(source: &Source<'_>, raw: RawInterface, routers: &[At<Ipv4Addr>]) -> Option<Interface> {
-    let ours = |router: &&At<Ipv4Addr>| raw.addresses.iter().any(|a| a.value.address == router.value);
-    for router in routers.iter().filter(ours) {
-        let what = format!("{} is our own address", router.value);
-        source.error(&router.place, what, "write the router's address, or another interface.address");
-    }
-    let (mut v4, mut v6) = (None, None);
-    for At { value: cidr, place } in &raw.addresses {
-        let of_family = |a: &&At<IpAddr>| a.value.is_ipv4() == cidr.address.is_ipv4();
-        let Some(next_hop) = raw.next_hops.iter().find(of_family) else {
-            if let Some(other) = raw.next_hops.first().filter(|_| raw.sound) {
-                let family = if cidr.address.is_ipv4() { "IPv4" } else { "IPv6" };
-                let what = format!("no {family} router for {cidr}");
-                let remedy = "list one of each family, as next_hop = [\"10.9.0.1\", \"2001:db8:9::1\"]";
-                source.error(&other.place, what, remedy);
-            }
-            continue;
-        };
-        next_hop_fits(source, *cidr, next_hop);
-        match (cidr.address, next_hop.value) {
-            (IpAddr::V4(address), IpAddr::V4(next_hop)) => {
-                v4 = Some(Network { address, prefix: cidr.prefix, next_hop });
-            }
-            (IpAddr::V6(address), IpAddr::V6(next_hop)) => {
-                v6 = Some(Network { address, prefix: cidr.prefix, next_hop });
-            }
-            _ => source.error(place, "the families differ", "write addresses of one family"),
-        }
-    }
-    for lone in &raw.next_hops {
-        if raw.sound && !raw.addresses.iter().any(|a| a.value.address.is_ipv4() == lone.value.is_ipv4()) {
-            let what = format!("we have no address of the family of {}", lone.value);
-            source.error(&lone.place, what, "take it out, or add an own address to interface.address");
-        }
-    }
-    if !raw.sound {
-        return None;
-    }
-    Some(Interface {
-        name: raw.name?,
-        driver: raw.driver,
-        mode: raw.mode.value,
-        vlan: raw.vlan,
-        v4,
-        v6,
-        nic_profile: raw.nic_profile,
-    })
-}
-
-/// A router is another host of our network; in IPv6 it may be known by its link-local address.
-fn next_hop_fits(source: &Source<'_>, cidr: Cidr, next_hop: &At<IpAddr>) {
-    let a = next_hop.value;
-    let link_local = matches!(a, IpAddr::V6(a) if a.is_unicast_link_local());
-    let remedy = "write the router's address on this network";
-    if a == cidr.address {
-        source.error(&next_hop.place, format!("{a} is our own address"), remedy);
-    } else if !link_local && (!cidr.contains(a) || cidr.is_edge(a)) {
-        source.error(&next_hop.place, format!("{a} is no host on the network of {cidr}"), remedy);
-    }
-}
-
 fn wccp(
     source: &Source<'_>,
     raw: RawWccp,
     own: Option<Network<Ipv4Addr>>,
-    services: &[Service],
+    services: &Services,
     notes: &mut Vec<String>,
 ) -> Option<Wccp> {
     own.iter().for_each(|own| by_mac(source, &raw, *own, notes));
@@ -154,12 +160,14 @@ fn wccp(
         groups.extend(group(source, g, &groups));
     }
     let used = |p: &u16| {
-        services.iter().any(|s| {
+        let proxied = services.proxied.iter().any(|s| {
             s.ports.contains(p)
                 || s.data_source == DataSource::Server
                     && (s.client_mode.allows_passive() && s.data_ports.contains(p)
                         || s.client_mode.allows_active() && s.active_source_port == *p)
-        })
+        });
+        let inspected = |s| upstream::ports_of_clients(s).any(|used| used == *p);
+        proxied || services.inspected.iter().any(inspected)
     };
     for g in &groups {
         if g.role == GroupRole::Reverse {
@@ -257,106 +265,6 @@ fn group(source: &Source<'_>, raw: &RawGroup, earlier: &[Group]) -> Option<Group
         return None;
     }
     Some(Group { id: raw.id.as_ref()?.value, role: raw.role, priority: raw.priority, ports })
-}
-
-fn services(
-    source: &Source<'_>,
-    raw: &[RawService],
-    redirected: Option<&BTreeSet<u16>>,
-    reverse: Option<&Reverse>,
-    notes: &mut Vec<String>,
-) -> Vec<Service> {
-    let control: BTreeSet<u16> = raw.iter().flat_map(|s| s.ports.iter().map(|p| p.value)).collect();
-    let mut done: Vec<Service> = Vec::new();
-    for s in raw {
-        if let Some(name) = s.name.as_ref().filter(|n| done.iter().any(|d| d.name == n.value)) {
-            let what = format!("{:?} is there already", name.value);
-            source.error(&name.place, what, "give each service a name of its own");
-        }
-        for port in &s.ports {
-            if let Some(other) = done.iter().find(|d| d.ports.contains(&port.value)) {
-                let what = format!("port {} belongs to service {:?} already", port.value, other.name);
-                source.error(&port.place, what, "list each port in one service");
-            }
-            listed(source, port, "control port", redirected);
-        }
-        data_ports(source, s, &control, &done, redirected, notes);
-        let active = &s.active_source_port;
-        if s.data_source == DataSource::Server && s.client_mode.allows_active() {
-            listed(source, active, "source port of active data", redirected);
-        }
-        upstream::check(source, s, reverse);
-        upstream::policy(s, reverse, notes);
-        upstream::opaque(source, s, notes);
-        done.push(Service {
-            name: s.name.as_ref().map_or_else(String::new, |n| n.value.clone()),
-            ports: s.ports.iter().map(|p| p.value).collect(),
-            client_mode: s.client_mode,
-            server_mode: s.server_mode.value,
-            upstream_source: s.upstream_source.value,
-            server_ports: upstream::server_ports(s, reverse),
-            data_source: s.data_source,
-            data_ports: s.data_ports.iter().flatten().map(|p| p.value).collect(),
-            active_source_port: active.value,
-            ftps: s.ftps.value,
-            mss_clamp: s.mss_clamp,
-        });
-    }
-    done
-}
-
-fn data_ports(
-    source: &Source<'_>,
-    s: &RawService,
-    control: &BTreeSet<u16>,
-    earlier: &[Service],
-    redirected: Option<&BTreeSet<u16>>,
-    notes: &mut Vec<String>,
-) {
-    let name = s.name.as_ref().map_or("", |n| n.value.as_str());
-    let ports = s.data_ports.as_deref().unwrap_or_default();
-    let needed = s.data_source == DataSource::Server && s.client_mode.allows_passive();
-    if !needed {
-        if !ports.is_empty() {
-            let why = if s.data_source == DataSource::Own {
-                "data_source = \"own\" names ports of our own address"
-            } else {
-                "client_mode = \"active\" refuses passive data"
-            };
-            notes.push(format!("service {name}: data_ports is not used: {why}"));
-        }
-    } else if ports.is_empty() {
-        let remedy = "write ports of a [[wccp.group]] that passive clients are steered to, as [2020, 2021], or \
-                      client_mode = \"active\"";
-        source.error(&s.data_ports_place, "no port for passive data", remedy);
-    }
-    for port in ports {
-        if control.contains(&port.value) {
-            let what = format!("port {} is a control port", port.value);
-            source.error(&port.place, what, "take it out; data needs ports of its own");
-            continue;
-        }
-        if let Some(other) = earlier.iter().find(|d| d.data_ports.contains(&port.value)) {
-            let what = format!("port {} is a data port of service {:?} already", port.value, other.name);
-            source.error(&port.place, what, "give each service data ports of its own");
-        }
-        if needed {
-            listed(source, port, "data port", redirected);
-        }
-    }
-}
-
-/// A port that no group lists is never redirected: its segments would reach the real server or client.
-fn listed(source: &Source<'_>, port: &At<u16>, what: &str, redirected: Option<&BTreeSet<u16>>) {
-    if redirected.is_some_and(|r| !r.contains(&port.value)) {
-        let what =
-            format!("{what} {} is in no group of role \"forward\", so no router redirects it", port.value);
-        source.error(
-            &port.place,
-            what,
-            "add it to the ports of a [[wccp.group]], or use a port that is there",
-        );
-    }
 }
 
 fn password(source: &Source<'_>, raw: &RawWccp, notes: &mut Vec<String>) -> Option<Password> {

@@ -1,7 +1,11 @@
 //! The effective configuration: every key with the value in use, as TOML or JSON. The TOML is itself a
 //! configuration that means the same (an inline password excepted, which is not shown).
 
-use super::checked::{Config, EventTarget, Ftps, GroupRole, Method, Mode, MssClamp, NicProfileName, Wccp};
+mod firewall;
+mod service;
+
+use super::check::is_used;
+use super::checked::{Config, EventTarget, GroupRole, Interface, Method, Mode, NicProfileName, Side, Wccp};
 use super::units::show_duration;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -58,6 +62,9 @@ impl Config {
         config.worker.seed = Some(seed);
         config.events = EventTarget::Stdout;
         config.interface.nic_profile = NicProfileName::Generic;
+        if let Some(outside) = &mut config.outside {
+            outside.nic_profile = NicProfileName::Generic;
+        }
         config.toml(true)
     }
 
@@ -90,8 +97,14 @@ impl Config {
     }
 
     fn blocks(&self, secrets: bool) -> Vec<Block> {
-        let mut blocks =
-            vec![one("deployment", vec![plain("kind", self.deployment.name())]), self.interface_block()];
+        let mut blocks = vec![one("deployment", vec![plain("kind", self.deployment.name())])];
+        for (i, side) in self.interfaces().zip([Side::Inside, Side::Outside]) {
+            blocks.push(interface_block(i, self.deployment.in_line().then_some(side)));
+        }
+        for r in self.interfaces().flat_map(|i| &i.routes) {
+            let (network, via) = (r.network.to_string(), r.via.to_string());
+            blocks.push(many("route", vec![plain("network", network), plain("via", via)]));
+        }
         blocks.extend(self.wccp.as_ref().map(|w| wccp_block(w, secrets)));
         for g in self.wccp.iter().flat_map(|w| &w.groups) {
             blocks.push(many(
@@ -111,41 +124,11 @@ impl Config {
                 ],
             ));
         }
-        for s in &self.services {
-            blocks.push(many(
-                "service",
-                vec![
-                    plain("name", s.name.as_str()),
-                    plain("ports", json!(s.ports)),
-                    noted("handling", "proxy", "control connections end here on both sides"),
-                    plain("client_mode", s.client_mode.name()),
-                    noted("server_mode", s.server_mode.name(), "of the data connections with servers"),
-                    noted("upstream_source", s.upstream_source.name(), "whose address servers see"),
-                    noted(
-                        "data_source",
-                        s.data_source.name(),
-                        "whose address clients see on data connections",
-                    ),
-                    noted(
-                        "data_ports",
-                        json!(s.data_ports),
-                        "named to passive clients instead of the server's port",
-                    ),
-                    noted("active_source_port", s.active_source_port, "toward active clients"),
-                    match s.ftps {
-                        Ftps::Refuse => noted("ftps", "refuse", "AUTH is answered with 534"),
-                        Ftps::Opaque => {
-                            noted("ftps", "opaque", "AUTH TLS and all behind it is passed on unread")
-                        }
-                    },
-                    match s.mss_clamp {
-                        MssClamp::Auto => noted("mss_clamp", "auto", self.auto_clamp()),
-                        MssClamp::Bytes(n) => plain("mss_clamp", n),
-                        MssClamp::Off => plain("mss_clamp", "off"),
-                    },
-                ],
-            ));
-        }
+        blocks.extend(self.firewall.iter().flat_map(firewall::firewall));
+        blocks.extend(firewall::nat(&self.nat));
+        blocks.extend(self.services.iter().map(|s| service::proxied(s, self.auto_clamp())));
+        let redirected = !self.deployment.in_line();
+        blocks.extend(self.inspected.iter().map(|s| service::inspected(s, redirected, self.auto_clamp())));
         blocks.extend([self.limits_block(), self.timers_block(), self.worker_block()]);
         let path = match &self.events {
             EventTarget::Stdout => noted("path", "-", "standard output"),
@@ -155,44 +138,13 @@ impl Config {
         blocks
     }
 
-    fn interface_block(&self) -> Block {
-        let i = &self.interface;
-        let profile = match &i.nic_profile {
-            NicProfileName::Generic => "generic".into(),
-            NicProfileName::Veth => "veth".into(),
-            NicProfileName::File(path) => path.to_string_lossy(),
-        };
-        let addresses: Vec<String> =
-            i.addresses().iter().map(|(a, prefix)| format!("{a}/{prefix}")).collect();
-        let hops: Vec<String> = i.next_hops().iter().map(ToString::to_string).collect();
-        let mode = match i.mode {
-            Mode::Dedicated => "every frame of the interface is taken",
-            Mode::Shared => "what is not for us is the host's",
-        };
-        let mut entries = vec![
-            plain("name", i.name.as_str()),
-            plain("driver", i.driver.name()),
-            noted("mode", i.mode.name(), mode),
-        ];
-        entries.extend(i.vlan.as_ref().map(|ids| noted("vlan", json!(ids), "our frames' tags, outer first")));
-        entries.extend([
-            noted("address", json!(addresses), "ours, never the kernel's"),
-            match hops.as_slice() {
-                [one] => plain("next_hop", one.as_str()),
-                all => plain("next_hop", json!(all)),
-            },
-            plain("nic_profile", profile.as_ref()),
-        ]);
-        many("interface", entries)
-    }
-
     fn auto_clamp(&self) -> &'static str {
         if self.redirect_overhead() == 0 { "MTU - 40" } else { "MTU - 28 - 40" }
     }
 
     fn limits_block(&self) -> Block {
         let l = &self.limits;
-        one(
+        self.used(
             "limits",
             vec![
                 plain("sessions", l.sessions),
@@ -207,6 +159,13 @@ impl Config {
                 noted("relay_buffer", l.relay_buffer, "bytes"),
                 noted("relay_buffers", l.relay_buffers, "relayed transfers at a time"),
                 noted("relays_per_client", l.relays_per_client, "of one IPv4 address or IPv6 /64"),
+                noted("expectations", l.expectations, "announced data connections"),
+                noted(
+                    "expectations_per_client",
+                    l.expectations_per_client,
+                    "of one IPv4 address or IPv6 /64",
+                ),
+                noted("connections", l.connections, "that pass and are not in the flow table"),
             ],
         )
     }
@@ -214,7 +173,7 @@ impl Config {
     fn timers_block(&self) -> Block {
         let t = &self.timers;
         let timer = |key, d, comment| noted(key, show_duration(d), comment);
-        one(
+        self.used(
             "timers",
             vec![
                 timer("connect", t.connect, "to the server"),
@@ -229,8 +188,21 @@ impl Config {
                 timer("quarantine", t.quarantine, "of a data port whose SYN never came"),
                 timer("time_wait", t.time_wait, ""),
                 timer("drain_timeout", t.drain_timeout, "after SIGTERM"),
+                timer("expectation", t.expectation, "announced, no SYN yet"),
+                timer("established", t.established, "TCP that passes, without a segment"),
+                timer("transitory", t.transitory, "TCP that begins or ends"),
+                timer("udp", t.udp, "UDP that passes"),
+                timer("icmp", t.icmp, "ICMP queries that pass"),
+                timer("orphan", t.orphan, "data after a reset of its control connection"),
             ],
         )
+    }
+
+    /// A section of bounds or times, without those of services that there are none of.
+    fn used(&self, name: &'static str, mut entries: Vec<Entry>) -> Block {
+        let (proxied, inspected) = (!self.services.is_empty(), !self.inspected.is_empty());
+        entries.retain(|(key, ..)| is_used(&format!("{name}.{key}"), proxied, inspected));
+        one(name, entries)
     }
 
     fn worker_block(&self) -> Block {
@@ -245,6 +217,35 @@ impl Config {
         };
         one("worker", vec![cpu, plain("idle", w.idle.name()), seed])
     }
+}
+
+/// `role`: of a bridge or route.
+fn interface_block(i: &Interface, role: Option<Side>) -> Block {
+    let profile = match &i.nic_profile {
+        NicProfileName::Generic => "generic".into(),
+        NicProfileName::Veth => "veth".into(),
+        NicProfileName::File(path) => path.to_string_lossy(),
+    };
+    let addresses: Vec<String> = i.addresses().iter().map(|(a, prefix)| format!("{a}/{prefix}")).collect();
+    let hops: Vec<String> = i.next_hops().iter().map(ToString::to_string).collect();
+    let mode = match i.mode {
+        Mode::Dedicated => "every frame of the interface is taken",
+        Mode::Shared => "what is not for us is the host's",
+    };
+    let mut entries = vec![plain("name", i.name.as_str())];
+    entries.extend(role.map(|r| plain("role", r.name())));
+    entries.extend([plain("driver", i.driver.name()), noted("mode", i.mode.name(), mode)]);
+    entries.extend(i.vlan.as_ref().map(|ids| noted("vlan", json!(ids), "our frames' tags, outer first")));
+    if !addresses.is_empty() {
+        entries.push(noted("address", json!(addresses), "ours, never the kernel's"));
+    }
+    match hops.as_slice() {
+        [] => {}
+        [one] => entries.push(plain("next_hop", one.as_str())),
+        all => entries.push(plain("next_hop", json!(all))),
+    }
+    entries.push(plain("nic_profile", profile.as_ref()));
+    many("interface", entries)
 }
 
 fn wccp_block(w: &Wccp, secrets: bool) -> Block {

@@ -14,9 +14,10 @@ mod units;
 mod upstream;
 
 pub use checked::{
-    Assignment, ClientMode, Config, DataSource, Deployment, Driver, EventTarget, Ftps, Group, GroupRole,
-    Idle, Interface, Limits, Method, Mode, MssClamp, Network, NicProfileName, OverLimit, Password,
-    ServerMode, Service, Timers, UpstreamSource, Wccp, WorkerSettings,
+    Assignment, Ccc, ClientMode, Config, DataRule, DataSource, Deployment, Driver, EventTarget, Firewall,
+    FirewallRule, Ftps, Group, GroupRole, Idle, Inspected, Interface, IpProtocol, Limits, Masquerade, Method,
+    Mode, MssClamp, Nat, Network, NicProfileName, OverLimit, Password, PortForward, Profile, Route,
+    RuleAction, ServerMode, Service, Side, StaticNat, Timers, UpstreamSource, Wccp, WorkerSettings,
 };
 pub use error::{ConfigError, ConfigErrors};
 pub use units::{Cidr, parse_size};

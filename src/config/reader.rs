@@ -160,10 +160,36 @@ impl<'s, 'i> Section<'s, 'i> {
         }
     }
 
+    /// Notes that the section as a whole is wrong.
+    pub(crate) fn wrong(&self, what: &str, remedy: &str) {
+        self.source.error(&self.place, what, remedy);
+    }
+
+    /// Takes what stands under keys that have no place here, and notes them with the reason.
+    pub(crate) fn refuse(&mut self, keys: &[&str], what: &str, remedy: &str) {
+        let (refused, rest) =
+            std::mem::take(&mut self.entries).into_iter().partition(|(key, ..)| keys.contains(&key.as_str()));
+        self.entries = rest;
+        for (key, span, _) in &refused as &Vec<(String, Range<usize>, Spanned<DeValue<'i>>)> {
+            let place = Place { key: self.place_of(key).key, span: span.clone() };
+            self.source.error(&place, what, remedy);
+        }
+    }
+
+    /// The keys that are written here and not taken yet, with their places.
+    pub(crate) fn written(&self) -> Vec<Place> {
+        let place = |(key, span, _): &(String, Range<usize>, _)| Place {
+            key: self.place_of(key).key,
+            span: span.clone(),
+        };
+        self.entries.iter().map(place).collect()
+    }
+
     /// Notes every key that nobody took.
     pub(crate) fn finish(self) {
         let mut known = self.known.clone();
         known.sort_unstable();
+        known.dedup();
         let remedy = format!("known here: {}", known.join(", "));
         for (key, span, _) in &self.entries {
             let place = Place { key: self.place_of(key).key, span: span.clone() };
@@ -221,6 +247,18 @@ impl<'s, 'i> Item<'s, 'i> {
             DeValue::String(s) => Some(s.to_string()),
             _ => self.mistyped(wanted),
         }
+    }
+
+    /// A truth value.
+    pub(crate) fn boolean(self) -> Option<bool> {
+        match &self.value {
+            DeValue::Boolean(b) => Some(*b),
+            _ => self.mistyped("true or false"),
+        }
+    }
+
+    pub(crate) fn is_boolean(&self) -> bool {
+        matches!(self.value, DeValue::Boolean(_))
     }
 
     /// A whole number in `range`.

@@ -34,6 +34,23 @@ impl Cidr {
         ((own ^ other) & mask == 0).then_some(other & !mask)
     }
 
+    /// The network itself: the address without its host part.
+    #[must_use]
+    pub fn first(self) -> Self {
+        let hosts = u32::from(width(self.address) - self.prefix);
+        let mask = u128::MAX.checked_shl(hosts).unwrap_or(0);
+        let address = match self.address {
+            IpAddr::V4(a) => IpAddr::V4((a.to_bits() & (mask as u32)).into()),
+            IpAddr::V6(a) => IpAddr::V6((a.to_bits() & mask).into()),
+        };
+        Self { address, ..self }
+    }
+
+    /// Whether the two networks have an address in common.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.contains(other.address) || other.contains(self.address)
+    }
+
     /// Whether `other` is on the same network.
     pub fn contains(self, other: IpAddr) -> bool {
         self.address.is_ipv4() == other.is_ipv4() && self.host_of(other).is_some()

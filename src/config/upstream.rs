@@ -1,7 +1,8 @@
 //! Whether what servers send reaches us, as a service wants it.
 
-use super::checked::{ClientMode, Ftps, Group, GroupRole, Service, UpstreamSource};
-use super::raw::{RawService, RawWccp};
+use super::check::Services;
+use super::checked::{ClientMode, Ftps, Group, GroupRole, Inspected, UpstreamSource};
+use super::raw::{RawInspected, RawProxied, RawWccp};
 use super::reader::{At, Source};
 use std::collections::BTreeSet;
 
@@ -36,7 +37,7 @@ impl Reverse {
 
 /// Notes a service whose server's packets would go past us. `reverse` is none where no group decides what
 /// reaches us.
-pub(super) fn check(source: &Source<'_>, s: &RawService, reverse: Option<&Reverse>) {
+pub(super) fn check(source: &Source<'_>, s: &RawProxied, reverse: Option<&Reverse>) {
     if s.upstream_source.value == UpstreamSource::Own {
         return;
     }
@@ -87,7 +88,7 @@ pub(super) fn check(source: &Source<'_>, s: &RawService, reverse: Option<&Revers
 
 /// Notes which policy a router needs for what servers send, where no group asks for it: nothing here shows whether it
 /// is there, and without it every session fails.
-pub(super) fn policy(s: &RawService, reverse: Option<&Reverse>, notes: &mut Vec<String>) {
+pub(super) fn policy(s: &RawProxied, reverse: Option<&Reverse>, notes: &mut Vec<String>) {
     if s.upstream_source.value == UpstreamSource::Own || reverse.is_some() {
         return;
     }
@@ -106,7 +107,7 @@ pub(super) fn policy(s: &RawService, reverse: Option<&Reverse>, notes: &mut Vec<
 }
 
 /// Notes what becomes of encrypted sessions whose data connections we cannot see.
-pub(super) fn opaque(source: &Source<'_>, s: &RawService, notes: &mut Vec<String>) {
+pub(super) fn opaque(source: &Source<'_>, s: &RawProxied, notes: &mut Vec<String>) {
     if s.ftps.value != Ftps::Opaque {
         return;
     }
@@ -126,7 +127,7 @@ pub(super) fn opaque(source: &Source<'_>, s: &RawService, notes: &mut Vec<String
 }
 
 /// Source ports of servers' data connections that reach us; none if all do.
-pub(super) fn server_ports(s: &RawService, reverse: Option<&Reverse>) -> Vec<u16> {
+pub(super) fn server_ports(s: &RawProxied, reverse: Option<&Reverse>) -> Vec<u16> {
     match reverse {
         Some(Reverse::Ports(listed)) if s.upstream_source.value == UpstreamSource::Client => {
             data_ports(s).map(|(port, _)| port).filter(|port| listed.contains(port)).collect()
@@ -135,16 +136,112 @@ pub(super) fn server_ports(s: &RawService, reverse: Option<&Reverse>) -> Vec<u16
     }
 }
 
+/// Notes an inspected service one of whose directions would go past us, and what becomes of its data.
+pub(super) fn both_ways(
+    source: &Source<'_>,
+    raw: &RawInspected,
+    s: &mut Inspected,
+    forward: Option<&BTreeSet<u16>>,
+    reverse: &Reverse,
+    notes: &mut Vec<String>,
+) {
+    const WHY: &str = "handling = \"inspect\" needs both directions of a connection";
+    let name = s.name.clone();
+    let active: Vec<u16> = active_ports(s).collect();
+    match reverse {
+        Reverse::Nothing => {
+            let Some(port) = raw.ports.first() else { return };
+            let what = format!("{WHY}, and no group of role \"reverse\" brings what servers send");
+            let remedy = "add a [[wccp.group]] of role \"reverse\" with ports = [21, 20] or ports = \"all\", or write \
+                          handling = \"proxy\"";
+            return source.error(&port.place, what, remedy);
+        }
+        Reverse::Ports(listed) => {
+            for port in raw.ports.iter().filter(|p| !listed.contains(&p.value)) {
+                let what =
+                    format!("{WHY}, and control port {} is in no group of role \"reverse\"", port.value);
+                let remedy = "add it to the ports of the reverse group, or write ports = \"all\" there";
+                source.error(&port.place, what, remedy);
+            }
+            if let Some(port) = raw.data_ports.first() {
+                let what = "what servers send on passive data connections comes from ports that no list can name, \
+                            so nothing can be steered";
+                let remedy = "write ports = \"all\" in the reverse group, or take the key out";
+                source.error(&port.place, what, remedy);
+            }
+            s.data_bypasses = true;
+            notes.push(format!(
+                "service {name}: passive data connections go past us (event `data not redirected`): the reverse group \
+                 lists ports; with ports = \"all\" there and data_ports here they are steered"
+            ));
+            let both = |p: &u16| listed.contains(p) && forward.is_some_and(|f| f.contains(p));
+            let lost: Vec<String> = active.iter().filter(|p| !both(p)).map(u16::to_string).collect();
+            if !lost.is_empty() {
+                notes.push(format!(
+                    "service {name}: active data connections from port {} go past us: it is not in a group of either \
+                     role",
+                    lost.join(", ")
+                ));
+            }
+        }
+        Reverse::All if s.data_ports.is_empty() => {
+            s.data_bypasses = true;
+            notes.push(format!(
+                "service {name}: passive data connections go past us (event `data not redirected`): no router \
+                 redirects the ports that servers choose; with data_ports they are steered"
+            ));
+        }
+        Reverse::All => {}
+    }
+}
+
+/// Which policies a router needs, so that both directions of an inspected service come here.
+pub(super) fn both_policies(s: &Inspected) -> String {
+    let list = |ports: BTreeSet<u16>| ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    let clients = list(ports_of_clients(s).collect());
+    format!(
+        "service {}: handling = \"inspect\" needs two policies on the router: on the clients' side for what they send to \
+         ports {clients}, on the servers' side for what servers send to clients from ports {}{}",
+        s.name,
+        list(ports_of_servers(s).collect()),
+        if s.data_ports.is_empty() {
+            "; passive data connections pass by us, unless the policies send everything"
+        } else {
+            " and, of passive data, from all"
+        }
+    )
+}
+
+/// Ports that clients send to: control, active data, steered data.
+pub(super) fn ports_of_clients(s: &Inspected) -> impl Iterator<Item = u16> {
+    s.ports.iter().chain(&s.data_ports).copied().chain(active_ports(s))
+}
+
+/// Ports that servers send from, but for passive data.
+fn ports_of_servers(s: &Inspected) -> impl Iterator<Item = u16> {
+    s.ports.iter().copied().chain(active_ports(s))
+}
+
+/// Ports that servers open active data connections from.
+fn active_ports(s: &Inspected) -> impl Iterator<Item = u16> {
+    let usual = s.ports.iter().filter(|_| s.active_source_ports.is_empty());
+    let usual = usual.filter(|p| **p > 1).map(|p| p - 1);
+    usual.chain(s.active_source_ports.iter().copied())
+}
+
 /// What a reverse group is there for in vain.
-pub(super) fn idle(group: &Group, services: &[Service]) -> Option<String> {
+pub(super) fn idle(group: &Group, services: &Services) -> Option<String> {
     let id = group.id;
-    let mut of_clients = services.iter().filter(|s| s.upstream_source == UpstreamSource::Client).peekable();
-    if of_clients.peek().is_none() {
+    let of_clients = services.proxied.iter().filter(|s| s.upstream_source == UpstreamSource::Client);
+    let used: BTreeSet<u16> = of_clients
+        .flat_map(|s| s.ports.iter().chain(&s.server_ports).copied())
+        .chain(services.inspected.iter().flat_map(ports_of_servers))
+        .collect();
+    if used.is_empty() {
         return Some(format!(
             "wccp.group {id}: no service has upstream_source = \"client\"; the router sends it for nothing"
         ));
     }
-    let used: Vec<u16> = of_clients.flat_map(|s| s.ports.iter().chain(&s.server_ports).copied()).collect();
     let idle: Vec<String> = group.ports.iter().filter(|p| !used.contains(p)).map(u16::to_string).collect();
     (!idle.is_empty()).then(|| {
         let list = idle.join(", ");
@@ -154,6 +251,6 @@ pub(super) fn idle(group: &Group, services: &[Service]) -> Option<String> {
 
 /// The ports that servers open data connections from (RFC 959 section 5.2: the control port less one), each
 /// with its control port.
-fn data_ports(s: &RawService) -> impl Iterator<Item = (u16, &At<u16>)> {
+fn data_ports(s: &RawProxied) -> impl Iterator<Item = (u16, &At<u16>)> {
     s.ports.iter().filter(|p| p.value > 1).map(|p| (p.value - 1, p))
 }

@@ -178,6 +178,8 @@ pub struct Timers {
     pub steer_wait: Duration,
     /// A steered announcement.
     pub steer_timeout: Duration,
+    /// How long a port is kept back whose steered announcement ended without its SYN.
+    pub quarantine: Duration,
     /// A control connection before its greeting.
     pub greeting: Duration,
     /// A control connection without a segment.

@@ -1,7 +1,10 @@
 //! From the checked configuration to the plain values of the engine, and to the engine itself.
 
+mod filter;
+
 use crate::config::{self, Config, MssClamp};
 use crate::engine::{Engine, Net};
+use crate::firewall::Side;
 use crate::flow::FlowTable;
 use crate::io::PortInfo;
 use crate::rng::{Keyed, Purpose};
@@ -30,17 +33,18 @@ pub enum BuildError {
         /// What the allocator said.
         error: TryReserveError,
     },
-    /// It is for another number of interfaces.
+    /// As many interfaces are needed as are configured.
     #[error("the configuration is for {wanted} interfaces, not {given}; give it as many")]
     Interfaces {
-        /// How many the configuration has.
+        /// Configured.
         wanted: usize,
-        /// How many there are.
+        /// There.
         given: usize,
     },
 }
 
-/// An engine on these ports, in the order of [`Config::interfaces`], with a flow table of its own: the same for a live port and a recorded one.
+/// An engine on these ports, with a flow table of its own: the same for live ports and recorded ones. There is one
+/// for each of [`Config::interfaces`], in their order.
 ///
 /// # Errors
 /// The service groups contradict each other, the flow table does not fit, or there are more or fewer ports.
@@ -58,10 +62,7 @@ pub fn build_on(
     seed: [u8; 16],
     flows: Arc<FlowTable>,
 ) -> Result<Engine, BuildError> {
-    let [port] = ports else {
-        return Err(BuildError::Interfaces { wanted: config.interfaces().count(), given: ports.len() });
-    };
-    Ok(Engine::new(engine(config, port, seed), flows)?)
+    Ok(Engine::new(engine(config, ports, seed)?, flows)?)
 }
 
 /// The flow table, which is the one large piece of memory that is taken at the start.
@@ -73,25 +74,37 @@ pub fn table(config: &Config, seed: [u8; 16]) -> Result<Arc<FlowTable>, BuildErr
     let flows = config.limits.flows;
     // The table fills to three quarters, and a flow takes two slots.
     let slots = |served| if served { flows.saturating_mul(8) / 3 } else { NO_SLOTS };
-    let i = &config.interface;
-    FlowTable::try_new(slots(i.v4.is_some()), slots(i.v6.is_some()), salt)
+    // Through a bridge goes whatever there is.
+    let bridge = config.deployment == config::Deployment::Bridge;
+    let v4 = bridge || config.interfaces().any(|i| i.v4.is_some());
+    let v6 = bridge || config.interfaces().any(|i| i.v6.is_some());
+    FlowTable::try_new(slots(v4), slots(v6), salt)
         .map(Arc::new)
         .map_err(|error| BuildError::Memory { flows, error })
 }
 
-/// What an engine on this port obeys.
-pub fn engine(config: &Config, port: &PortInfo, seed: [u8; 16]) -> engine::Settings {
-    let i = &config.interface;
-    let mtu = i.mtu(port.mtu);
-    let interface = engine::Interface {
-        name: i.name.clone(),
-        mac: port.mac,
-        mtu,
-        vlan: i.vlan.as_deref().map(Tags::of_ids),
-        v4: i.v4.map(|n| Net { address: n.address, prefix: n.prefix, next_hop: Some(n.next_hop) }),
-        v6: i.v6.map(|n| Net { address: n.address, prefix: n.prefix, next_hop: Some(n.next_hop) }),
+/// What an engine on these ports obeys.
+///
+/// # Errors
+/// There are more or fewer ports than interfaces.
+pub fn engine(config: &Config, ports: &[PortInfo], seed: [u8; 16]) -> Result<engine::Settings, BuildError> {
+    let place = match (ports, &config.outside) {
+        ([port], None) => engine::Place::Redirected(Box::new(redirected(config, port))),
+        ([inside, outside], Some(out)) => {
+            engine::Place::Transit(Box::new(transit(config, inside, out, outside)))
+        }
+        _ => {
+            let wanted = config.interfaces().count();
+            return Err(BuildError::Interfaces { wanted, given: ports.len() });
+        }
     };
-    let redirected = engine::RedirectedSettings {
+    Ok(engine::Settings { place, seed })
+}
+
+fn redirected(config: &Config, port: &PortInfo) -> engine::RedirectedSettings {
+    let interface = interface(&config.interface, port);
+    let mtu = interface.mtu;
+    engine::RedirectedSettings {
         wccp: config.wccp.as_ref().map(|w| wccp(config, w)),
         session: session::Settings {
             own: interface.own(),
@@ -103,8 +116,42 @@ pub fn engine(config: &Config, port: &PortInfo, seed: [u8; 16]) -> engine::Setti
             workers: 1,
         },
         interface,
+    }
+}
+
+fn transit(
+    config: &Config,
+    inside: &PortInfo,
+    out: &config::Interface,
+    outside: &PortInfo,
+) -> engine::TransitSettings {
+    let route = |side, r: &config::Route| engine::Route {
+        to: (r.network.address, r.network.prefix),
+        side,
+        next_hop: r.via,
     };
-    engine::Settings { place: engine::Place::Redirected(Box::new(redirected)), seed }
+    let kind = match config.deployment {
+        config::Deployment::Route => {
+            let inside = config.interface.routes.iter().map(|r| route(Side::Inside, r));
+            let outside = out.routes.iter().map(|r| route(Side::Outside, r));
+            engine::Transit::Route { routes: inside.chain(outside).collect() }
+        }
+        _ => engine::Transit::Bridge,
+    };
+    let (inside, outside) = (interface(&config.interface, inside), interface(out, outside));
+    let firewall = filter::firewall(config, inside.mtu);
+    engine::TransitSettings { kind, inside, outside, firewall }
+}
+
+fn interface(i: &config::Interface, port: &PortInfo) -> engine::Interface {
+    engine::Interface {
+        name: i.name.clone(),
+        mac: port.mac,
+        mtu: i.mtu(port.mtu),
+        vlan: i.vlan.as_deref().map(Tags::of_ids),
+        v4: i.v4.map(|n| Net { address: n.address, prefix: n.prefix, next_hop: n.next_hop }),
+        v6: i.v6.map(|n| Net { address: n.address, prefix: n.prefix, next_hop: n.next_hop }),
+    }
 }
 
 fn wccp(config: &Config, w: &config::Wccp) -> wccp::Settings {

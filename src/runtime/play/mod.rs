@@ -288,15 +288,15 @@ impl Player {
         let i = &config.interface;
         if let Some(n) = i.v4 {
             let routers = config.wccp.iter().flat_map(|w| w.routers.iter().copied());
-            for sender in std::iter::once(n.next_hop).chain(routers) {
+            for sender in n.next_hop.into_iter().chain(routers) {
                 let a =
                     Arp { request: true, sender_mac: ROUTER, sender, target_mac: [0; 6], target: n.address };
                 self.stage().push(eth::TYPE_ARP, &arp::emit(&a), eth::BROADCAST);
             }
         }
-        if let Some(n) = i.v6 {
+        if let Some((n, hop)) = i.v6.and_then(|n| Some((n, n.next_hop?))) {
             let group = nd::group_mac(nd::solicited_node(n.address));
-            self.stage().push(eth::TYPE_IPV6, &nd::solicit(ROUTER, n.next_hop, n.address), group);
+            self.stage().push(eth::TYPE_IPV6, &nd::solicit(ROUTER, hop, n.address), group);
         }
     }
 
