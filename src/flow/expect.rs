@@ -114,6 +114,11 @@ impl<T: Copy> Expectations<T> {
         Some(expected)
     }
 
+    /// What a SYN would be expected for; it still is.
+    pub fn get(&self, key: &ExpectKey) -> Option<&Expected<T>> {
+        self.expected.get(key)
+    }
+
     /// Expects a connection no more.
     pub fn remove(&mut self, key: &ExpectKey) -> Option<Expected<T>> {
         let expected = self.expected.remove(key)?;

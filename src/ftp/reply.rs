@@ -9,6 +9,18 @@ pub const MAX_REPLY: usize = 256 * 1024;
 /// Most bytes of a reply that is held.
 pub const MAX_HELD: usize = 64 * 1024;
 
+/// What became of a transfer, from how its data connection ended (`complete`, `reset`, `aborted`, `failed`,
+/// `refused`) and its final reply's code (0 if none came). What the server says outranks what was seen.
+#[must_use]
+pub const fn verdict(end: &'static str, code: u16, bytes: u64) -> &'static str {
+    match code {
+        426 | 451 => "aborted",
+        400.. if bytes == 0 && code != 425 => "refused",
+        400.. => "failed",
+        _ => end,
+    }
+}
+
 /// What a code's first digit says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {

@@ -11,8 +11,8 @@
 //! A record that goes without having become a session tells its server, if that has answered: else the
 //! server would keep its own half of a flood, and a port of ours could not be used again at once.
 
-use super::share::Network;
 use super::shared::{Shared, Timer, redirected, send};
+use crate::flow::Network;
 use crate::flow::{Salted, Slab, SlotRef, TimerId};
 use crate::rng::Purpose;
 use crate::tcp::{Handshake, Outlet};

@@ -2,8 +2,8 @@
 //! see that; and how a server's answers to them reach us.
 
 use super::settings::{Settings, UpstreamSource};
-use super::share::Shares;
 use super::shared::{EXPECTATIONS, Shared, own_ports};
+use crate::flow::Shares;
 use crate::flow::{FlowKey, Leg, Pair, PortAllocator, Remote};
 use crate::rng::{Keyed, Purpose};
 use crate::time::{Duration, Instant};

@@ -20,7 +20,6 @@ mod opaque;
 mod registry;
 mod reply;
 mod settings;
-mod share;
 mod shared;
 mod torn;
 mod wait;

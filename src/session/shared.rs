@@ -3,10 +3,10 @@
 use super::data::{DataFlow, Side};
 use super::lease::Leases;
 use super::settings::Settings;
-use super::share::Shares;
 use super::torn::Torn;
 use super::wait::Waits;
 use crate::event::{Event, SessionId, What};
+use crate::flow::Shares;
 use crate::flow::{
     Action, Entry, Expectations, Flags, FlowKey, FlowTable, InsertError, Leg, Pair, Rewrite, Salted, Slab,
     SlotRef, SteerConfig, Steering, Wheel,

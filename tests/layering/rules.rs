@@ -18,7 +18,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("record", &["engine", "io", "wire", "buf"]),
     ("engine", &["session", "firewall", "wccp", "tcp", "flow", "wire", "buf", "neigh", "frag"]),
     ("session", &["tcp", "ftp", "flow", "wire"]),
-    ("firewall", &["alg", "flow", "wire", "buf", "frag"]),
+    ("firewall", &["alg", "ftp", "flow", "wire", "buf", "frag"]),
     ("alg", &["ftp", "wire"]),
     ("explain", &["ftp", "wire"]),
     ("tcp", &["wire", "buf"]),

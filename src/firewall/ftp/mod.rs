@@ -1,13 +1,30 @@
 //! Inspected FTP sessions: control connections that are edited in flight, and the doors that they open.
 
-use super::packet::{Emit, Fate, Side};
+mod data;
+mod doors;
+mod run;
+mod session;
+mod shared;
+mod statics;
+mod turned;
+mod wire;
+
+use super::packet::{Emit, Fate, Refused, Side};
 use super::settings::Settings;
-use crate::alg::Direction;
-use crate::event::Event;
-use crate::rng::Keyed;
+use crate::alg::rules::{self, Ends, Log, Rules};
+use crate::alg::{Alg, Direction, Incoming, Output};
+use crate::event::{Event, SessionId};
+use crate::flow::{Shares, Slab, Steering};
+use crate::rng::{Keyed, Purpose};
 use crate::time::Instant;
+use crate::wire::build::{IPV4_HEADER, IPV6_HEADER};
 use crate::wire::{IpPacket, Segment};
+use session::{Mind, Session};
+use shared::{Shared, Timer, expect_key};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use turned::Turned;
+use wire::Style;
 
 /// A control connection as its two ends see it, and each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +73,8 @@ pub(super) enum Syn {
     Admitted(Admitted),
     /// It does not pass, whatever the policy says, and is best answered with a reset.
     Refused,
+    /// A static data rule lets it in without a session: it passes as if a rule of the policy allowed it.
+    Allowed,
     /// Nothing that FTP knows of: the policy decides. If that refuses, tell [`Sessions::refused`].
     Unknown,
 }
@@ -84,23 +103,97 @@ pub(super) struct Over {
 /// All inspected sessions.
 #[derive(Debug)]
 pub(super) struct Sessions<W> {
-    _way: Option<W>,
+    slots: Slab<Box<Session<W>>>,
+    /// Live sessions of each client.
+    clients: Shares,
+    shared: Shared,
+    /// What the rules obey, by service.
+    rule_sets: Vec<rules::Settings>,
+    log: Log,
+    output: Output,
+    /// Half-open sessions and ended ones, oldest first: they give way when places are scarce.
+    opening: VecDeque<(u32, SessionId)>,
+    closing: VecDeque<(u32, SessionId)>,
+    /// Sessions that began.
+    begun: u64,
+    draining: bool,
+    /// When it was last told that one was turned away.
+    turned_told: Option<Instant>,
 }
 
-#[allow(unused_variables, clippy::todo, reason = "the frame of what is being built")]
 impl<W: Copy> Sessions<W> {
     pub(super) fn new(settings: &Settings, keyed: Keyed) -> Self {
-        todo!()
+        let shared = Shared::new(settings, keyed);
+        Self {
+            slots: Slab::default(),
+            clients: Shares::new(keyed.value(Purpose::Salt, b"inspected clients", 0)),
+            rule_sets: settings.services.iter().map(|s| s.rules.clone()).collect(),
+            shared,
+            log: Log::default(),
+            output: Output::default(),
+            opening: VecDeque::new(),
+            closing: VecDeque::new(),
+            begun: 0,
+            draining: false,
+            turned_told: None,
+        }
     }
+
     /// The SYN of an admitted connection to a service's port; it is to be given to [`segment`](Self::segment) next. The
     /// session's number, or none if there are too many even of those that are told so.
-    pub(super) fn begin(&mut self, now: Instant, service: usize, path: Path) -> Option<u32> {
-        todo!()
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        service: usize,
+        path: Path,
+        ports: &mut dyn Ports,
+    ) -> Option<u32> {
+        if self.draining || !self.make_room(now, ports) {
+            self.shared.counters.sessions_refused += 1;
+            return None;
+        }
+        let limits = &self.shared.limits;
+        let client = path.client.ip();
+        let why = if self.clients.total() >= limits.sessions {
+            Some("Too many sessions")
+        } else if self.clients.of(client) >= limits.sessions_per_client {
+            Some("Too many sessions of this client")
+        } else {
+            None
+        };
+        let id = SessionId(self.begun + 1);
+        let mind = match why {
+            Some(why) => Mind::Turned(Turned::new(why)),
+            None => {
+                let ends = Ends {
+                    client: path.client,
+                    client_told: path.client_told,
+                    server: path.server,
+                    server_told: path.server_told,
+                };
+                Mind::Rules(Rules::new(id, ends, self.rule_sets.get(service)?))
+            }
+        };
+        let turned = why.is_some();
+        let alg = Alg::new(limits.alg);
+        let number = self.slots.insert(Box::new(Session::new(now, id, service, path, alg, mind)));
+        self.begun += 1;
+        self.opening.push_back((number, id));
+        if turned {
+            self.shared.counters.sessions_refused += 1;
+        } else {
+            self.shared.counters.sessions += 1;
+            self.clients.take(client);
+            self.shared.pair(&path, number, true);
+        }
+        self.arm(number);
+        Some(number)
     }
+
     /// A segment of a control connection, as it came (the MSS of a SYN clamped already), its checksum right.
     /// [`Fate::Forward`]: it goes as it is, but for what the caller translates. What is emitted goes as it is: translated,
     /// its time to live counted.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, reason = "a segment, and what is known of it")]
     pub(super) fn segment(
         &mut self,
         now: Instant,
@@ -113,67 +206,153 @@ impl<W: Copy> Sessions<W> {
         ports: &mut dyn Ports,
         out: &mut Vec<Emit<W>>,
     ) -> Fate {
-        todo!()
+        let hop = self.shared.hop;
+        let Some(s) = self.slots.get_mut(session) else { return Fate::Refuse(Refused::NoConnection) };
+        if !s.wears(dir, Style::of(way, packet, ip, hop)) {
+            self.shared.counters.dying_segments += 1;
+            return Fate::Refuse(Refused::Ftp);
+        }
+        if !s.is_over() {
+            s.last = now;
+        }
+        let incoming = Incoming::new(packet, seg);
+        self.run(now, session, ports, |alg, editor, output| alg.segment(now, dir, &incoming, editor, output));
+        self.opens(now, session, dir, seg);
+        let fate = self.emit(session, Some(dir), out);
+        self.closes(now, session, dir, seg, ports);
+        self.arm(session);
+        fate
     }
+
     /// Whether a control connection is over, or reset: a SYN of the same ends begins another one, after
     /// [`end`](Self::end).
     pub(super) fn is_over(&self, session: u32) -> bool {
-        todo!()
+        self.slots.get(session).is_none_or(|s| s.is_over())
     }
+
     /// What an ICMP error quotes of a segment that left toward `dir`, as its sender knows it; none if it is forged.
     pub(super) fn quoted(&mut self, session: u32, dir: Direction, seq: u32, mtu: Option<u16>) -> Option<u32> {
-        todo!()
+        let session = self.slots.get_mut(session)?;
+        let (seq, _) = session.alg.icmp_quote(dir, seq, None)?;
+        if let Some(mtu) = mtu {
+            let headers = 20 + if session.path.client.is_ipv4() { IPV4_HEADER } else { IPV6_HEADER };
+            session.alg.path_limit(dir, usize::from(mtu).saturating_sub(headers));
+        }
+        Some(seq)
     }
+
     /// The control connection is gone: ended, or forgotten by the connection table.
     pub(super) fn end(&mut self, now: Instant, session: u32, why: &'static str, ports: &mut dyn Ports) {
-        todo!()
+        self.finish(now, session, why, false, ports);
+        self.forget(session);
     }
+
     /// A SYN of no known connection, as it came.
     pub(super) fn expected(&mut self, now: Instant, from: Side, src: SocketAddr, dst: SocketAddr) -> Syn {
-        todo!()
+        let expected = self.shared.expected.get(&expect_key(from, src.ip(), dst)).copied();
+        if let Some(expected) = expected
+            && expected.detail.open
+            && now <= expected.deadline
+        {
+            return self.admit_expected(now, expected.detail.session, src, dst);
+        }
+        if self.is_quarantined(now, src, dst) {
+            self.shared.counters.late_syns += 1;
+            return Syn::Refused;
+        }
+        self.admit_static(now, from, src, dst)
     }
+
     /// The policy refused a SYN that was [unknown](Syn::Unknown): there may be a reason to tell.
-    pub(super) fn refused(&mut self, now: Instant, from: Side, src: SocketAddr, dst: SocketAddr) {
-        todo!()
+    pub(super) fn refused(&mut self, now: Instant, src: SocketAddr, dst: SocketAddr) {
+        self.explain_refusal(now, src, dst);
     }
+
     /// The only way that payload of a data connection may go now; both if none.
     pub(super) fn one_way(&self, data: u32) -> Option<Direction> {
-        todo!()
+        self.shared.datas.get(data)?.one_way()
     }
+
     /// An admitted data connection is over.
     pub(super) fn data_over(&mut self, now: Instant, data: u32, over: Over, ports: &mut dyn Ports) {
-        todo!()
+        let owner = self.shared.datas.get(data).and_then(|d| d.session);
+        let Some(number) = owner else { return self.shared.orphan_over(now, data, over, ports) };
+        if let Some(session) = self.slots.get_mut(number) {
+            session.last = session.last.max(now);
+        }
+        self.at_doors(number, ports, |doors| doors.data_over(now, data, over));
+        self.arm(number);
     }
+
     /// What is due.
     pub(super) fn handle_timeout(&mut self, now: Instant, ports: &mut dyn Ports, out: &mut Vec<Emit<W>>) {
-        todo!()
+        self.shared.steering_due(now);
+        self.steered(now, ports, out);
+        let mut due = Vec::new();
+        self.shared.wheel.expire(now, |timer| due.push(timer));
+        for timer in due {
+            match timer {
+                Timer::Data(data) => {
+                    if let Some(conn) = self.shared.datas.get_mut(data).filter(|c| !c.is_ended()) {
+                        conn.timer = None;
+                        self.shared.counters.orphans_ended += 1;
+                        self.shared.gone.push_back(Gone::Data(data));
+                    }
+                }
+                Timer::Session(number) => self.session_due(now, number, ports, out),
+            }
+        }
     }
+
     pub(super) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        todo!()
+        let wheel = self.shared.wheel.next_deadline().map(|at| (at, "inspected session"));
+        let steering = self.shared.steering.iter().filter_map(Steering::poll_timeout);
+        steering.chain(wheel).min_by_key(|(at, _)| *at)
     }
+
     pub(super) fn take_events(&mut self, to: &mut Vec<Event>) {
-        todo!()
+        to.append(&mut self.shared.events);
     }
+
     /// What the firewall must forget; to be asked after each call until there is none. [`end`](Self::end) is not called
     /// for a control connection that is named here; [`data_over`](Self::data_over) is, for one of data.
     pub(super) fn poll_gone(&mut self) -> Option<Gone> {
-        todo!()
+        let gone = self.shared.gone.pop_front()?;
+        if let Gone::Control(number) = gone {
+            self.forget(number);
+        }
+        Some(gone)
     }
+
     /// Begins no session any more: their SYNs are not admitted.
     pub(super) fn drain(&mut self) {
-        todo!()
+        self.draining = true;
     }
+
     /// Data connections that live.
     pub(super) fn data_len(&self) -> usize {
-        todo!()
+        self.shared.datas.iter().filter(|d| !d.is_ended()).count()
     }
+
     pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
-        todo!()
+        let mut all = self.shared.counters.named();
+        all.extend(self.log.counters.named());
+        all
     }
+
     pub(super) fn occupied(&self) -> Vec<(&'static str, usize)> {
-        todo!()
+        vec![
+            ("inspected sessions", self.slots.len()),
+            ("expectations", self.shared.announced.total()),
+            ("inspected data connections", self.shared.datas.len()),
+            ("steered pairs", self.shared.steering.iter().map(Steering::pairs).sum()),
+            ("inspection timers", self.shared.wheel.len()),
+            ("session pairs", self.shared.pairs.len()),
+        ]
     }
+
+    /// Sessions that live.
     pub(super) fn len(&self) -> usize {
-        todo!()
+        self.slots.iter().filter(|s| !s.is_over()).count()
     }
 }

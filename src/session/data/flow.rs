@@ -2,11 +2,12 @@
 
 use super::super::control::Transfer;
 use super::super::shared::{Shared, Timer, send};
-use super::{Lease, Side, verdict};
+use super::{Lease, Side};
 use crate::event::{Direction, Path, SessionId, What};
 use crate::flow::{
     Action, ByteMeter, Entry, Flags, FlowKey, FlowView, Lookup, Pair, Rewrite, SlotRef, Sticky, TimerId,
 };
+use crate::ftp::reply;
 use crate::ftp::verb::Verb;
 use crate::tcp::Outlet;
 use crate::time::{Duration, Instant};
@@ -355,7 +356,7 @@ impl Shared {
             client_mode: if flow.opening.opener == Side::Server { "active" } else { "passive" },
             bytes,
             duration_ms: at.since(flow.started).as_millis() as u64,
-            verdict: verdict(end, code, bytes),
+            verdict: reply::verdict(end, code, bytes),
             code,
         };
         self.event(what);

@@ -230,7 +230,7 @@ impl Control {
             client_mode: if active { "active" } else { "passive" },
             bytes: 0,
             duration_ms: 0,
-            verdict: verdict("complete", code, 0),
+            verdict: reply::verdict("complete", code, 0),
             code,
         });
     }
@@ -436,16 +436,5 @@ impl Shared {
             Ok(()) => deadline,
             Err(_) => until,
         }
-    }
-}
-
-/// What became of a transfer, from how its data connection ended (`complete`, `reset`, `aborted`, `failed`,
-/// `refused`) and its final reply's code (0 if none came). What the server says outranks what was seen.
-fn verdict(end: &'static str, code: u16, bytes: u64) -> &'static str {
-    match code {
-        426 | 451 => "aborted",
-        400.. if bytes == 0 && code != 425 => "refused",
-        400.. => "failed",
-        _ => end,
     }
 }

@@ -10,9 +10,10 @@
 use super::super::control::{CLIENT_DATA, Control, SERVER, SERVER_DATA, Tag};
 use super::super::reply::Gate;
 use super::super::shared::Shared;
-use super::{ClientEnd, Data, Lease, Plan, ServerEnd, Side, TABLE_FULL, verdict};
+use super::{ClientEnd, Data, Lease, Plan, ServerEnd, Side, TABLE_FULL};
 use crate::event::{Direction, Path, What};
 use crate::flow::{ExpectKey, FlowKey, SlotRef};
+use crate::ftp::reply;
 use crate::ftp::verb::Verb;
 use crate::tcp::{Buffers, Conn, ConnState, Stack};
 use crate::time::{Duration, Instant};
@@ -402,7 +403,7 @@ impl Control {
             client_mode: if relay.active { "active" } else { "passive" },
             bytes,
             duration_ms: relay.ended.map_or(shared.now, |e| e.0).since(relay.started).as_millis() as u64,
-            verdict: verdict(end, code, bytes),
+            verdict: reply::verdict(end, code, bytes),
             code,
         });
     }

@@ -1,12 +1,12 @@
 //! How much each client holds of what all share.
 
-use crate::flow::Salted;
+use super::key::Salted;
 use hashbrown::HashMap;
 use std::net::IpAddr;
 
 /// Whose addresses count as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Network {
+pub struct Network {
     six: bool,
     prefix: u64,
 }
@@ -14,7 +14,7 @@ pub(super) struct Network {
 impl Network {
     /// One client: an IPv4 address, or an IPv6 /64, of which one host takes as many addresses as it likes
     /// (RFC 4291 section 2.5.1, RFC 8981).
-    pub(super) fn of_client(address: IpAddr) -> Self {
+    pub fn of_client(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(a) => Self { six: false, prefix: a.to_bits().into() },
             IpAddr::V6(a) => Self { six: true, prefix: (a.to_bits() >> 64) as u64 },
@@ -22,7 +22,7 @@ impl Network {
     }
 
     /// The network of a source that nothing was proven of: a /24, or a /64.
-    pub(super) fn of_source(address: IpAddr) -> Self {
+    pub fn of_source(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(a) => Self { six: false, prefix: (a.to_bits() & 0xFFFF_FF00).into() },
             IpAddr::V6(_) => Self::of_client(address),
@@ -32,39 +32,40 @@ impl Network {
 
 /// What each client holds of something; a client that holds nothing is not remembered.
 #[derive(Debug)]
-pub(super) struct Shares {
+pub struct Shares {
     held: HashMap<Network, u32, Salted>,
     total: usize,
 }
 
 impl Shares {
-    pub(super) fn new(salt: u64) -> Self {
+    /// Nobody holds anything.
+    pub fn new(salt: u64) -> Self {
         Self { held: HashMap::with_hasher(Salted::new(salt)), total: 0 }
     }
 
     /// How many this client holds.
-    pub(super) fn of(&self, client: IpAddr) -> usize {
+    pub fn of(&self, client: IpAddr) -> usize {
         self.held.get(&Network::of_client(client)).map_or(0, |n| *n as usize)
     }
 
     /// How many all of them hold.
-    pub(super) const fn total(&self) -> usize {
+    pub const fn total(&self) -> usize {
         self.total
     }
 
     /// How many clients hold any.
-    pub(super) fn clients(&self) -> usize {
+    pub fn clients(&self) -> usize {
         self.held.len()
     }
 
     /// One more for this client.
-    pub(super) fn take(&mut self, client: IpAddr) {
+    pub fn take(&mut self, client: IpAddr) {
         *self.held.entry(Network::of_client(client)).or_insert(0) += 1;
         self.total += 1;
     }
 
     /// One less.
-    pub(super) fn give(&mut self, client: IpAddr) {
+    pub fn give(&mut self, client: IpAddr) {
         let of = Network::of_client(client);
         let Some(n) = self.held.get_mut(&of) else { return };
         *n -= 1;
@@ -75,7 +76,7 @@ impl Shares {
     }
 
     /// Gives memory back while nobody holds anything.
-    pub(super) fn shrink(&mut self) {
+    pub fn shrink(&mut self) {
         if self.total == 0 {
             self.held.shrink_to_fit();
         }

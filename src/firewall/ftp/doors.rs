@@ -1,0 +1,498 @@
+//! What one session announced: who may open a data connection to whom, from when, until when.
+//!
+//! ```text
+//!            PORT            200              SYN                 final reply, end of data
+//!   none ──────────▶ reserved ──▶ open ──────────────────▶ used ───────────────────────────▶ none
+//!     │    PASV's 227             ▲  │ superseded, expired   │
+//!     ├───────────────────────────┤  ▼                       │ its SYN met nobody
+//!     │  no port free             │ none                     │
+//!     └────────▶ waiting ─────────┘◀─────────────────────────┘
+//! ```
+
+use super::shared::{Expect, Shared, expect_key};
+use super::{Path, Ports, Side};
+use crate::alg::rules::{Doors, NoDoor, Transfer, Why};
+use crate::event::SessionId;
+use crate::flow::{ExpectKey, Expected, Pair, SteerEvent, Steering};
+use crate::time::Instant;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+/// A listener that somebody was told of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Announced {
+    /// The client listens.
+    pub(super) active: bool,
+    /// The listener as it knows itself.
+    pub(super) at: SocketAddr,
+    /// As it is known to who connects.
+    pub(super) told: SocketAddr,
+    /// The one who connects, and the side it is on.
+    opener: std::net::IpAddr,
+    side: Side,
+    /// The listener's other name, where both ends are on one side and the name was not said.
+    also: Option<SocketAddr>,
+    /// [`Ports`] gave `told`.
+    leased: bool,
+    /// Until when a SYN is taken.
+    pub(super) until: Instant,
+}
+
+impl Announced {
+    /// What events show: the client's side, the server's.
+    pub(super) fn shown(&self) -> (SocketAddr, Option<SocketAddr>) {
+        if self.active { (self.at, Some(self.told)) } else { (self.told, Some(self.at)) }
+    }
+
+    /// The port that is to be given back.
+    pub(super) fn lease(&self) -> Option<SocketAddr> {
+        self.leased.then_some(self.told)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = ExpectKey> {
+        let (side, opener) = (self.side, self.opener);
+        std::iter::once(self.told).chain(self.also).map(move |told| expect_key(side, opener, told))
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) enum Door {
+    /// Nothing is announced.
+    #[default]
+    None,
+    /// The server was told of it, and has not accepted it.
+    Reserved(Box<Announced>),
+    /// Its SYN may come.
+    Open(Box<Announced>),
+    /// The server listens there; the client will be told when a port is free.
+    Waiting(SocketAddr),
+    /// This one is.
+    Granted(SocketAddr, u16),
+    /// None was.
+    InVain(SocketAddr),
+    /// It was announced and does not come here.
+    Elsewhere,
+    /// Its SYN came: the data connection's number.
+    Used(u32),
+}
+
+/// A transfer whose final reply is awaited.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) transfer: Transfer,
+    /// Its data connection, if it came.
+    pub(super) data: Option<u32>,
+    /// The client listens, or was to.
+    pub(super) active: bool,
+}
+
+/// A session's data connections and what is to become some.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) door: Door,
+    pub(super) running: VecDeque<Running>,
+    /// Data connections that live or whose final reply is awaited.
+    pub(super) datas: Vec<u32>,
+}
+
+impl State {
+    /// Until when a SYN is taken, if one is.
+    pub(super) fn until(&self) -> Option<Instant> {
+        if let Door::Open(a) = &self.door { Some(a.until) } else { None }
+    }
+
+    /// Bytes of memory held beyond the value itself.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.running.capacity() * size_of::<Running>() + self.datas.capacity() * size_of::<u32>()
+    }
+}
+
+/// A session at its doors.
+pub(super) struct Doorman<'a> {
+    pub(super) shared: &'a mut Shared,
+    pub(super) state: &'a mut State,
+    pub(super) ports: &'a mut dyn Ports,
+    pub(super) session: u32,
+    pub(super) id: SessionId,
+    pub(super) service: usize,
+    pub(super) path: &'a Path,
+}
+
+impl Path {
+    /// Client and server are on one side: they reach each other by their own addresses.
+    fn is_hairpin(&self) -> bool {
+        self.client_side == self.server_side
+    }
+
+    /// The ends of passive data connections.
+    pub(super) fn pair(&self) -> Pair {
+        Pair { client: self.client.ip(), server: self.server_told.ip() }
+    }
+}
+
+/// The session's name in tables that are emptied of it before the number is used again.
+pub(super) fn name(session: u32) -> SessionId {
+    SessionId(session.into())
+}
+
+/// Whether a port cannot be named to this pair: it is expected, or a data connection leaves from it.
+macro_rules! in_use {
+    ($shared:expr) => {{
+        let (expected, leaving) = (&$shared.expected, &$shared.leaving);
+        move |pair: &Pair, port: u16| {
+            let to = SocketAddr::new(pair.server, port);
+            let is_expected = |side| expected.get(&expect_key(side, pair.client, to)).is_some();
+            leaving.contains_key(&(*pair, port)) || is_expected(Side::Inside) || is_expected(Side::Outside)
+        }
+    }};
+}
+
+impl Shared {
+    /// What is due of steering; sessions that got, or will not get, a port, and those whose time is up.
+    pub(super) fn steering_due(&mut self, now: Instant) {
+        let mut steering = std::mem::take(&mut self.steering);
+        for s in &mut steering {
+            s.handle_timeout(now, in_use!(self));
+        }
+        self.steering = steering;
+    }
+}
+
+impl Doorman<'_> {
+    fn tell(&mut self, now: Instant, state: &'static str, a: &Announced, reason: &str) {
+        self.shared.expectation(now, self.id, state, a.shown(), reason);
+    }
+
+    fn steering(&mut self) -> Option<&mut Steering> {
+        let steers = self.shared.services.get(self.service).is_some_and(|s| !s.data_ports.is_empty());
+        if steers { self.shared.steering.get_mut(self.service) } else { None }
+    }
+
+    /// There is no door, and that is told.
+    fn refuse(&mut self, now: Instant, at: SocketAddr, active: bool, why: NoDoor) -> NoDoor {
+        self.shared.counters.expectations_refused += 1;
+        let reason = match why {
+            NoDoor::Wait | NoDoor::Ports => "no port is free",
+            NoDoor::Client => "the client has too many announced",
+            NoDoor::Full => "too many are announced",
+            NoDoor::Policy(reason) => reason,
+        };
+        let ends = if active { (at, None) } else { (self.path.client, Some(at)) };
+        self.shared.expectation(now, self.id, "refused", ends, reason);
+        why
+    }
+
+    /// Whether there is room for one more.
+    fn room(&self) -> Result<(), NoDoor> {
+        let limits = &self.shared.limits;
+        if self.shared.announced.total() >= limits.expectations {
+            Err(NoDoor::Full)
+        } else if self.shared.announced.of(self.path.client.ip()) >= limits.expectations_per_client {
+            Err(NoDoor::Client)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Puts it where SYNs are looked up.
+    pub(super) fn expect(&mut self, a: &Announced, open: bool) -> Result<(), NoDoor> {
+        self.room()?;
+        for key in a.keys() {
+            let detail = Expect { session: self.session, open };
+            let expected = Expected { session: name(self.session), deadline: a.until, detail };
+            if self.shared.expected.insert(key, expected).is_err() {
+                self.shared.expected.remove_session(name(self.session));
+                return Err(NoDoor::Ports);
+            }
+        }
+        self.shared.announced.take(self.path.client.ip());
+        Ok(())
+    }
+
+    /// Takes it out again.
+    pub(super) fn unexpect(&mut self) {
+        if self.shared.expected.remove_session(name(self.session)) > 0 {
+            self.shared.announced.give(self.path.client.ip());
+        }
+    }
+
+    /// Gives its port back.
+    pub(super) fn release(&mut self, now: Instant, a: &Announced) {
+        if a.leased {
+            self.ports.give_back(now, a.told, a.opener);
+        }
+    }
+
+    /// Announces `at`; where it is known as `told`, or as a port is given.
+    fn announce(
+        &mut self,
+        now: Instant,
+        at: SocketAddr,
+        active: bool,
+        told: Option<SocketAddr>,
+    ) -> Result<Announced, NoDoor> {
+        self.room()?;
+        let path = self.path;
+        let (opener, side, known) = if active {
+            (path.server.ip(), path.server_side, path.client_told.ip())
+        } else {
+            (path.client.ip(), path.client_side, path.server_told.ip())
+        };
+        let timers = &self.shared.timers;
+        let until = now + if told.is_some() { timers.steer_timeout } else { timers.expectation };
+        let hairpin = path.is_hairpin() && told.is_none();
+        let also = Some(SocketAddr::new(known, at.port())).filter(|a| hairpin && *a != at);
+        let leased = told.is_none() && !hairpin;
+        let told = match told {
+            Some(told) => told,
+            None if hairpin => at,
+            None => self.ports.take(now, at, known, opener).ok_or(NoDoor::Ports)?,
+        };
+        let a = Announced { active, at, told, opener, side, also, leased, until };
+        // What the server has not accepted nobody may use, but its place is taken.
+        match self.expect(&a, !active) {
+            Ok(()) => Ok(a),
+            Err(why) => {
+                self.release(now, &a);
+                Err(why)
+            }
+        }
+    }
+
+    fn opened(&mut self, now: Instant, a: Announced) {
+        self.shared.counters.expectations_opened += 1;
+        self.tell(now, "opened", &a, "");
+        self.state.door = Door::Open(Box::new(a));
+    }
+
+    /// Ends what was announced and not used.
+    pub(super) fn drop_door(&mut self, now: Instant, state: &'static str, reason: &str) {
+        match std::mem::take(&mut self.state.door) {
+            Door::None | Door::Elsewhere | Door::InVain(_) => {}
+            Door::Used(data) => self.forget_unused(data),
+            Door::Waiting(at) | Door::Granted(at, _) => {
+                self.withdraw(now);
+                self.shared.counters.expectations_superseded += 1;
+                let ends = (self.path.client, Some(at));
+                self.shared.expectation(now, self.id, state, ends, reason);
+            }
+            Door::Reserved(a) => {
+                self.unexpect();
+                self.release(now, &a);
+                self.shared.counters.expectations_refused += 1;
+                self.tell(now, "refused", &a, reason);
+            }
+            Door::Open(a) => {
+                self.unexpect();
+                self.release(now, &a);
+                self.withdraw(now);
+                match state {
+                    "expired" => self.shared.counters.expectations_expired += 1,
+                    _ => self.shared.counters.expectations_superseded += 1,
+                }
+                self.tell(now, state, &a, reason);
+            }
+        }
+    }
+
+    fn withdraw(&mut self, now: Instant) {
+        let (pair, name) = (self.path.pair(), name(self.session));
+        if let Some(steering) = self.steering() {
+            steering.withdraw(pair, name, now);
+        }
+    }
+
+    /// A data connection that ended and that nothing was asked of is nothing to tell of.
+    fn forget_unused(&mut self, data: u32) {
+        if self.shared.datas.get(data).is_some_and(|d| d.is_ended() && !d.has_transfer()) {
+            self.shared.datas.remove(data);
+            self.state.datas.retain(|d| *d != data);
+        }
+    }
+
+    /// The time of what is announced is up.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let Door::Open(a) = &self.state.door else { return };
+        if a.until <= now {
+            let who = if a.active { "server" } else { "client" };
+            self.drop_door(now, "expired", &format!("no SYN of the {who} came"));
+        }
+    }
+
+    /// What became of steering. True if a line waits for it.
+    pub(super) fn steered(&mut self, now: Instant, event: SteerEvent) -> bool {
+        match (event, &self.state.door) {
+            (SteerEvent::Granted { port, .. }, Door::Waiting(at)) => {
+                self.state.door = Door::Granted(*at, port);
+                true
+            }
+            (SteerEvent::Refused { .. }, Door::Waiting(at)) => {
+                self.state.door = Door::InVain(*at);
+                true
+            }
+            (SteerEvent::TimedOut { port, .. }, Door::Open(a)) if !a.active && a.told.port() == port => {
+                self.drop_door(now, "expired", "no SYN came; is the port in the router's redirect list?");
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// The SYN of what was announced met nobody: it may come again, until the same deadline. False if not.
+    pub(super) fn reopen(&mut self, now: Instant, a: &Announced) -> bool {
+        if a.until <= now || self.expect(a, true).is_err() {
+            return false;
+        }
+        self.shared.counters.expectations_opened += 1;
+        self.tell(now, "opened", a, "the connection met nobody, and may come again");
+        self.state.door = Door::Open(Box::new(*a));
+        true
+    }
+}
+
+impl Doors for Doorman<'_> {
+    fn reserve(&mut self, now: Instant, at: SocketAddr) -> Result<SocketAddr, NoDoor> {
+        self.close(now, Why::Superseded);
+        let a = self.announce(now, at, true, None).map_err(|why| self.refuse(now, at, true, why))?;
+        self.state.door = Door::Reserved(Box::new(a));
+        Ok(a.told)
+    }
+
+    fn open(&mut self, now: Instant) {
+        match std::mem::take(&mut self.state.door) {
+            Door::Reserved(mut a) => {
+                self.unexpect();
+                a.until = now + self.shared.timers.expectation;
+                match self.expect(&a, true) {
+                    Ok(()) => self.opened(now, *a),
+                    Err(why) => {
+                        self.release(now, &a);
+                        self.refuse(now, a.at, true, why);
+                    }
+                }
+            }
+            other => self.state.door = other,
+        }
+    }
+
+    fn listen(&mut self, now: Instant, at: SocketAddr) -> Result<SocketAddr, NoDoor> {
+        let known = self.path.server_told.ip();
+        let granted = match self.state.door {
+            Door::Waiting(asked) if asked == at => return Err(NoDoor::Wait),
+            Door::InVain(asked) if asked == at => {
+                self.state.door = Door::None;
+                return Err(self.refuse(now, at, false, NoDoor::Ports));
+            }
+            Door::Granted(asked, port) if asked == at => {
+                self.state.door = Door::None;
+                Some(port)
+            }
+            _ => {
+                self.close(now, Why::Superseded);
+                None
+            }
+        };
+        let Some(service) = self.shared.services.get(self.service) else { return Err(NoDoor::Ports) };
+        if service.data_bypasses {
+            self.shared.counters.not_redirected += 1;
+            let told = SocketAddr::new(known, at.port());
+            let ends = (told, Some(at));
+            self.shared.expectation(now, self.id, "elsewhere", ends, "data not redirected");
+            self.state.door = Door::Elsewhere;
+            return Ok(told);
+        }
+        if let Err(why) = self.room() {
+            self.withdraw(now);
+            return Err(self.refuse(now, at, false, why));
+        }
+        let port = match granted {
+            Some(port) => Some(port),
+            None => self.steer(now, at)?,
+        };
+        let told = port.map(|p| SocketAddr::new(known, p));
+        match self.announce(now, at, false, told) {
+            Ok(a) => {
+                self.opened(now, a);
+                Ok(a.told)
+            }
+            Err(why) => {
+                self.withdraw(now);
+                Err(self.refuse(now, at, false, why))
+            }
+        }
+    }
+
+    fn close(&mut self, now: Instant, why: Why) {
+        let reason = match why {
+            Why::Superseded => "replaced by a new one",
+            Why::Unused if matches!(self.state.door, Door::Reserved(_)) => "the server refused it",
+            Why::Unused => "the transfer ended without it",
+            Why::Over => "the client left, or logs in anew",
+            Why::Opaque => "the control channel is not read any more",
+        };
+        self.drop_door(now, "superseded", reason);
+    }
+
+    fn transfer(&mut self, _now: Instant, transfer: &Transfer) {
+        let (data, active) = match &self.state.door {
+            Door::Used(data) => (Some(*data), self.shared.datas.get(*data).is_some_and(|d| d.active)),
+            Door::Reserved(a) | Door::Open(a) => (None, a.active),
+            _ => (None, false),
+        };
+        // One data connection, one transfer: the next one needs its own.
+        let free = |d: &u32| self.state.running.iter().all(|r| r.data != Some(*d));
+        let data = data.filter(|d| free(d) && self.shared.datas.get(*d).is_some_and(|d| !d.has_reply()));
+        if let Some(conn) = data.and_then(|d| self.shared.datas.get_mut(d)) {
+            conn.begins(transfer);
+        }
+        self.state.running.push_back(Running { transfer: transfer.clone(), data, active });
+    }
+
+    fn transfer_over(&mut self, now: Instant, code: u16) {
+        if (200..300).contains(&code) && matches!(self.state.door, Door::Open(_)) {
+            self.close(now, Why::Unused);
+        }
+        let Some(running) = self.state.running.pop_front() else { return };
+        match running.data {
+            Some(data) => self.replied(now, data, code),
+            None => self.shared.tell_unmet(now, self.id, &running, code),
+        }
+    }
+
+    fn has_door(&self) -> bool {
+        match &self.state.door {
+            Door::None | Door::InVain(_) => false,
+            Door::Used(data) => self.shared.datas.get(*data).is_some_and(|d| !d.is_ended() && !d.has_reply()),
+            _ => true,
+        }
+    }
+}
+
+impl Doorman<'_> {
+    /// A port of the service's list, if it has one.
+    fn steer(&mut self, now: Instant, at: SocketAddr) -> Result<Option<u16>, NoDoor> {
+        use crate::flow::Announced as Answer;
+        if self.steering().is_none() {
+            return Ok(None);
+        }
+        let (pair, name) = (self.path.pair(), name(self.session));
+        let answer = {
+            let shared = &mut *self.shared;
+            let Some(steering) = shared.steering.get_mut(self.service) else { return Ok(None) };
+            steering.announce(pair, name, now, in_use!(shared))
+        };
+        match answer {
+            Answer::Port(port) => Ok(Some(port)),
+            Answer::Waiting => {
+                self.shared.counters.expectations_waited += 1;
+                let ends = (self.path.client, Some(at));
+                self.shared.expectation(now, self.id, "waiting", ends, "no port is free");
+                self.state.door = Door::Waiting(at);
+                Err(NoDoor::Wait)
+            }
+            Answer::Refused => Err(self.refuse(now, at, false, NoDoor::Ports)),
+        }
+    }
+}

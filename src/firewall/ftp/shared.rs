@@ -1,0 +1,222 @@
+//! What all inspected sessions share.
+
+use super::super::packet::Side;
+use super::super::settings::{Data, Limits, Service, Settings, Timers};
+use super::data::DataConn;
+use super::{Gone, Path};
+use crate::event::{Event, SessionId, What};
+use crate::flow::{
+    ExpectKey, Expectations, Leg, Pair, Salted, Shares, Slab, SteerConfig, Steering, TimerId, Wheel,
+};
+use crate::rng::{Keyed, Purpose};
+use crate::time::{Duration, Instant};
+use hashbrown::HashMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+/// Data connections of one session that live, or whose final reply is awaited.
+pub(super) const DATA_PER_SESSION: usize = 16;
+/// Timers in all.
+const TIMERS: usize = 1 << 20;
+/// What an operator should mend is told so often, for each kind.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// What a timer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// A session's next deadline.
+    Session(u32),
+    /// The end of a data connection whose control connection was reset.
+    Data(u32),
+}
+
+/// What an expectation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Expect {
+    /// Whose.
+    pub(super) session: u32,
+    /// It may be used: the server accepted it.
+    pub(super) open: bool,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// Counts since the start.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub(super) struct Counters {
+            $($(#[$doc])* pub(super) $name: u64,)*
+        }
+
+        impl Counters {
+            /// By name, in a fixed order.
+            pub(super) fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Sessions that began.
+    sessions,
+    /// Those that were told that there are too many.
+    sessions_refused,
+    /// Half-open ones that gave way to newer ones.
+    half_open_evicted,
+    /// Expectations that were opened.
+    expectations_opened,
+    /// Those that their SYN used.
+    expectations_used,
+    /// Those whose SYN did not come in time.
+    expectations_expired,
+    /// Those that ended before.
+    expectations_superseded,
+    /// Announcements that got none, for a limit or for want of a port.
+    expectations_refused,
+    /// Announcements that wait, or waited, for a port to be steered to.
+    expectations_waited,
+    /// SYNs whose announcement had ended, refused.
+    late_syns,
+    /// SYNs from a source port that active data does not come from, refused.
+    source_ports_refused,
+    /// SYNs that a static data rule admitted.
+    static_admitted,
+    /// Data connections refused because their control connection is encrypted.
+    encrypted_refused,
+    /// Data connections between the ends of a session that had announced no such thing, refused.
+    unannounced_refused,
+    /// Data connections refused because their session had too many.
+    data_refused,
+    /// Announcements whose data does not come here.
+    not_redirected,
+    /// Data connections that were ended after their control connection was reset.
+    orphans_ended,
+    /// Segments that were to be heard here and nowhere else.
+    dying_segments,
+    /// Sessions that nobody greeted in time.
+    greeting_timeouts,
+    /// Sessions without a segment for too long.
+    idle_timeouts,
+}
+
+/// The parts that sessions reach beside their own state.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) services: Vec<Service>,
+    pub(super) rules: Vec<Data>,
+    pub(super) limits: Limits,
+    pub(super) timers: Timers,
+    pub(super) hop: bool,
+    pub(super) keyed: Keyed,
+    pub(super) expected: Expectations<Expect>,
+    /// Expectations of each client.
+    pub(super) announced: Shares,
+    pub(super) steering: Vec<Steering>,
+    /// Live active data connections by pair and the port that they leave from.
+    pub(super) leaving: HashMap<(Pair, u16), u32, Salted>,
+    pub(super) datas: Slab<DataConn>,
+    /// Sessions by who may open a data connection to whom, as the SYN shows them.
+    pub(super) pairs: BTreeSet<(IpAddr, IpAddr, u32)>,
+    pub(super) wheel: Wheel<Timer>,
+    pub(super) counters: Counters,
+    pub(super) events: Vec<Event>,
+    pub(super) gone: VecDeque<Gone>,
+    warned: BTreeMap<&'static str, Instant>,
+}
+
+impl Shared {
+    pub(super) fn new(settings: &Settings, keyed: Keyed) -> Self {
+        let salt = keyed.value(Purpose::Salt, b"inspected sessions", 0);
+        let t = &settings.timers;
+        let steering = |s: &Service| {
+            Steering::new(SteerConfig {
+                timeout: t.steer_timeout,
+                wait: t.steer_wait,
+                // Every session that a client may have can wait, each for one port.
+                waiters: settings.limits.sessions_per_client,
+                ..SteerConfig::new(s.data_ports.clone())
+            })
+        };
+        Self {
+            // Where client and server are on one side, both names of the server's are expected.
+            expected: Expectations::new(settings.limits.expectations.saturating_mul(2), 2, salt),
+            announced: Shares::new(salt),
+            steering: settings.services.iter().map(steering).collect(),
+            leaving: HashMap::with_hasher(Salted::new(salt)),
+            datas: Slab::default(),
+            pairs: BTreeSet::new(),
+            wheel: Wheel::new(Duration::from_millis(5), 4096, TIMERS),
+            counters: Counters::default(),
+            events: Vec::new(),
+            gone: VecDeque::new(),
+            warned: BTreeMap::new(),
+            services: settings.services.clone(),
+            rules: settings.filter.data.clone(),
+            limits: settings.limits.clone(),
+            timers: settings.timers.clone(),
+            hop: settings.hop,
+            keyed,
+        }
+    }
+
+    pub(super) fn event(&mut self, at: Instant, what: What) {
+        self.events.push(Event { at, what });
+    }
+
+    pub(super) fn expectation(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        state: &'static str,
+        ends: (SocketAddr, Option<SocketAddr>),
+        reason: &str,
+    ) {
+        let (client_side, server_side) = ends;
+        let reason = reason.to_owned();
+        self.event(now, What::Expectation { session, state, client_side, server_side, reason });
+    }
+
+    /// Tells an operator what to mend, not too often.
+    pub(super) fn warn(&mut self, now: Instant, kind: &'static str, subject: IpAddr, text: &str) {
+        if self.warned.get(kind).is_some_and(|at| now.since(*at) < TELL_AGAIN) {
+            return;
+        }
+        self.warned.insert(kind, now);
+        self.event(now, What::Warning { kind, subject: subject.to_string(), text: text.to_owned() });
+    }
+
+    /// Sets a timer, or sets it anew.
+    pub(super) fn arm(&mut self, timer: &mut Option<TimerId>, at: Instant, what: Timer) {
+        if !timer.is_some_and(|t| self.wheel.rearm(t, at)) {
+            *timer = self.wheel.insert(at, what);
+        }
+    }
+
+    /// Notes who may open data connections of a session, or no more.
+    pub(super) fn pair(&mut self, path: &Path, session: u32, lives: bool) {
+        let there = (path.client.ip(), path.server_told.ip(), session);
+        let back = (path.server.ip(), path.client_told.ip(), session);
+        for pair in [there, back] {
+            if lives {
+                self.pairs.insert(pair);
+            } else {
+                self.pairs.remove(&pair);
+            }
+        }
+    }
+
+    /// Sessions whose ends, as a SYN shows them, are these; at most a few are looked at.
+    pub(super) fn sessions_of(&self, src: IpAddr, dst: IpAddr) -> impl Iterator<Item = u32> {
+        self.pairs.range((src, dst, 0)..=(src, dst, u32::MAX)).map(|(_, _, session)| *session).take(64)
+    }
+}
+
+/// What a SYN from `from` is looked up by.
+pub(super) fn expect_key(from: Side, src: IpAddr, dst: SocketAddr) -> ExpectKey {
+    // The two sides are the two ways that a SYN can come.
+    let leg = match from {
+        Side::Inside => Leg::Redirected,
+        Side::Outside => Leg::Direct,
+    };
+    ExpectKey { client: src, server: dst.ip(), port: dst.port(), leg }
+}
