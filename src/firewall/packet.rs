@@ -18,6 +18,15 @@ impl Side {
             Self::Outside => Self::Inside,
         }
     }
+
+    /// Its name in events.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Inside => "inside",
+            Self::Outside => "outside",
+        }
+    }
 }
 
 /// How a packet of ours is to leave: as others of its connection came.

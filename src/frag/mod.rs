@@ -1,5 +1,5 @@
-//! Reassembly of fragments to our own address (RFC 791, RFC 815; RFC 8200 section 4.5), bounded in number,
-//! size and time.
+//! Reassembly of fragments to our own address, or of what we have to understand before it passes (RFC 791, RFC 815;
+//! RFC 8200 section 4.5), bounded in number, size and time.
 //!
 //! Redirection makes packets larger than they were; a router whose link is as wide as the client's cuts
 //! what it redirects. Overlapping pieces are never honest (RFC 5722 says so for IPv6, and it holds here):
@@ -15,6 +15,10 @@ use std::net::IpAddr;
 const DATAGRAMS: usize = 64;
 /// Pieces of one datagram: as many as the longest message is cut into where a packet may have 576 bytes.
 const PIECES: usize = 16;
+/// The same of what passes through: the longest datagram over links of 1,280 bytes.
+const PIECES_THROUGH: usize = 64;
+/// The longest datagram.
+const LONGEST: usize = 65_535;
 /// How long a datagram waits for its pieces.
 const LIFE: Duration = Duration::from_secs(5);
 
@@ -72,6 +76,17 @@ struct Datagram {
     /// What is there, as (start, end), in order.
     have: Vec<(usize, usize)>,
     total: Option<usize>,
+    /// The pieces as they came, where they are kept.
+    pieces: Vec<Vec<u8>>,
+}
+
+/// A datagram that is whole, and what it came in.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// The datagram.
+    pub packet: Vec<u8>,
+    /// Its pieces, in the order in which they came; none unless they are kept.
+    pub pieces: Vec<Vec<u8>>,
 }
 
 /// Datagrams that are not whole yet.
@@ -79,6 +94,8 @@ struct Datagram {
 pub struct Reassembly {
     datagrams: Vec<Datagram>,
     limit: usize,
+    most: usize,
+    keep: bool,
     whole: u64,
     failed: u64,
 }
@@ -86,7 +103,13 @@ pub struct Reassembly {
 impl Reassembly {
     /// For datagrams of up to `limit` bytes, header included.
     pub fn new(limit: usize) -> Self {
-        Self { datagrams: Vec::new(), limit, whole: 0, failed: 0 }
+        Self { datagrams: Vec::new(), limit, most: PIECES, keep: false, whole: 0, failed: 0 }
+    }
+
+    /// For datagrams of any length that pass through: their pieces are kept as they came.
+    #[must_use]
+    pub fn through() -> Self {
+        Self { most: PIECES_THROUGH, keep: true, ..Self::new(LONGEST) }
     }
 
     /// Datagrams that are held in pieces.
@@ -114,6 +137,11 @@ impl Reassembly {
     /// Takes a piece; gives the datagram when it is whole. `bytes` is what `ip` was parsed from. `router` tells
     /// that it is a router's: anybody can send pieces, and theirs must not cost us what is redirected.
     pub fn add(&mut self, now: Instant, bytes: &[u8], ip: &IpPacket, router: bool) -> Option<Vec<u8>> {
+        self.add_piece(now, bytes, ip, router).map(|whole| whole.packet)
+    }
+
+    /// As [`Self::add`], and gives the pieces as well if they are kept.
+    pub fn add_piece(&mut self, now: Instant, bytes: &[u8], ip: &IpPacket, router: bool) -> Option<Whole> {
         let Piece { key, start, more, header, bytes: piece } = Piece::of(bytes, ip)?;
         self.expire(now);
         let end = start + piece.len();
@@ -127,7 +155,8 @@ impl Reassembly {
                 }
                 let (payload, have) = (Vec::new(), Vec::new());
                 let header = Vec::new();
-                self.datagrams.push(Datagram { key, since: now, router, header, payload, have, total: None });
+                let (since, total, pieces) = (now, None, Vec::new());
+                self.datagrams.push(Datagram { key, since, router, header, payload, have, total, pieces });
                 self.datagrams.len() - 1
             }
         };
@@ -143,7 +172,7 @@ impl Reassembly {
         if fits && again {
             return None;
         }
-        if !fits || overlaps || beyond || d.have.len() == PIECES {
+        if !fits || overlaps || beyond || d.have.len() == self.most {
             self.datagrams.remove(at);
             self.failed += 1;
             return None;
@@ -156,6 +185,9 @@ impl Reassembly {
         d.have.insert(place, (start, end));
         if !more {
             d.total = Some(end);
+        }
+        if self.keep {
+            d.pieces.push(ip.bytes(bytes).to_vec());
         }
         if ip.fragment == Fragment::First {
             d.header = header;
@@ -170,9 +202,10 @@ impl Reassembly {
         if d.total != Some(reached) || d.header.is_empty() {
             return None;
         }
-        let d = self.datagrams.remove(at);
+        let mut d = self.datagrams.remove(at);
         self.whole += 1;
-        Some(join(d))
+        let pieces = std::mem::take(&mut d.pieces);
+        Some(Whole { packet: join(d), pieces })
     }
 
     /// (Datagrams put together, datagrams given up) so far.

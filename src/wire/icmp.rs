@@ -118,51 +118,84 @@ fn quoted(bytes: &[u8], ip: &IpPacket, kind: (u8, u8), mtu: u32) -> Icmp {
     }
 }
 
+/// What an error about a packet that was translated says of it, as its sender knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restated {
+    /// Source of the quoted packet: who the error goes to. Of an echo request the port is its identifier.
+    pub src: SocketAddr,
+    /// Its destination. Of an echo reply the port is its identifier.
+    pub dst: SocketAddr,
+    /// Who the error is from.
+    pub from: IpAddr,
+    /// The quoted TCP sequence number, if it is another.
+    pub seq: Option<u32>,
+}
+
 /// Turns an error about a segment that was rewritten on its way into one about the segment as its sender
 /// knows it: the quoted headers get `src` and `dst`, and the error goes to `src`. `quoted` is where the quoted
 /// packet begins; it must be of the error's own family. Checksums in it that were right are right again, as
 /// far as they are quoted; the error's own are computed. False, and nothing is changed, if that cannot be.
 pub fn requote(b: &mut [u8], ip: &IpPacket, quoted: usize, src: SocketAddr, dst: SocketAddr) -> bool {
-    use super::checksum::{Sum, add, delta16, patch};
+    let tcp = parse_quoted(b, quoted, ip.end.min(b.len())).is_some_and(|q| q.proto == proto::TCP);
+    tcp && restate(b, ip, quoted, &Restated { src, dst, from: ip.src, seq: None })
+}
+
+/// As [`requote`], for a quoted packet of any protocol: ports of TCP and UDP and identifiers of ICMP queries are
+/// changed as far as they are quoted, of others the addresses.
+pub fn restate(b: &mut [u8], ip: &IpPacket, quoted: usize, what: &Restated) -> bool {
+    use super::checksum::Sum;
+    let Restated { src, dst, from, seq } = *what;
     let end = ip.end.min(b.len());
-    let segment = parse_quoted(b, quoted, end).filter(|q| q.proto == proto::TCP && q.is_v4() == ip.is_v4());
-    let Some(IpPacket { l4, .. }) =
-        segment.filter(|_| src.is_ipv4() == ip.is_v4() && dst.is_ipv4() == ip.is_v4())
-    else {
+    let Some(q) = parse_quoted(b, quoted, end).filter(|q| q.is_v4() == ip.is_v4()) else { return false };
+    if [src.ip(), dst.ip(), from].iter().any(|a| a.is_ipv4() != ip.is_v4()) {
         return false;
-    };
+    }
+    let ported = matches!(q.proto, proto::TCP | proto::UDP);
+    if ported && q.l4 + 4 > end {
+        return false;
+    }
     // Where addresses stand in either header.
-    let at = if ip.is_v4() { 12 } else { 8 };
-    if l4 + 4 > end {
-        return false;
-    }
-    let mut delta = 0;
-    let mut write = |b: &mut [u8], at: usize, new: &[u8]| {
-        for (i, pair) in new.as_chunks::<2>().0.iter().enumerate() {
-            let new = u16::from_be_bytes(*pair);
-            delta = add(delta, delta16(be16(b, at + 2 * i), new));
-            super::put16(b, at + 2 * i, new);
-        }
-        delta
-    };
-    let (from, to) = (octets(src.ip()), octets(dst.ip()));
-    let width = if ip.is_v4() { 4 } else { 16 };
-    write(b, quoted + at, &from[..width]);
-    let addresses = write(b, quoted + at + width, &to[..width]);
-    write(b, l4, &src.port().to_be_bytes());
-    let all = write(b, l4 + 2, &dst.port().to_be_bytes());
+    let (at, width) = if ip.is_v4() { (12, 4) } else { (8, 16) };
+    let mut addresses = Changes::default();
+    addresses.write(b, quoted + at, &octets(src.ip())[..width]);
+    addresses.write(b, quoted + at + width, &octets(dst.ip())[..width]);
     if ip.is_v4() {
-        let c = be16(b, quoted + 10);
-        super::put16(b, quoted + 10, patch(c, addresses));
+        addresses.patch(b, quoted + 10);
     }
-    if l4 + 18 <= end {
-        let c = be16(b, l4 + 16);
-        super::put16(b, l4 + 16, patch(c, all));
+    let mut all = addresses;
+    match q.proto {
+        proto::TCP | proto::UDP => {
+            all.write(b, q.l4, &src.port().to_be_bytes());
+            all.write(b, q.l4 + 2, &dst.port().to_be_bytes());
+            if let Some(seq) = seq.filter(|_| q.proto == proto::TCP && q.l4 + 8 <= end) {
+                all.write(b, q.l4 + 4, &seq.to_be_bytes());
+            }
+            let field = if q.proto == proto::TCP { 16 } else { 6 };
+            // UDP without a checksum has a zero there.
+            if q.l4 + field + 2 <= end && (q.proto == proto::TCP || be16(b, q.l4 + field) != 0) {
+                all.patch(b, q.l4 + field);
+            }
+        }
+        // The sum of ICMP for IPv4 is over itself alone.
+        proto::ICMP if q.l4 + 6 <= end => {
+            let id = match b[q.l4] {
+                8 | 13 | 15 | 17 => Some(src.port()),
+                0 | 14 | 16 | 18 => Some(dst.port()),
+                _ => None,
+            };
+            if let Some(id) = id {
+                let mut own = Changes::default();
+                own.write(b, q.l4 + 4, &id.to_be_bytes());
+                own.patch(b, q.l4 + 2);
+            }
+        }
+        _ => {}
     }
-    b[ip.start + at + width..ip.start + at + 2 * width].copy_from_slice(&from[..width]);
+    b[ip.start + at..ip.start + at + width].copy_from_slice(&octets(from)[..width]);
+    b[ip.start + at + width..ip.start + at + 2 * width].copy_from_slice(&octets(src.ip())[..width]);
     super::put16(b, ip.l4 + 2, 0);
     let sum = Sum::new().bytes(&b[ip.l4..end]);
-    let sum = if ip.is_v4() { sum } else { sum.pseudo(ip.src, src.ip(), proto::ICMPV6, end - ip.l4) };
+    let sum = if ip.is_v4() { sum } else { sum.pseudo(from, src.ip(), proto::ICMPV6, end - ip.l4) };
     super::put16(b, ip.l4 + 2, sum.checksum());
     if ip.is_v4() {
         super::put16(b, ip.start + 10, 0);
@@ -170,6 +203,26 @@ pub fn requote(b: &mut [u8], ip: &IpPacket, quoted: usize, src: SocketAddr, dst:
         super::put16(b, ip.start + 10, c);
     }
     true
+}
+
+/// The difference that writes at even places make to a checksum.
+#[derive(Debug, Clone, Copy, Default)]
+struct Changes(u16);
+
+impl Changes {
+    fn write(&mut self, b: &mut [u8], at: usize, new: &[u8]) {
+        use super::checksum::{add, delta16};
+        for (i, pair) in new.as_chunks::<2>().0.iter().enumerate() {
+            let new = u16::from_be_bytes(*pair);
+            self.0 = add(self.0, delta16(be16(b, at + 2 * i), new));
+            super::put16(b, at + 2 * i, new);
+        }
+    }
+
+    fn patch(self, b: &mut [u8], at: usize) {
+        let c = be16(b, at);
+        super::put16(b, at, super::checksum::patch(c, self.0));
+    }
 }
 
 /// An address's bytes; those of an IPv4 address come first.

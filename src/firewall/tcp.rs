@@ -1,0 +1,664 @@
+//! TCP: segments of known connections, and what begins one. Connections are in the flow table; one that stands costs a
+//! segment a look there, and no more.
+
+use super::conn::{Conn, Data, Kind, Moved, State, TIME_WAIT, closes, key};
+use super::ftp::{Admitted, Over, Path};
+use super::nat::Plan;
+use super::packet::{Emit, Fate, Refused, Side};
+use super::policy::Begin;
+use super::settings::Action as Rule;
+use super::state::{Firewall, Timer, Went};
+use crate::alg::Direction;
+use crate::flow::{Action, Entry, Flags, FlowKey, InsertError, Lookup, Rewrite, SlotRef, Sticky};
+use crate::time::{Duration, Instant};
+use crate::wire::tcp::{self, FIN, RST, SYN, Segment};
+use crate::wire::{IpPacket, proto};
+use std::fmt::Debug;
+use std::net::SocketAddr;
+
+/// Half-open connections that are younger do not give way to newer ones.
+const YOUNG: Duration = Duration::from_secs(3);
+/// How many of those that may give way are tried for a new one: the table's neighbourhoods are bounded.
+const TRIES: usize = 8;
+/// Data connections of one session that may live at a time.
+const DATA_PER_SESSION: usize = 64;
+
+/// What an entry of the table says beside its action: the side that segments leave by, and whose they are.
+const OUT_OUTSIDE: u16 = 1;
+const ANSWERS: u16 = 2;
+
+/// A packet under way.
+pub(super) struct Passing<'a, W> {
+    pub(super) now: Instant,
+    pub(super) from: Side,
+    pub(super) way: W,
+    pub(super) bytes: &'a mut [u8],
+    pub(super) ip: &'a IpPacket,
+}
+
+impl<W: Copy + Eq + Debug> Firewall<W> {
+    /// A TCP segment.
+    pub(super) fn tcp(&mut self, p: &mut Passing<'_, W>, out: &mut Vec<Emit<W>>) -> Went {
+        let Some(seg) = tcp::parse(p.bytes, p.ip) else { return Went::Refuse(Refused::Malformed) };
+        let Some(key) = key(p.from, seg.src, seg.dst) else { return Went::Refuse(Refused::Malformed) };
+        match self.flows.lookup(&key) {
+            Lookup::Hit(slot, entry) => self.hit(p, &seg, slot, &entry, out),
+            Lookup::Miss => self.begins(p, &seg, out),
+            // An entry of ours that is being written: it is said again.
+            Lookup::Busy => Went::Refuse(Refused::Full),
+        }
+    }
+
+    fn hit(
+        &mut self,
+        p: &mut Passing<'_, W>,
+        seg: &Segment,
+        slot: SlotRef,
+        entry: &Entry,
+        out: &mut Vec<Emit<W>>,
+    ) -> Went {
+        let end = usize::from(entry.next_hop & ANSWERS != 0);
+        let control = matches!(entry.action, Action::Session { .. });
+        let checked = control || entry.flags.has(Flags::OWNER_ONLY) || seg.flags & (SYN | FIN | RST) != 0;
+        if !checked {
+            self.flows.touch(slot, p.now.tick(), seg.seq_end(), Sticky::NONE);
+            return rewrite(p, seg, entry);
+        }
+        let stands =
+            self.conns.get(entry.id).is_some_and(|c| matches!(c.state, State::Open | State::Closing));
+        let moved = if !control && stands && seg.flags & (SYN | FIN | RST) == 0 {
+            self.flows.touch(slot, p.now.tick(), seg.seq_end(), Sticky::NONE);
+            Moved::No
+        } else if p.ip.transport_checksum_ok(p.bytes) {
+            self.moved(p.now, entry.id, end, slot, seg)
+        } else if control {
+            return Went::Refuse(Refused::Checksum);
+        } else {
+            // What its receiver will not believe moves nothing.
+            Moved::No
+        };
+        if moved == Moved::Anew {
+            self.forget(p.now, entry.id);
+            return self.begins(p, seg, out);
+        }
+        if seg.has(SYN)
+            && entry.flags.has(Flags::CLAMP_MSS)
+            && let Some(mss) = self.clamp_of(entry.id)
+        {
+            tcp::clamp_mss(p.bytes, seg, mss);
+        }
+        let went = match self.conns.get(entry.id).map(|c| &c.kind) {
+            Some(Kind::Data(data))
+                if !seg.is_empty() && data.only.is_some_and(|d| d != data.direction(end)) =>
+            {
+                self.counters.one_way += 1;
+                Went::Refuse(Refused::Ftp)
+            }
+            Some(Kind::Control { session, .. }) => {
+                let session = *session;
+                let Some(session) = session else { return Went::Refuse(Refused::NoConnection) };
+                self.control(p, seg, entry, session, end, out)
+            }
+            _ => rewrite(p, seg, entry),
+        };
+        if moved == Moved::Ended {
+            self.ended(p.now, entry.id);
+        }
+        self.sessions_ended(p.now);
+        went
+    }
+
+    /// Notes a segment, and what it makes of its connection.
+    fn moved(&mut self, now: Instant, id: u32, end: usize, slot: SlotRef, seg: &Segment) -> Moved {
+        let tick = now.tick();
+        let (Some(conn), Some(view)) = (self.conns.get_mut(id), self.flows.view(slot, tick)) else {
+            return Moved::No;
+        };
+        let mut moved = conn.segment(now, end, seg, &view);
+        if moved == Moved::Anew {
+            return moved;
+        }
+        if let Kind::Data(data) = &mut conn.kind {
+            data.answered |= matches!(conn.state, State::Answered | State::Open);
+        }
+        if !seg.has(RST) {
+            let marks = if closes(seg, &view) { Sticky::FIN } else { Sticky::NONE };
+            self.flows.touch(slot, tick, seg.seq_end(), marks);
+        }
+        let views = conn.slots.map(|s| self.flows.view(s, tick));
+        if let [Some(a), Some(b)] = views {
+            let over = conn.is_over();
+            if let Kind::Data(data) = &mut conn.kind
+                && (seg.has(FIN) || over)
+            {
+                data.meters[0].advance(&a.live);
+                data.meters[1].advance(&b.live);
+            }
+            if conn.closed(now, &[a, b]) {
+                moved = Moved::Ended;
+            }
+        }
+        if moved == Moved::On && conn.state == State::Open {
+            self.settled(id);
+        }
+        if moved != Moved::No {
+            self.look_at(now, id, Duration::ZERO);
+        }
+        moved
+    }
+
+    /// A connection stands: from now on its segments go by the table alone, if nothing else is to be seen to.
+    fn settled(&mut self, id: u32) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let watched = matches!(&conn.kind, Kind::Data(d) if d.only.is_some());
+        for slot in conn.slots {
+            if let Some(view) = self.flows.view(slot, 0).filter(|_| !watched) {
+                let flags =
+                    if view.entry.flags.has(Flags::CLAMP_MSS) { Flags::CLAMP_MSS } else { Flags::NONE };
+                self.flows.update(slot, &Entry { flags, ..view.entry });
+            }
+        }
+    }
+
+    /// A segment of an inspected control connection.
+    fn control(
+        &mut self,
+        p: &mut Passing<'_, W>,
+        seg: &Segment,
+        entry: &Entry,
+        session: u32,
+        end: usize,
+        out: &mut Vec<Emit<W>>,
+    ) -> Went {
+        let dir = if end == 0 { Direction::ToServer } else { Direction::ToClient };
+        let before = out.len();
+        let fate = self.sessions.segment(p.now, session, dir, p.way, p.bytes, p.ip, seg, &mut self.nat, out);
+        self.counters.emitted += (out.len() - before) as u64;
+        match fate {
+            Fate::Forward => rewrite(p, seg, entry),
+            Fate::Taken => Went::Taken,
+            Fate::Refuse(why) => Went::Refuse(why),
+        }
+    }
+
+    /// A segment of no known connection.
+    fn begins(&mut self, p: &mut Passing<'_, W>, seg: &Segment, out: &mut Vec<Emit<W>>) -> Went {
+        let it = Begin { from: p.from, proto: proto::TCP, src: seg.src, dst: seg.dst };
+        if !seg.is_first() || seg.has(FIN) {
+            return self.unknown(&it);
+        }
+        if let Some(admitted) = self.sessions.expected(p.now, it.from, it.src, it.dst) {
+            return self.data_begins(p, seg, &it, &admitted, out);
+        }
+        let decision = self.settings.filter.decide(&it);
+        self.rules.hit(decision.rule);
+        if decision.action != Rule::Allow {
+            return self.refuse(p, &it, decision, out);
+        }
+        let plan = match self.nat.plan(p.now, &it) {
+            Ok(plan) => plan,
+            Err(why) => {
+                // As any host answers for a port where nobody listens.
+                self.reset(p, out);
+                return Went::Refuse(why);
+            }
+        };
+        let service =
+            self.settings.services.iter().position(|s| {
+                s.alg && (s.ports.contains(&it.dst.port()) || s.ports.contains(&plan.dst.port()))
+            });
+        let kind = match service {
+            None => Kind::Plain,
+            Some(_) if !p.ip.transport_checksum_ok(p.bytes) => {
+                self.give_back(p.now, &plan);
+                return Went::Refuse(Refused::Checksum);
+            }
+            Some(service) => {
+                let path = Path {
+                    client: it.src,
+                    client_told: plan.src,
+                    server: plan.dst,
+                    server_told: it.dst,
+                    client_side: it.from,
+                    server_side: plan.to,
+                };
+                let session = if self.draining { None } else { self.sessions.begin(p.now, service, path) };
+                if session.is_none() {
+                    self.give_back(p.now, &plan);
+                    self.reset(p, out);
+                    return Went::Refuse(Refused::Full);
+                }
+                Kind::Control { session, data: Vec::new() }
+            }
+        };
+        self.open(p, seg, &it, plan, kind, service, out)
+    }
+
+    /// The SYN of an announced data connection, or of one that a static rule lets pass.
+    fn data_begins(
+        &mut self,
+        p: &mut Passing<'_, W>,
+        seg: &Segment,
+        it: &Begin,
+        admitted: &Admitted,
+        out: &mut Vec<Emit<W>>,
+    ) -> Went {
+        let control = self.by_session.get(&admitted.session).and_then(|id| self.conns.get(*id));
+        let crowded = matches!(control.map(|c| &c.kind), Some(Kind::Control { data, .. }) if data.len() >= DATA_PER_SESSION);
+        // Both ends on one side: it goes back to where it came from, as the control connection does.
+        let to =
+            control.map_or(it.from.other(), |c| if c.from == c.plan.to { it.from } else { it.from.other() });
+        let told = control.and_then(|c| {
+            let client = (c.from, c.src.ip(), c.plan.src.ip());
+            let server = (c.plan.to, c.plan.dst.ip(), c.dst.ip());
+            [client, server]
+                .into_iter()
+                .find(|(side, own, _)| (*side, *own) == (it.from, it.src.ip()))
+                .map(|e| e.2)
+        });
+        let by_client = control.is_none_or(|c| (c.from, c.src.ip()) == (it.from, it.src.ip()));
+        let planned = if crowded {
+            Err(Refused::Full)
+        } else if admitted.src != it.src {
+            Ok(Plan { src: admitted.src, dst: admitted.dst, to, lease: None })
+        } else if let Some(told) = told {
+            let source = self.nat.source(p.now, proto::TCP, it.src, told, admitted.dst);
+            source.map(|(src, lease)| Plan { src, dst: admitted.dst, to, lease })
+        } else {
+            // Of a static rule: as the NAT has it.
+            self.nat.plan(p.now, it).map(|plan| Plan { dst: admitted.dst, ..plan })
+        };
+        match planned {
+            Ok(plan) => {
+                let data = Data {
+                    session: admitted.session,
+                    number: admitted.data,
+                    only: admitted.only,
+                    by_client,
+                    until: None,
+                    answered: false,
+                    told: false,
+                    meters: Default::default(),
+                };
+                self.open(p, seg, it, plan, Kind::Data(Box::new(data)), None, out)
+            }
+            Err(why) => {
+                self.unused(p.now, admitted.session, admitted.data);
+                Went::Refuse(why)
+            }
+        }
+    }
+
+    fn unused(&mut self, now: Instant, session: u32, data: u32) {
+        let over = Over { bytes: [0; 2], verdict: "failed", unanswered: true };
+        self.sessions.data_over(now, session, data, over, &mut self.nat);
+    }
+
+    /// A connection that may pass enters the tables; its SYN goes on.
+    #[allow(clippy::too_many_arguments, reason = "what a connection is made from")]
+    fn open(
+        &mut self,
+        p: &mut Passing<'_, W>,
+        seg: &Segment,
+        it: &Begin,
+        plan: Plan,
+        kind: Kind,
+        service: Option<usize>,
+        out: &mut Vec<Emit<W>>,
+    ) -> Went {
+        let id = self.conns.next_index();
+        let clamp = service.and_then(|s| self.settings.services.get(s)).and_then(|s| s.mss_clamp).is_some();
+        let slots = self.claim(p.now, id, it, &plan, matches!(kind, Kind::Control { .. }), clamp);
+        let (slots, timer) = match slots {
+            Some(slots) => (Some(slots), self.wheel.insert(p.now, Timer::Conn(id))),
+            None => (None, None),
+        };
+        let (Some(slots), Some(timer)) = (slots, timer) else {
+            for slot in slots.into_iter().flatten() {
+                self.flows.remove(slot);
+            }
+            self.counters.table_full += 1;
+            self.give_back(p.now, &plan);
+            match kind {
+                Kind::Control { session: Some(s), .. } => {
+                    self.sessions.end(p.now, s, "table full", &mut self.nat)
+                }
+                Kind::Data(d) => self.unused(p.now, d.session, d.number),
+                _ => {}
+            }
+            return Went::Refuse(Refused::Full);
+        };
+        match &kind {
+            Kind::Control { session: Some(session), .. } => {
+                self.by_session.insert(*session, id);
+            }
+            Kind::Data(d) => {
+                let control = self.by_session.get(&d.session).and_then(|c| self.conns.get_mut(*c));
+                if let Some(Kind::Control { data, .. }) = control.map(|c| &mut c.kind) {
+                    data.push(id);
+                }
+                self.counters.data += 1;
+            }
+            _ => {}
+        }
+        self.ordinal += 1;
+        let ordinal = self.ordinal;
+        let (from, src, dst) = (it.from, it.src, it.dst);
+        let conn = Conn {
+            from,
+            src,
+            dst,
+            plan,
+            slots,
+            state: State::Asked(seg.seq),
+            kind,
+            service,
+            timer: Some(timer),
+            ordinal,
+        };
+        self.conns.insert(conn);
+        self.counters.connections += 1;
+        self.asked.push_back((p.now, id, ordinal));
+        self.trim();
+        self.look_at(p.now, id, Duration::ZERO);
+        match key(from, src, dst).map(|key| self.flows.lookup(&key)) {
+            Some(Lookup::Hit(slot, entry)) => self.hit(p, seg, slot, &entry, out),
+            _ => Went::Refuse(Refused::Full),
+        }
+    }
+
+    /// Both directions enter the table, or none.
+    fn claim(
+        &mut self,
+        now: Instant,
+        id: u32,
+        it: &Begin,
+        plan: &Plan,
+        control: bool,
+        clamp: bool,
+    ) -> Option<[SlotRef; 2]> {
+        let keys = Conn::keys(it.from, it.src, it.dst, plan)?;
+        let ends = [(plan.src, plan.dst), (it.dst, it.src)];
+        let flags = if clamp { Flags::OWNER_ONLY.with(Flags::CLAMP_MSS) } else { Flags::OWNER_ONLY };
+        let mut slots = [None; 2];
+        for end in 0..2 {
+            let (src, dst) = ends[end];
+            let out = if end == 0 { plan.to } else { it.from };
+            let side = if out == Side::Outside { OUT_OUTSIDE } else { 0 };
+            let entry = Entry {
+                owner: 0,
+                next_hop: side | if end == 0 { 0 } else { ANSWERS },
+                id,
+                epoch: 0,
+                action: if control { Action::Session { leg: end as u8 } } else { Action::Translate },
+                flags,
+                rewrite: Rewrite::new(&keys[end], src, dst)?,
+            };
+            slots[end] = self.insert(now, &keys[end], &entry);
+            if slots[end].is_none() {
+                break;
+            }
+        }
+        match slots {
+            [Some(a), Some(b)] => Some([a, b]),
+            [one, _] => {
+                if let Some(slot) = one {
+                    self.flows.remove(slot);
+                }
+                None
+            }
+        }
+    }
+
+    /// Puts an entry in. What is over gives way, then what was asked long ago and never answered.
+    fn insert(&mut self, now: Instant, key: &FlowKey, entry: &Entry) -> Option<SlotRef> {
+        for _ in 0..TRIES {
+            match self.flows.insert(key, entry, now.tick()) {
+                Ok(slot) => return Some(slot),
+                Err(InsertError::Family) => return None,
+                Err(InsertError::Exists) => match self.flows.lookup(key) {
+                    // Where a translated connection's answers would come, another has been; if it is over, it goes.
+                    Lookup::Hit(_, old) if self.conns.get(old.id).is_some_and(Conn::is_over) => {
+                        self.forget(now, old.id);
+                    }
+                    _ => return None,
+                },
+                Err(InsertError::Full) => {
+                    let spare = self.over.pop_front().map(|(id, ordinal)| (id, ordinal, true));
+                    let asked = || {
+                        self.asked
+                            .pop_front_if(|(at, ..)| now.since(*at) >= YOUNG)
+                            .map(|(_, id, o)| (id, o, false))
+                    };
+                    let (id, ordinal, over) = spare.or_else(asked)?;
+                    let stands = self.conns.get(id).is_some_and(|c| {
+                        c.ordinal == ordinal && (c.is_over() || !over && matches!(c.state, State::Asked(_)))
+                    });
+                    if stands {
+                        self.counters.gave_way += 1;
+                        self.forget(now, id);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// A connection has ended; it stays known for a while.
+    pub(super) fn ended(&mut self, now: Instant, id: u32) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let State::Over(_, verdict) = conn.state else { return };
+        let ordinal = conn.ordinal;
+        let mut unanswered = false;
+        match &mut conn.kind {
+            Kind::Plain => {}
+            Kind::Control { session, data } => {
+                // After its regular end the session has still to see the last acknowledgements.
+                if verdict != "complete"
+                    && let Some(session) = session.take()
+                {
+                    let data = std::mem::take(data);
+                    self.by_session.remove(&session);
+                    self.sessions.end(now, session, verdict, &mut self.nat);
+                    self.orphan(now, &data);
+                }
+            }
+            Kind::Data(data) => {
+                unanswered = !data.answered;
+                if !std::mem::replace(&mut data.told, true) {
+                    let over = Over { bytes: data.bytes(), verdict, unanswered };
+                    let (session, number) = (data.session, data.number);
+                    self.leave(session, id);
+                    self.sessions.data_over(now, session, number, over, &mut self.nat);
+                }
+            }
+        }
+        if unanswered {
+            // It may come again, and is to be asked about anew then.
+            return self.forget(now, id);
+        }
+        self.over.push_back((id, ordinal));
+        self.look_at(now, id, Duration::ZERO);
+    }
+
+    /// A data connection is none of its session's any more.
+    fn leave(&mut self, session: u32, id: u32) {
+        let control = self.by_session.get(&session).and_then(|c| self.conns.get_mut(*c));
+        if let Some(Kind::Control { data, .. }) = control.map(|c| &mut c.kind) {
+            data.retain(|d| *d != id);
+        }
+    }
+
+    /// Data connections whose control connection was reset go soon.
+    fn orphan(&mut self, now: Instant, data: &[u32]) {
+        let until = now + self.settings.timers.orphan;
+        for id in data {
+            if let Some(Kind::Data(d)) = self.conns.get_mut(*id).map(|c| &mut c.kind) {
+                d.until = Some(until);
+            }
+        }
+    }
+
+    /// Sessions that have ended by themselves.
+    pub(super) fn sessions_ended(&mut self, now: Instant) {
+        while let Some(session) = self.sessions.poll_ended() {
+            let Some(id) = self.by_session.remove(&session) else { continue };
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            let orphans = match &mut conn.kind {
+                Kind::Control { session, data } => {
+                    *session = None;
+                    std::mem::take(data)
+                }
+                _ => Vec::new(),
+            };
+            if !conn.is_over() {
+                conn.state = State::Over(now, "ended");
+                let ordinal = conn.ordinal;
+                self.over.push_back((id, ordinal));
+                self.orphan(now, &orphans);
+                self.look_at(now, id, Duration::ZERO);
+            }
+        }
+    }
+
+    /// Takes a connection out of all tables.
+    pub(super) fn forget(&mut self, now: Instant, id: u32) {
+        let Some(conn) = self.conns.remove(id) else { return };
+        if let Some(timer) = conn.timer {
+            self.wheel.cancel(timer);
+        }
+        for slot in conn.slots {
+            self.flows.remove(slot);
+        }
+        let rested = matches!(conn.state, State::Over(at, _) if now.since(at) >= TIME_WAIT);
+        if let Some(lease) = &conn.plan.lease {
+            self.nat.release(now, lease, rested);
+        }
+        match conn.kind {
+            Kind::Plain => {}
+            Kind::Control { session: Some(session), data } => {
+                let why = if let State::Over(_, verdict) = conn.state { verdict } else { "idle" };
+                self.by_session.remove(&session);
+                self.sessions.end(now, session, why, &mut self.nat);
+                if why != "complete" {
+                    self.orphan(now, &data);
+                }
+            }
+            Kind::Control { .. } => {}
+            Kind::Data(data) => {
+                self.leave(data.session, id);
+                if !data.told {
+                    let over = Over { bytes: data.bytes(), verdict: "failed", unanswered: !data.answered };
+                    self.sessions.data_over(now, data.session, data.number, over, &mut self.nat);
+                }
+            }
+        }
+    }
+
+    /// A connection's time has come: it is over, silent for too long, or only to be looked at.
+    pub(super) fn look(&mut self, now: Instant, id: u32) {
+        let tick = now.tick();
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.timer = None;
+        let [Some(a), Some(b)] = conn.slots.map(|s| self.flows.view(s, tick)) else {
+            return self.forget(now, id);
+        };
+        let idle = Duration::from_millis(u64::from(a.live.idle.min(b.live.idle)) * 100);
+        let mut busy = false;
+        match &mut conn.kind {
+            Kind::Data(data) => {
+                data.meters[0].advance(&a.live);
+                data.meters[1].advance(&b.live);
+                if !matches!(conn.state, State::Over(..)) && data.until.is_some_and(|until| until <= now) {
+                    conn.state = State::Over(now, "aborted");
+                    return self.ended(now, id);
+                }
+            }
+            // A transfer keeps its control connection, however long it takes.
+            Kind::Control { data, .. } => busy = !data.is_empty(),
+            Kind::Plain => {}
+        }
+        let over = match conn.state {
+            State::Over(at, _) => now.since(at) >= TIME_WAIT,
+            _ => !busy && idle >= conn.patience(&self.settings.timers),
+        };
+        if over {
+            return self.forget(now, id);
+        }
+        self.look_at(now, id, if busy { Duration::ZERO } else { idle });
+    }
+
+    /// Sets a connection's timer.
+    pub(super) fn look_at(&mut self, now: Instant, id: u32, idle: Duration) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let at = conn.next_look(now, idle, &self.settings.timers);
+        if conn.timer.is_none_or(|t| !self.wheel.rearm(t, at)) {
+            conn.timer = self.wheel.insert(at, Timer::Conn(id));
+        }
+        if conn.timer.is_none() {
+            // It would never go.
+            self.forget(now, id);
+        }
+    }
+
+    /// Drops what has gone from the heads of the lists of those that may give way.
+    fn trim(&mut self) {
+        let conns = &self.conns;
+        let gone = |id: u32, ordinal: u64| conns.get(id).is_none_or(|c| c.ordinal != ordinal);
+        for _ in 0..2 {
+            self.over.pop_front_if(|(id, ordinal)| gone(*id, *ordinal));
+            self.asked.pop_front_if(|(_, id, ordinal)| {
+                gone(*id, *ordinal) || conns.get(*id).is_some_and(|c| !matches!(c.state, State::Asked(_)))
+            });
+        }
+    }
+
+    fn give_back(&mut self, now: Instant, plan: &Plan) {
+        if let Some(lease) = &plan.lease {
+            self.nat.release(now, lease, true);
+        }
+    }
+
+    fn clamp_of(&self, id: u32) -> Option<u16> {
+        let service = self.conns.get(id)?.service?;
+        self.settings.services.get(service)?.mss_clamp
+    }
+
+    /// Where a connection's entry for packets of `src` to `dst` from `side` is, and its other end's names.
+    pub(super) fn known(&self, side: Side, src: SocketAddr, dst: SocketAddr) -> Option<Entry> {
+        match self.flows.lookup(&key(side, src, dst)?) {
+            Lookup::Hit(_, entry) => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// The inspected session of an entry, and which way segments that hit it go.
+    pub(super) fn session_of(&self, entry: &Entry) -> Option<(u32, Direction)> {
+        let Some(Kind::Control { session: Some(session), .. }) = self.conns.get(entry.id).map(|c| &c.kind)
+        else {
+            return None;
+        };
+        let dir = if entry.next_hop & ANSWERS == 0 { Direction::ToServer } else { Direction::ToClient };
+        Some((*session, dir))
+    }
+}
+
+/// The side that segments of an entry leave by.
+pub(super) const fn out_side(entry: &Entry) -> Side {
+    if entry.next_hop & OUT_OUTSIDE == 0 { Side::Inside } else { Side::Outside }
+}
+
+/// Gives a segment the addresses and ports of where it goes.
+fn rewrite<W>(p: &mut Passing<'_, W>, seg: &Segment, entry: &Entry) -> Went {
+    let (head, rest) = p.bytes.split_at_mut(seg.start);
+    let done = match (&entry.rewrite, rest.first_chunk_mut::<20>()) {
+        (Rewrite::V4(r), Some(tcp)) => head.first_chunk_mut().is_some_and(|ip| r.apply(ip, tcp, false)),
+        (Rewrite::V6(r), Some(tcp)) => head.first_chunk_mut().is_some_and(|ip| r.apply(ip, tcp, false)),
+        _ => false,
+    };
+    if !done {
+        return Went::Refuse(Refused::Malformed);
+    }
+    let changed = entry.rewrite.src() != seg.src || entry.rewrite.dst() != seg.dst;
+    Went::Pass { to: out_side(entry), changed }
+}
