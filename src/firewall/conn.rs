@@ -42,8 +42,8 @@ pub(super) enum State {
 pub(super) enum Kind {
     /// Anything.
     Plain,
-    /// An inspected control connection; the session's number as long as it lives, and the data connections of it.
-    Control { session: Option<u32>, data: Vec<u32> },
+    /// An inspected control connection; the session's number as long as it lives.
+    Control(Option<u32>),
     /// A data connection.
     Data(Box<Data>),
 }
@@ -51,14 +51,12 @@ pub(super) enum Kind {
 /// A data connection.
 #[derive(Debug)]
 pub(super) struct Data {
-    pub(super) session: u32,
+    /// As the sessions count.
     pub(super) number: u32,
-    /// Which way payload may go; both if none.
-    pub(super) only: Option<Direction>,
+    /// Which way its payload may go is to be asked.
+    pub(super) one_way: bool,
     /// Who opened it is the client.
     pub(super) by_client: bool,
-    /// Its control connection was reset: it goes then.
-    pub(super) until: Option<Instant>,
     /// It was answered at all.
     pub(super) answered: bool,
     /// Its end was told.
@@ -178,15 +176,7 @@ impl Conn {
 
     /// How long it may be silent.
     pub(super) fn patience(&self, timers: &Timers) -> Duration {
-        match (self.state, &self.kind) {
-            (State::Open, Kind::Control { .. }) => timers.control_idle,
-            (State::Open, _) => timers.established,
-            _ => timers.transitory,
-        }
-    }
-
-    pub(super) const fn is_data(&self) -> bool {
-        matches!(self.kind, Kind::Data(_))
+        if self.state == State::Open { timers.established } else { timers.transitory }
     }
 
     pub(super) const fn is_over(&self) -> bool {

@@ -74,6 +74,8 @@ pub struct Firewall<W> {
     pub(super) conns: Slab<Conn>,
     /// Control connections by their session's number.
     pub(super) by_session: HashMap<u32, u32, Salted>,
+    /// Data connections by their numbers there.
+    pub(super) by_data: HashMap<u32, u32, Salted>,
     /// Connections that are over, in the order of their ends, and such as were asked for; they may have gone since.
     pub(super) over: VecDeque<(u32, u64)>,
     pub(super) asked: VecDeque<(Instant, u32, u64)>,
@@ -84,7 +86,6 @@ pub struct Firewall<W> {
     pub(super) pace: Pace,
     pub(super) counters: Counters,
     pub(super) ordinal: u64,
-    pub(super) draining: bool,
     pieces: Pieces,
 }
 
@@ -97,6 +98,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             sessions: Sessions::new(&settings, keyed),
             conns: Slab::default(),
             by_session: HashMap::with_hasher(salt),
+            by_data: HashMap::with_hasher(salt),
             over: VecDeque::new(),
             asked: VecDeque::new(),
             others: Others::new(settings.limits.connections, salt),
@@ -106,7 +108,6 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             pace: Pace::default(),
             counters: Counters::default(),
             ordinal: 0,
-            draining: false,
             pieces: Pieces::new(),
             settings,
             flows,
@@ -226,7 +227,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         let before = out.len();
         self.sessions.handle_timeout(now, &mut self.nat, out);
         self.counters.emitted += (out.len() - before) as u64;
-        self.sessions_ended(now);
+        self.gone(now, out);
         if self.conns.is_empty() && self.others.len() == 0 {
             self.conns.shrink();
             self.wheel.shrink();
@@ -251,7 +252,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
 
     /// Begins no inspected session any more.
     pub fn drain(&mut self) {
-        self.draining = true;
+        self.sessions.drain();
     }
 
     /// Events since the last call, in order.
@@ -292,11 +293,11 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         let (ports, resting) = self.nat.occupied();
         let own = [
             ("connections", self.conns.len()),
-            ("other_connections", self.others.len()),
-            ("nat_ports", ports),
-            ("nat_ports_resting", resting),
-            ("datagrams_in_pieces", self.pieces.len()),
-            ("timers", self.wheel.len()),
+            ("connections other than TCP", self.others.len()),
+            ("outside ports", ports),
+            ("resting outside ports", resting),
+            ("datagrams in pieces", self.pieces.len()),
+            ("connection timers", self.wheel.len()),
         ];
         own.into_iter().chain(self.sessions.occupied()).collect()
     }
@@ -308,6 +309,6 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
 
     /// Sessions and their data connections that live.
     pub fn busy(&self) -> usize {
-        self.sessions.len() + self.conns.iter().filter(|c| c.is_data() && !c.is_over()).count()
+        self.sessions.len() + self.sessions.data_len()
     }
 }

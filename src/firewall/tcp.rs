@@ -2,27 +2,27 @@
 //! segment a look there, and no more.
 
 use super::conn::{Conn, Data, Kind, Moved, State, TIME_WAIT, closes, key};
-use super::ftp::{Admitted, Over, Path};
+use super::ftp::{Admitted, Gone, Over, Path, Syn};
 use super::nat::Plan;
-use super::packet::{Emit, Fate, Refused, Side};
+use super::packet::{Along, Emit, Fate, Refused, Side};
 use super::policy::Begin;
 use super::settings::Action as Rule;
 use super::state::{Firewall, Timer, Went};
 use crate::alg::Direction;
-use crate::flow::{Action, Entry, Flags, FlowKey, InsertError, Lookup, Rewrite, SlotRef, Sticky};
+use crate::flow::{Action, Entry, Flags, FlowKey, InsertError, Live, Lookup, Rewrite, SlotRef, Sticky};
 use crate::time::{Duration, Instant};
-use crate::wire::tcp::{self, FIN, RST, SYN, Segment};
+use crate::wire::build::{TTL, Tcp};
+use crate::wire::tcp::{self, ACK, FIN, RST, SYN, Segment, SynOptions};
 use crate::wire::{IpPacket, proto};
 use std::fmt::Debug;
 use std::net::SocketAddr;
 
 /// Half-open connections that are younger do not give way to newer ones.
 const YOUNG: Duration = Duration::from_secs(3);
+/// How a connection is said to have ended that we ended.
+const KILLED: &str = "aborted by us";
 /// How many of those that may give way are tried for a new one: the table's neighbourhoods are bounded.
 const TRIES: usize = 8;
-/// Data connections of one session that may live at a time.
-const DATA_PER_SESSION: usize = 64;
-
 /// What an entry of the table says beside its action: the side that segments leave by, and whose they are.
 const OUT_OUTSIDE: u16 = 1;
 const ANSWERS: u16 = 2;
@@ -66,7 +66,10 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         }
         let stands =
             self.conns.get(entry.id).is_some_and(|c| matches!(c.state, State::Open | State::Closing));
-        let moved = if !control && stands && seg.flags & (SYN | FIN | RST) == 0 {
+        let again = seg.is_first() && self.session_of(entry).is_some_and(|(s, _)| self.sessions.is_over(s));
+        let moved = if again {
+            Moved::Anew
+        } else if !control && stands && seg.flags & (SYN | FIN | RST) == 0 {
             self.flows.touch(slot, p.now.tick(), seg.seq_end(), Sticky::NONE);
             Moved::No
         } else if p.ip.transport_checksum_ok(p.bytes) {
@@ -87,16 +90,22 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         {
             tcp::clamp_mss(p.bytes, seg, mss);
         }
-        let went = match self.conns.get(entry.id).map(|c| &c.kind) {
-            Some(Kind::Data(data))
-                if !seg.is_empty() && data.only.is_some_and(|d| d != data.direction(end)) =>
+        let went = match self.conns.get(entry.id) {
+            // Ended by us: who has not heard of it does now.
+            Some(Conn { state: State::Over(_, KILLED), .. } | Conn { kind: Kind::Control(None), .. }) => {
+                self.reset(p, out);
+                return Went::Refuse(Refused::NoConnection);
+            }
+            Some(Conn { kind: Kind::Data(data), .. })
+                if data.one_way
+                    && !seg.is_empty()
+                    && self.sessions.one_way(data.number).is_some_and(|d| d != data.direction(end)) =>
             {
                 self.counters.one_way += 1;
                 Went::Refuse(Refused::Ftp)
             }
-            Some(Kind::Control { session, .. }) => {
+            Some(Conn { kind: Kind::Control(Some(session)), .. }) => {
                 let session = *session;
-                let Some(session) = session else { return Went::Refuse(Refused::NoConnection) };
                 self.control(p, seg, entry, session, end, out)
             }
             _ => rewrite(p, seg, entry),
@@ -104,7 +113,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         if moved == Moved::Ended {
             self.ended(p.now, entry.id);
         }
-        self.sessions_ended(p.now);
+        self.gone(p.now, out);
         went
     }
 
@@ -150,7 +159,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     /// A connection stands: from now on its segments go by the table alone, if nothing else is to be seen to.
     fn settled(&mut self, id: u32) {
         let Some(conn) = self.conns.get(id) else { return };
-        let watched = matches!(&conn.kind, Kind::Data(d) if d.only.is_some());
+        let watched = matches!(&conn.kind, Kind::Data(d) if d.one_way);
         for slot in conn.slots {
             if let Some(view) = self.flows.view(slot, 0).filter(|_| !watched) {
                 let flags =
@@ -187,13 +196,21 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         if !seg.is_first() || seg.has(FIN) {
             return self.unknown(&it);
         }
-        if let Some(admitted) = self.sessions.expected(p.now, it.from, it.src, it.dst) {
-            return self.data_begins(p, seg, &it, &admitted, out);
-        }
-        let decision = self.settings.filter.decide(&it);
-        self.rules.hit(decision.rule);
-        if decision.action != Rule::Allow {
-            return self.refuse(p, &it, decision, out);
+        match self.sessions.expected(p.now, it.from, it.src, it.dst) {
+            Syn::Admitted(admitted) => return self.data_begins(p, seg, &it, &admitted, out),
+            Syn::Refused => {
+                self.reset(p, out);
+                return Went::Refuse(Refused::Ftp);
+            }
+            Syn::Allowed => {}
+            Syn::Unknown => {
+                let decision = self.settings.filter.decide(&it);
+                self.rules.hit(decision.rule);
+                if decision.action != Rule::Allow {
+                    self.sessions.refused(p.now, it.src, it.dst);
+                    return self.refuse(p, &it, decision, out);
+                }
+            }
         }
         let plan = match self.nat.plan(p.now, &it) {
             Ok(plan) => plan,
@@ -222,13 +239,13 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                     client_side: it.from,
                     server_side: plan.to,
                 };
-                let session = if self.draining { None } else { self.sessions.begin(p.now, service, path) };
+                let session = self.sessions.begin(p.now, service, path, &mut self.nat);
                 if session.is_none() {
                     self.give_back(p.now, &plan);
                     self.reset(p, out);
                     return Went::Refuse(Refused::Full);
                 }
-                Kind::Control { session, data: Vec::new() }
+                Kind::Control(session)
             }
         };
         self.open(p, seg, &it, plan, kind, service, out)
@@ -243,55 +260,31 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         admitted: &Admitted,
         out: &mut Vec<Emit<W>>,
     ) -> Went {
-        let control = self.by_session.get(&admitted.session).and_then(|id| self.conns.get(*id));
-        let crowded = matches!(control.map(|c| &c.kind), Some(Kind::Control { data, .. }) if data.len() >= DATA_PER_SESSION);
-        // Both ends on one side: it goes back to where it came from, as the control connection does.
-        let to =
-            control.map_or(it.from.other(), |c| if c.from == c.plan.to { it.from } else { it.from.other() });
-        let told = control.and_then(|c| {
-            let client = (c.from, c.src.ip(), c.plan.src.ip());
-            let server = (c.plan.to, c.plan.dst.ip(), c.dst.ip());
-            [client, server]
-                .into_iter()
-                .find(|(side, own, _)| (*side, *own) == (it.from, it.src.ip()))
-                .map(|e| e.2)
-        });
-        let by_client = control.is_none_or(|c| (c.from, c.src.ip()) == (it.from, it.src.ip()));
-        let planned = if crowded {
-            Err(Refused::Full)
-        } else if admitted.src != it.src {
-            Ok(Plan { src: admitted.src, dst: admitted.dst, to, lease: None })
-        } else if let Some(told) = told {
-            let source = self.nat.source(p.now, proto::TCP, it.src, told, admitted.dst);
-            source.map(|(src, lease)| Plan { src, dst: admitted.dst, to, lease })
+        // Its other end is inside wherever it has another address there.
+        let to = if admitted.dst.ip() == it.dst.ip() { it.from.other() } else { Side::Inside };
+        let planned = if admitted.src == it.src {
+            self.nat.plan(p.now, it).map(|plan| Plan { dst: admitted.dst, to, ..plan })
         } else {
-            // Of a static rule: as the NAT has it.
-            self.nat.plan(p.now, it).map(|plan| Plan { dst: admitted.dst, ..plan })
+            let source = self.nat.source(p.now, proto::TCP, it.src, admitted.src.ip(), admitted.dst);
+            source.map(|(src, lease)| Plan { src, dst: admitted.dst, to, lease })
         };
+        let Admitted { data: number, one_way, by_client, .. } = *admitted;
         match planned {
             Ok(plan) => {
-                let data = Data {
-                    session: admitted.session,
-                    number: admitted.data,
-                    only: admitted.only,
-                    by_client,
-                    until: None,
-                    answered: false,
-                    told: false,
-                    meters: Default::default(),
-                };
+                let (answered, told, meters) = (false, false, Default::default());
+                let data = Data { number, one_way, by_client, answered, told, meters };
                 self.open(p, seg, it, plan, Kind::Data(Box::new(data)), None, out)
             }
             Err(why) => {
-                self.unused(p.now, admitted.session, admitted.data);
+                self.unused(p.now, number);
                 Went::Refuse(why)
             }
         }
     }
 
-    fn unused(&mut self, now: Instant, session: u32, data: u32) {
+    fn unused(&mut self, now: Instant, data: u32) {
         let over = Over { bytes: [0; 2], verdict: "failed", unanswered: true };
-        self.sessions.data_over(now, session, data, over, &mut self.nat);
+        self.sessions.data_over(now, data, over, &mut self.nat);
     }
 
     /// A connection that may pass enters the tables; its SYN goes on.
@@ -308,7 +301,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     ) -> Went {
         let id = self.conns.next_index();
         let clamp = service.and_then(|s| self.settings.services.get(s)).and_then(|s| s.mss_clamp).is_some();
-        let slots = self.claim(p.now, id, it, &plan, matches!(kind, Kind::Control { .. }), clamp);
+        let slots = self.claim(p.now, id, it, &plan, matches!(kind, Kind::Control(_)), clamp);
         let (slots, timer) = match slots {
             Some(slots) => (Some(slots), self.wheel.insert(p.now, Timer::Conn(id))),
             None => (None, None),
@@ -320,23 +313,18 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             self.counters.table_full += 1;
             self.give_back(p.now, &plan);
             match kind {
-                Kind::Control { session: Some(s), .. } => {
-                    self.sessions.end(p.now, s, "table full", &mut self.nat)
-                }
-                Kind::Data(d) => self.unused(p.now, d.session, d.number),
+                Kind::Control(Some(s)) => self.sessions.end(p.now, s, "table full", &mut self.nat),
+                Kind::Data(d) => self.unused(p.now, d.number),
                 _ => {}
             }
             return Went::Refuse(Refused::Full);
         };
         match &kind {
-            Kind::Control { session: Some(session), .. } => {
+            Kind::Control(Some(session)) => {
                 self.by_session.insert(*session, id);
             }
             Kind::Data(d) => {
-                let control = self.by_session.get(&d.session).and_then(|c| self.conns.get_mut(*c));
-                if let Some(Kind::Control { data, .. }) = control.map(|c| &mut c.kind) {
-                    data.push(id);
-                }
+                self.by_data.insert(d.number, id);
                 self.counters.data += 1;
             }
             _ => {}
@@ -452,24 +440,23 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         let mut unanswered = false;
         match &mut conn.kind {
             Kind::Plain => {}
-            Kind::Control { session, data } => {
+            Kind::Control(session) => {
                 // After its regular end the session has still to see the last acknowledgements.
                 if verdict != "complete"
                     && let Some(session) = session.take()
                 {
-                    let data = std::mem::take(data);
                     self.by_session.remove(&session);
                     self.sessions.end(now, session, verdict, &mut self.nat);
-                    self.orphan(now, &data);
                 }
             }
             Kind::Data(data) => {
                 unanswered = !data.answered;
                 if !std::mem::replace(&mut data.told, true) {
+                    let verdict = if verdict == KILLED { "aborted" } else { verdict };
                     let over = Over { bytes: data.bytes(), verdict, unanswered };
-                    let (session, number) = (data.session, data.number);
-                    self.leave(session, id);
-                    self.sessions.data_over(now, session, number, over, &mut self.nat);
+                    let number = data.number;
+                    self.by_data.remove(&number);
+                    self.sessions.data_over(now, number, over, &mut self.nat);
                 }
             }
         }
@@ -481,43 +468,46 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         self.look_at(now, id, Duration::ZERO);
     }
 
-    /// A data connection is none of its session's any more.
-    fn leave(&mut self, session: u32, id: u32) {
-        let control = self.by_session.get(&session).and_then(|c| self.conns.get_mut(*c));
-        if let Some(Kind::Control { data, .. }) = control.map(|c| &mut c.kind) {
-            data.retain(|d| *d != id);
-        }
-    }
-
-    /// Data connections whose control connection was reset go soon.
-    fn orphan(&mut self, now: Instant, data: &[u32]) {
-        let until = now + self.settings.timers.orphan;
-        for id in data {
-            if let Some(Kind::Data(d)) = self.conns.get_mut(*id).map(|c| &mut c.kind) {
-                d.until = Some(until);
-            }
-        }
-    }
-
-    /// Sessions that have ended by themselves.
-    pub(super) fn sessions_ended(&mut self, now: Instant) {
-        while let Some(session) = self.sessions.poll_ended() {
-            let Some(id) = self.by_session.remove(&session) else { continue };
-            let Some(conn) = self.conns.get_mut(id) else { continue };
-            let orphans = match &mut conn.kind {
-                Kind::Control { session, data } => {
-                    *session = None;
-                    std::mem::take(data)
+    /// What sessions say is over.
+    pub(super) fn gone(&mut self, now: Instant, out: &mut Vec<Emit<W>>) {
+        while let Some(gone) = self.sessions.poll_gone() {
+            match gone {
+                Gone::Control(session) => {
+                    let Some(id) = self.by_session.remove(&session) else { continue };
+                    let Some(conn) = self.conns.get_mut(id) else { continue };
+                    conn.kind = Kind::Control(None);
+                    if !conn.is_over() {
+                        conn.state = State::Over(now, KILLED);
+                        self.ended(now, id);
+                    }
                 }
-                _ => Vec::new(),
-            };
-            if !conn.is_over() {
-                conn.state = State::Over(now, "ended");
-                let ordinal = conn.ordinal;
-                self.over.push_back((id, ordinal));
-                self.orphan(now, &orphans);
-                self.look_at(now, id, Duration::ZERO);
+                Gone::Data(data) => {
+                    let Some(id) = self.by_data.get(&data).copied() else { continue };
+                    if let Some(conn) = self.conns.get_mut(id).filter(|c| !c.is_over()) {
+                        conn.state = State::Over(now, KILLED);
+                        self.reset_both(now, id, out);
+                    }
+                    self.ended(now, id);
+                }
             }
+        }
+    }
+
+    /// Tells both ends of a connection that it is over, as each other.
+    fn reset_both(&mut self, now: Instant, id: u32, out: &mut Vec<Emit<W>>) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let [there, back] = conn.slots.map(|s| self.flows.view(s, now.tick()).map(|v| v.live));
+        let plan = &conn.plan;
+        let ends = [(plan.to, plan.src, plan.dst, there, back), (conn.from, conn.dst, conn.src, back, there)];
+        for (to, src, dst, own, other) in ends {
+            let known = |l: Option<Live>| l.filter(|l| l.first_seq.is_some()).map(|l| l.last_seq);
+            // Who did not answer has nothing to be told.
+            let (Some(seq), Some(ack)) = (known(own), known(other)) else { continue };
+            let (options, flags) = (SynOptions::default(), RST | ACK);
+            let reset = Tcp { src, dst, seq, ack, flags, window: 0, options, ttl: TTL, ip_id: 0 };
+            let mut packet = vec![0; reset.len()];
+            reset.emit(&mut packet);
+            out.push(Emit { to, along: Along::Routed, packet });
         }
     }
 
@@ -536,20 +526,17 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         }
         match conn.kind {
             Kind::Plain => {}
-            Kind::Control { session: Some(session), data } => {
+            Kind::Control(Some(session)) => {
                 let why = if let State::Over(_, verdict) = conn.state { verdict } else { "idle" };
                 self.by_session.remove(&session);
                 self.sessions.end(now, session, why, &mut self.nat);
-                if why != "complete" {
-                    self.orphan(now, &data);
-                }
             }
-            Kind::Control { .. } => {}
+            Kind::Control(None) => {}
             Kind::Data(data) => {
-                self.leave(data.session, id);
                 if !data.told {
+                    self.by_data.remove(&data.number);
                     let over = Over { bytes: data.bytes(), verdict: "failed", unanswered: !data.answered };
-                    self.sessions.data_over(now, data.session, data.number, over, &mut self.nat);
+                    self.sessions.data_over(now, data.number, over, &mut self.nat);
                 }
             }
         }
@@ -569,13 +556,9 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             Kind::Data(data) => {
                 data.meters[0].advance(&a.live);
                 data.meters[1].advance(&b.live);
-                if !matches!(conn.state, State::Over(..)) && data.until.is_some_and(|until| until <= now) {
-                    conn.state = State::Over(now, "aborted");
-                    return self.ended(now, id);
-                }
             }
-            // A transfer keeps its control connection, however long it takes.
-            Kind::Control { data, .. } => busy = !data.is_empty(),
+            // The session knows how long it waits: a transfer keeps it.
+            Kind::Control(session) => busy = session.is_some(),
             Kind::Plain => {}
         }
         let over = match conn.state {
@@ -634,8 +617,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
 
     /// The inspected session of an entry, and which way segments that hit it go.
     pub(super) fn session_of(&self, entry: &Entry) -> Option<(u32, Direction)> {
-        let Some(Kind::Control { session: Some(session), .. }) = self.conns.get(entry.id).map(|c| &c.kind)
-        else {
+        let Some(Kind::Control(Some(session))) = self.conns.get(entry.id).map(|c| &c.kind) else {
             return None;
         };
         let dir = if entry.next_hop & ANSWERS == 0 { Direction::ToServer } else { Direction::ToClient };

@@ -64,6 +64,8 @@ pub(super) struct Admitted {
     pub(super) data: u32,
     /// The way its payload may go is to be asked, by [`Sessions::one_way`], before each payload (E25 of strict).
     pub(super) one_way: bool,
+    /// Who opened it is the client.
+    pub(super) by_client: bool,
 }
 
 /// What a SYN of no known connection is.

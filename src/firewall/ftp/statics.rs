@@ -73,7 +73,8 @@ impl<W: Copy> Sessions<W> {
             told_as
         };
         let one_way = self.is_strict(service);
-        Syn::Admitted(Admitted { src: SocketAddr::new(src_ip, src.port()), dst: to, data, one_way })
+        let src = SocketAddr::new(src_ip, src.port());
+        Syn::Admitted(Admitted { src, dst: to, data, one_way, by_client: !active })
     }
 
     fn is_strict(&self, service: usize) -> bool {
@@ -143,7 +144,8 @@ impl<W: Copy> Sessions<W> {
         self.shared.counters.static_admitted += 1;
         self.shared.expectation(now, id, "used", (dst, Some(to)), &format!("static rule {name}"));
         let src = SocketAddr::new(path.client_told.ip(), src.port());
-        Syn::Admitted(Admitted { src, dst: to, data, one_way: self.is_strict(service) && !opaque })
+        let one_way = self.is_strict(service) && !opaque;
+        Syn::Admitted(Admitted { src, dst: to, data, one_way, by_client: true })
     }
 
     /// Whether a SYN is for a port whose announcement has ended.
