@@ -36,8 +36,8 @@ pub enum Verdict {
     Keep,
     /// These bytes go on instead. Not for a line that is overlong or late.
     Replace(Vec<u8>),
-    /// Nothing goes on, and its sender gets these bytes in its own direction, between two lines. Not for a line that
-    /// is overlong or late.
+    /// Nothing goes on, and its sender gets these bytes in its own direction, between two lines. Of one that is
+    /// overlong or late nothing goes on up to the next LF.
     Swallow(Vec<u8>),
     /// It waits, and what follows it. The question is asked again after every segment of either direction, at last
     /// when [`Limits::line_time`](super::Limits::line_time) is over: then ([`Line::due`]) it must be answered.

@@ -33,6 +33,8 @@ pub(super) enum Tail {
     Held(Instant),
     /// It is none: what comes is raw.
     Raw,
+    /// Its begin was taken out; so is the rest.
+    Skipping,
 }
 
 /// A segment that came before its turn.

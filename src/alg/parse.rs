@@ -62,6 +62,17 @@ impl Half {
                 self.look(dir, editor);
                 continue;
             }
+            if matches!(self.state, Tail::Skipping) {
+                let (taken, left) = rest.split_at(lf.unwrap_or(rest.len()));
+                self.replace(taken, &[]);
+                if lf.is_some() {
+                    self.state = Tail::Fresh;
+                    self.look(dir, editor);
+                }
+                rest = left;
+                parsed.progress = true;
+                continue;
+            }
             let overdue = matches!(self.state, Tail::Held(until) if until <= now);
             let whole = lf.filter(|len| *len <= limits.line);
             let end = match whole {
@@ -91,9 +102,13 @@ impl Half {
                 }
                 Verdict::Keep => self.keep(bytes),
                 Verdict::Replace(new) if !unfinished => self.replace(bytes, &new),
-                Verdict::Swallow(answer) if !unfinished => {
-                    self.replace(bytes, &[]);
+                Verdict::Swallow(answer) => {
                     parsed.answers.push(answer);
+                    if unfinished {
+                        self.state = Tail::Skipping;
+                        continue;
+                    }
+                    self.replace(bytes, &[]);
                 }
                 _ => {
                     parsed.reset = true;

@@ -1,9 +1,9 @@
 //! Commands of a client (RFC 959 section 5.3).
 
-use super::Mode;
 use super::line::Line;
 use super::verb;
 pub use super::verb::Verb;
+use super::{Mode, lossy};
 use crate::event::Direction;
 
 /// One command. The argument is what was sent, byte for byte: a file name may begin and end with blanks.
@@ -113,6 +113,12 @@ impl<'a> Command<'a> {
             word.eq_ignore_ascii_case(b"PSWD")
         };
         self.verb.is_secret() || (self.verb == Verb::Site && site_password())
+    }
+
+    /// The argument for people: `****` where it must not be seen.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        if self.is_secret() { "****".to_owned() } else { lossy(self.argument) }
     }
 
     /// Appends the canonical line: verb as sent, one SP and the argument if there was one, CR LF. Bytes

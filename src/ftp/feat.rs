@@ -30,8 +30,7 @@ where
     features.next();
     features.next_back();
     let features = features.map(|f| -> &'x [u8] { trim_blanks(f) }).filter(|f| !f.is_empty());
-    let hidden = |feature: &[u8]| NEVER.iter().chain(policy.hide).any(|name| matches(feature, name));
-    let shown = features.clone().filter(|f| !hidden(f));
+    let shown = features.clone().filter(|f| !is_hidden(f, policy));
     let added = policy.add.iter().filter(|name| !features.clone().any(|f| matches(f, name)));
     let mut all = shown.chain(added.map(|name| -> &'x [u8] { name.as_bytes() })).peekable();
     if all.peek().is_none() {
@@ -39,6 +38,18 @@ where
     } else {
         reply::write_multi(out, 211, b"Features:", all, b"End");
     }
+}
+
+/// Whether a line of a reply to FEAT, without its code, is one that [`rewrite`] leaves out: [`NEVER`] with the rest.
+#[must_use]
+pub fn is_hidden(line: &[u8], policy: &Policy<'_>) -> bool {
+    is_named(line, NEVER) || is_named(line, policy.hide)
+}
+
+/// Whether a line of a reply to FEAT, without its code, is one of these features.
+#[must_use]
+pub fn is_named(line: &[u8], names: &[&str]) -> bool {
+    names.iter().any(|name| matches(line, name))
 }
 
 /// True when the feature's first words are the name's words.

@@ -5,6 +5,7 @@
 
 use super::Mode;
 use super::command::{is_blank, skip_blanks, trim_blanks};
+use super::verb::Verb;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::ops::RangeInclusive;
@@ -66,6 +67,31 @@ pub enum EpsvArg {
     V6,
     /// ALL: from now on no other setup command is allowed (RFC 2428 section 4).
     All,
+}
+
+impl EpsvArg {
+    /// Whether it asks for the control connection's family.
+    #[must_use]
+    pub const fn fits(self, ipv4: bool) -> bool {
+        match self {
+            Self::V4 => ipv4,
+            Self::V6 => !ipv4,
+            Self::Same | Self::All => true,
+        }
+    }
+}
+
+/// The reply to `verb` with an address of another family than the control connection's, which is IPv4 or not:
+/// code and text.
+#[must_use]
+pub const fn other_family(verb: Verb, ipv4: bool) -> (u16, &'static str) {
+    match (verb, ipv4) {
+        (Verb::Port, _) => (501, "PORT names an IPv4 address; use EPRT."),
+        (Verb::Lprt, true) => (521, "Supported address families are (4)"),
+        (Verb::Lprt, false) => (521, "Supported address families are (6)"),
+        (_, true) => (522, "Network protocol not supported, use (1)"),
+        (_, false) => (522, "Network protocol not supported, use (2)"),
+    }
 }
 
 /// Ports that data connections are never opened to unless the configuration says otherwise: databases,
@@ -236,6 +262,49 @@ pub fn write_229(out: &mut Vec<u8>, port: u16) {
     push(out, format_args!("229 Entering Extended Passive Mode (|||{port}|)\r\n"));
 }
 
+/// Appends `228 Entering Long Passive Mode (af,hal,h…,pal,p…)` and CR LF (RFC 1639).
+pub fn write_228(out: &mut Vec<u8>, at: SocketAddr) {
+    out.extend_from_slice(b"228 Entering Long Passive Mode (");
+    write_long(out, at);
+    out.extend_from_slice(b")\r\n");
+}
+
+/// Whether a 227's text names `at` as every parser finds it: in parentheses, nothing else between.
+#[must_use]
+pub fn is_plain_227(text: &[u8], at: SocketAddrV4) -> bool {
+    let mut form = b"(".to_vec();
+    write_six(&mut form, at);
+    form.push(b')');
+    text.windows(form.len()).any(|w| w == form)
+}
+
+/// Whether a 229's text has `port` in RFC 2428's form, without an address.
+#[must_use]
+pub fn is_plain_229(text: &[u8], port: u16) -> bool {
+    let digits = port.to_string();
+    let form = |after: &[u8]| {
+        let [a, b, c, rest @ ..] = after else { return false };
+        let rest = rest.strip_prefix(digits.as_bytes());
+        is_delimiter(*a) && a == b && b == c && rest.is_some_and(|r| r.starts_with(&[*a, b')']))
+    };
+    let opens = text.iter().enumerate().filter(|&(_, &b)| b == b'(');
+    opens.map(|(at, _)| text.get(at + 1..).unwrap_or_default()).any(form)
+}
+
+/// What stands behind the last digit of a 227's address and port, parentheses and all.
+#[must_use]
+pub fn behind_227(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(u8::is_ascii_digit).map_or(0, |at| at + 1);
+    text.get(end..).unwrap_or_default()
+}
+
+/// Appends a LPRT command with CR LF (RFC 1639).
+pub fn write_lprt(out: &mut Vec<u8>, at: SocketAddr) {
+    out.extend_from_slice(b"LPRT ");
+    write_long(out, at);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Appends a PORT command with CR LF.
 pub fn write_port(out: &mut Vec<u8>, at: SocketAddrV4) {
     out.extend_from_slice(b"PORT ");
@@ -369,6 +438,22 @@ fn write_six(out: &mut Vec<u8>, at: SocketAddrV4) {
     push(out, format_args!("{a},{b},{c},{d},{hi},{lo}"));
 }
 
+fn write_long(out: &mut Vec<u8>, at: SocketAddr) {
+    let [hi, lo] = at.port().to_be_bytes();
+    let host = |out: &mut Vec<u8>, bytes: &[u8]| bytes.iter().for_each(|b| push(out, format_args!("{b},")));
+    match at.ip() {
+        IpAddr::V4(ip) => {
+            push(out, format_args!("4,4,"));
+            host(out, &ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            push(out, format_args!("6,16,"));
+            host(out, &ip.octets());
+        }
+    }
+    push(out, format_args!("2,{hi},{lo}"));
+}
+
 fn push(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     // Writing to a Vec cannot fail.
     let _ = out.write_fmt(text);
@@ -433,6 +518,37 @@ mod tests {
         let lines = || [&b"Entering Long Passive Mode (4,4,10,0,0,5,2,19,137)"[..]].into_iter();
         assert_eq!(parse_passive(228, lines(), Mode::Lenient).map(|a| a.port), Ok(5001));
         assert_eq!(parse_passive(200, lines(), Mode::Lenient), Err(PassiveError::Code));
+    }
+
+    #[test]
+    fn long_forms_are_written_as_they_are_read() {
+        for at in ["10.0.0.5:5001", "[2001:db8::1]:5001"] {
+            let at: SocketAddr = at.parse().unwrap();
+            let mut out = Vec::new();
+            write_lprt(&mut out, at);
+            assert_eq!(parse_lprt(&out[5..out.len() - 2]), Ok(at));
+            out.clear();
+            write_228(&mut out, at);
+            assert_eq!(find_228(&out), Some(at));
+        }
+    }
+
+    #[test]
+    fn plain_forms() {
+        let at = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 7), 51210);
+        for plain in ["Entering Passive Mode (198,51,100,7,200,10).", "x(198,51,100,7,200,10)"] {
+            assert!(is_plain_227(plain.as_bytes(), at));
+        }
+        for odd in ["198,51,100,7,200,10", "(198, 51,100,7,200,10)", "(198,51,100,7,200,010)", "(=198,51"] {
+            assert!(!is_plain_227(odd.as_bytes(), at), "{odd}");
+        }
+        assert_eq!(behind_227(b"(198,51,100,7,200,10) hello"), b") hello");
+        for plain in ["Ext (|||51210|)", "(!!!51210!).", "() (|||51210|)"] {
+            assert!(is_plain_229(plain.as_bytes(), 51210), "{plain}");
+        }
+        for odd in ["(||51210|)", "(|1|10.9.9.9|51210|)", "(|||051210|)", "(|||51210)", "(||", "(|||5121|)"] {
+            assert!(!is_plain_229(odd.as_bytes(), 51210), "{odd}");
+        }
     }
 
     #[test]

@@ -24,6 +24,12 @@ pub mod telnet;
 pub mod tls;
 pub mod verb;
 
+/// Bytes of a peer as people may see them; whoever writes them out escapes what is no text.
+#[must_use]
+pub fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -26,6 +26,14 @@ pub struct Entry<T> {
     loose: bool,
 }
 
+impl<T> Entry<T> {
+    /// Whether it may never get an answer of its own: an ABOR, or the transfer it ended.
+    #[must_use]
+    pub const fn is_loose(&self) -> bool {
+        self.loose
+    }
+}
+
 /// What a reply is.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Match<T> {
@@ -83,17 +91,50 @@ impl<T> Pending<T> {
         if code == 421 {
             return Outcome { what: Match::Closing, skipped: None };
         }
-        let fits_front = self.queue.front().is_some_and(|e| e.verb.is_own_completion(code));
-        if std::mem::take(&mut self.extra) && matches!(code, 225 | 226) && !fits_front {
+        let extra = self.is_extra(code);
+        self.extra = false;
+        if extra {
             return Outcome { what: Match::Extra, skipped: None };
         }
-        let passed_over = self.queue.len() > 1 && !fits_front && self.queue.front().is_some_and(|e| e.loose);
-        let skipped = if passed_over { self.queue.pop_front() } else { None };
+        let skipped = if self.passes_over(code) { self.queue.pop_front() } else { None };
         let what = self.assign(code);
         if self.queue.is_empty() && self.queue.capacity() > IDLE_CAPACITY {
             self.queue = VecDeque::new();
         }
         Outcome { what, skipped }
+    }
+
+    /// The command that [`on_reply`](Self::on_reply) would find, which stays.
+    #[must_use]
+    pub fn whose(&self, code: u16) -> Option<&Entry<T>> {
+        if code == 421 || self.is_extra(code) {
+            return None;
+        }
+        let first = usize::from(self.passes_over(code));
+        self.queue.get(first + self.place(first, code))
+    }
+
+    /// Takes the oldest command out, as one that the caller has answered.
+    pub fn pop(&mut self) -> Option<Entry<T>> {
+        self.queue.pop_front()
+    }
+
+    /// Drops what may never get an answer of its own ([`Entry::is_loose`]).
+    pub fn drop_loose(&mut self) {
+        self.queue.retain(|e| !e.loose);
+    }
+
+    /// Gives back the memory that is kept for the next command.
+    pub fn release(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+    }
+
+    /// Room for so many commands is kept.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.queue.capacity()
     }
 
     /// The oldest command.
@@ -137,19 +178,13 @@ impl<T> Pending<T> {
     }
 
     fn assign(&mut self, code: u16) -> Match<T> {
+        let at = self.place(0, code);
         let Some(front) = self.queue.front_mut() else { return Match::Unsolicited };
         if Class::of(code) == Some(Class::Preliminary) {
             front.begun = true;
             return Match::Preliminary;
         }
         let transfer = front.verb.is_transfer();
-        // Before its 1xx a transfer may be refused with any 4xx or 5xx.
-        let refusal = !front.begun && code >= 400;
-        let at = if transfer && !refusal && !front.verb.is_own_completion(code) {
-            self.out_of_order(code).unwrap_or(0)
-        } else {
-            0
-        };
         let Some(entry) = self.queue.remove(at) else { return Match::Unsolicited };
         if entry.verb == Verb::Abor {
             self.extra = true;
@@ -166,12 +201,35 @@ impl<T> Pending<T> {
         Match::Done(entry)
     }
 
-    /// The first command behind a transfer that may be answered during it, and by `code`.
-    fn out_of_order(&self, code: u16) -> Option<usize> {
-        self.queue.iter().enumerate().skip(1).find_map(|(at, e)| {
-            let may = matches!(e.verb, Verb::Noop | Verb::Stat | Verb::Abor);
-            (may && e.verb.is_own_completion(code)).then_some(at)
-        })
+    /// Whether `code` is one reply more to an ABOR that had its own.
+    fn is_extra(&self, code: u16) -> bool {
+        self.extra && matches!(code, 225 | 226) && !self.fits_front(code)
+    }
+
+    /// Whether the oldest command gets no answer of its own, as `code` fits it not.
+    fn passes_over(&self, code: u16) -> bool {
+        self.queue.len() > 1 && !self.fits_front(code) && self.queue.front().is_some_and(|e| e.loose)
+    }
+
+    fn fits_front(&self, code: u16) -> bool {
+        self.queue.front().is_some_and(|e| e.verb.is_own_completion(code))
+    }
+
+    /// How far behind the command at `first` the one is that `code` answers. Behind a transfer stand some that may
+    /// be answered during it.
+    fn place(&self, first: usize, code: u16) -> usize {
+        let Some(front) = self.queue.get(first) else { return 0 };
+        // Before its 1xx a transfer may be refused with any 4xx or 5xx.
+        let refusal = !front.begun && code >= 400;
+        let own = !front.verb.is_transfer() || refusal || front.verb.is_own_completion(code);
+        if own || Class::of(code) == Some(Class::Preliminary) {
+            return 0;
+        }
+        let behind = self.queue.iter().skip(first).enumerate().skip(1);
+        let overtakes = |e: &Entry<T>| {
+            matches!(e.verb, Verb::Noop | Verb::Stat | Verb::Abor) && e.verb.is_own_completion(code)
+        };
+        behind.filter(|(_, e)| overtakes(e)).map(|(at, _)| at).next().unwrap_or(0)
     }
 }
 
@@ -193,7 +251,13 @@ mod tests {
         let words: Vec<String> = codes
             .iter()
             .map(|&code| {
+                let whose = pending.whose(code).map(|e| e.tag);
                 let Outcome { what, skipped } = pending.on_reply(code);
+                match &what {
+                    Match::Preliminary => assert_eq!(whose, pending.front().map(|e| e.tag)),
+                    Match::Done(e) => assert_eq!(whose, Some(e.tag)),
+                    Match::Closing | Match::Extra | Match::Unsolicited => assert_eq!(whose, None),
+                }
                 let what = match what {
                     Match::Preliminary => format!(">{}", pending.front().unwrap().tag),
                     Match::Done(e) => e.tag.to_string(),

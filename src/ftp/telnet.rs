@@ -18,6 +18,8 @@ pub const MAX_SUBNEGOTIATION: u8 = 64;
 const SE: u8 = 0xf0;
 const DM: u8 = 0xf2;
 const IP: u8 = 0xf4;
+const EC: u8 = 0xf7;
+const EL: u8 = 0xf8;
 const GA: u8 = 0xf9;
 const SB: u8 = 0xfa;
 const WILL: u8 = 0xfb;
@@ -133,6 +135,67 @@ impl Decoder {
     }
 }
 
+/// A whole line without its Telnet sequences.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stripped<'a> {
+    /// What is meant: a doubled 0xff is one.
+    pub text: Cow<'a, [u8]>,
+    /// The line as it would be sent without the sequences: a doubled 0xff stays so.
+    pub wire: Cow<'a, [u8]>,
+    /// There were sequences other than a doubled 0xff.
+    pub commands: bool,
+    /// IP or DM was among them: half of a Synch.
+    pub synch: bool,
+    /// EC or EL was among them, which some servers obey and most do not (RFC 854).
+    pub erases: bool,
+    /// A sequence had no end.
+    pub open: bool,
+}
+
+/// Takes the Telnet sequences out of a line, which is given without its end.
+#[must_use]
+pub fn strip(line: &[u8]) -> Stripped<'_> {
+    let all = Cow::Borrowed(line);
+    if !line.contains(&IAC) {
+        let (text, wire) = (all.clone(), all);
+        return Stripped { text, wire, commands: false, synch: false, erases: false, open: false };
+    }
+    let (mut text, mut wire) = (Vec::with_capacity(line.len()), Vec::with_capacity(line.len()));
+    let (mut commands, mut synch, mut open) = (false, false, false);
+    let (mut decoder, mut rest) = (Decoder::default(), line);
+    loop {
+        let before = rest.len();
+        let piece = decoder.next(&mut rest);
+        let used = before - rest.len();
+        let Some(piece) = piece else {
+            commands |= used > 0;
+            break;
+        };
+        match piece {
+            Piece::Data(data) => {
+                // One byte more was used than is meant: the first half of a doubled 0xff.
+                let doubled = used == data.len() + 1 && data.first() == Some(&IAC);
+                commands |= used != data.len() && !doubled;
+                if doubled {
+                    wire.push(IAC);
+                }
+                wire.extend_from_slice(data);
+                text.extend_from_slice(data);
+            }
+            Piece::Answer(_) => commands = true,
+            Piece::Synch => (commands, synch) = (true, true),
+            Piece::Runaway => (commands, open) = (true, true),
+        }
+    }
+    if commands {
+        wire.clear();
+        escape_into(&mut wire, &text);
+    }
+    let erases = commands && line.windows(2).any(|w| matches!(w, [IAC, EC | EL]));
+    open |= decoder.is_mid_sequence();
+    Stripped { text: text.into(), wire: wire.into(), commands, synch, erases, open }
+}
+
 /// Appends `bytes` to `out` with every 0xff doubled.
 pub fn escape_into(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(bytes.len());
@@ -230,6 +293,30 @@ mod tests {
     #[test]
     fn synch_whose_mark_left_as_urgent_data() {
         assert_eq!(decode(b"\xff\xf4\xffABOR\r\n").0, b"ABOR\r\n");
+    }
+
+    #[test]
+    fn a_line_is_stripped_and_what_is_no_sequence_stays() {
+        let plain = strip(b"RETR a");
+        assert!(!plain.commands && matches!(plain.text, Cow::Borrowed(_)));
+        for (line, text, wire, commands) in [
+            (&b"RETR a\xff\xffb"[..], &b"RETR a\xffb"[..], &b"RETR a\xff\xffb"[..], false),
+            (b"RETR \xffa", b"RETR \xffa", b"RETR \xffa", false),
+            (b"RETR \xff\xff\xff\xff", b"RETR \xff\xff", b"RETR \xff\xff\xff\xff", false),
+            (b"PO\xff\xf1RT x", b"PORT x", b"PORT x", true),
+            (b"PO\xff\xf1\xff\xffRT", b"PO\xffRT", b"PO\xff\xffRT", true),
+            (b"\xff\xfb\x01PASV", b"PASV", b"PASV", true),
+            (b"PASV\xff\xf1", b"PASV", b"PASV", true),
+        ] {
+            let got = strip(line);
+            assert_eq!((&*got.text, &*got.wire, got.commands), (text, wire, commands), "{line:?}");
+            assert!(!got.synch && !got.erases && !got.open);
+        }
+        let got = strip(b"\xff\xf4\xff\xf2ABOR");
+        assert!(got.commands && got.synch && &*got.text == b"ABOR");
+        let got = strip(b"XXXX\xff\xf7\xff\xf7PORT 1");
+        assert!(got.erases && &*got.text == b"XXXXPORT 1");
+        assert!(strip(b"A\xff\xfaxyz").open && strip(b"A\xff\xfb").open);
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use super::control::{Control, Tag, Transfer};
 use super::settings::{ClientMode, Ftps};
-use super::shared::{Shared, lossy};
+use super::shared::Shared;
 use crate::event::{Event, What};
 use crate::ftp::command::{Command, Fault, Foreign, foreign_first_line};
 use crate::ftp::hostport::{self, ArgError, EpsvArg};
 use crate::ftp::line::Line;
 use crate::ftp::verb::Verb;
-use crate::ftp::{Mode, reply, telnet};
+use crate::ftp::{Mode, lossy, reply, telnet};
 use std::net::SocketAddr;
 
 impl Control {
@@ -46,8 +46,8 @@ impl Control {
         }
         let before = shared.events.len();
         let action = self.act(shared, &command, line.synch);
-        let argument = if command.is_secret() { "****".to_owned() } else { lossy(command.argument) };
-        let what = What::Command { session: self.id, verb: lossy(command.verb_text), argument, action };
+        let (verb, argument) = (lossy(command.verb_text), command.shown());
+        let what = What::Command { session: self.id, verb, argument, action };
         // Before our own answer to it, which is only known to be one now.
         shared.events.insert(before, Event { at: shared.now, what });
     }
@@ -95,11 +95,9 @@ impl Control {
                     self.answer(shared, Verb::Epsv, 200, "EPSV ALL ok.");
                     "answered"
                 }
-                Ok(EpsvArg::V6) if self.client.is_ipv4() => {
-                    self.refuse(shared, Verb::Epsv, 522, "Network protocol not supported, use (1)")
-                }
-                Ok(EpsvArg::V4) if self.client.is_ipv6() => {
-                    self.refuse(shared, Verb::Epsv, 522, "Network protocol not supported, use (2)")
+                Ok(asked) if !asked.fits(self.client.is_ipv4()) => {
+                    let (code, text) = hostport::other_family(Verb::Epsv, self.client.is_ipv4());
+                    self.refuse(shared, Verb::Epsv, code, text)
                 }
                 Ok(_) => self.passive(shared, Verb::Epsv),
                 Err(e) => self.refuse_argument(shared, Verb::Epsv, e),
@@ -205,11 +203,7 @@ impl Control {
             return self.refuse(shared, asked, 500, "Refused: EPSV ALL was sent.");
         }
         if at.is_ipv4() != self.client.is_ipv4() {
-            let (code, text) = match (asked, self.client.is_ipv6()) {
-                (Verb::Port, _) => (501, "PORT names an IPv4 address; use EPRT."),
-                (_, true) => (522, "Network protocol not supported, use (2)"),
-                (_, false) => (522, "Network protocol not supported, use (1)"),
-            };
+            let (code, text) = hostport::other_family(asked, self.client.is_ipv4());
             return self.refuse(shared, asked, code, text);
         }
         if at.ip() != self.client.ip() {

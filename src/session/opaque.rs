@@ -5,9 +5,10 @@
 //! put it there (the class of CVE-2011-0411): the session ends instead.
 
 use super::control::{CLIENT, Control, SERVER, Session, Tag};
-use super::shared::{Shared, lossy};
+use super::shared::Shared;
 use crate::event::What;
 use crate::ftp::command::Command;
+use crate::ftp::lossy;
 use crate::ftp::verb::Verb;
 use crate::time::Duration;
 

@@ -3,14 +3,14 @@
 use super::control::{Control, Tag};
 use super::opaque::Cover;
 use super::settings::Ftps;
-use super::shared::{Shared, lossy};
+use super::shared::Shared;
 use crate::event::What;
 use crate::ftp::feat::{self, Policy};
 use crate::ftp::hostport::{self, PassiveError};
 use crate::ftp::pending::Match;
 use crate::ftp::reply::{self, Class, Part, ReplyLine};
 use crate::ftp::verb::Verb;
-use crate::ftp::{Mode, telnet};
+use crate::ftp::{Mode, lossy, telnet};
 use crate::time::Instant;
 
 /// Whether replies go to the client or wait for a relayed data connection.

@@ -297,10 +297,5 @@ pub(super) fn reset(seg: &Segment, out: &mut dyn Outlet) {
     }
 }
 
-/// A session's text form in logs is its number.
-pub(super) fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 /// Sessions by number.
 pub(super) type ById = HashMap<SessionId, u32, Salted>;

@@ -3,10 +3,11 @@
 
 use super::super::control::{Control, Tag};
 use super::super::settings::{DataSource, ServerMode};
-use super::super::shared::{Shared, lossy};
+use super::super::shared::Shared;
 use super::{ClientEnd, Data, Named, Plan, Ready, ServerEnd, Side, Waiting};
 use crate::event::What;
 use crate::flow::{Announced, ExpectKey, Expected, Leg};
+use crate::ftp::lossy;
 use crate::ftp::verb::Verb;
 use crate::ftp::{hostport, reply};
 use std::net::SocketAddr;

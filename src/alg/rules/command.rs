@@ -1,0 +1,429 @@
+//! Commands of the client: passed on, written anew, answered, or refused.
+
+use super::{Ftps, Tag, Transfer, Why, With, cleaned, may_matter};
+use crate::alg::editor::{End, Line, Verdict};
+use crate::event::What;
+use crate::ftp::command::{Command, Fault, Foreign, Verb, foreign_first_line, starts_tls};
+use crate::ftp::pending::Entry;
+use crate::ftp::telnet::Stripped;
+use crate::ftp::{self, line, lossy, reply};
+use crate::time::Instant;
+
+/// Answered when a command waited too long for those before it.
+const BUSY: (u16, &str) = (503, "Refused: commands before this one are without their answers.");
+
+impl With<'_> {
+    pub(super) fn wants_command(&self, start: &[u8]) -> bool {
+        let rules = &*self.rules;
+        if !rules.spoke && starts_tls(start) && self.settings.ftps == Ftps::Opaque && !self.is_strict() {
+            // Implicit FTPS: it has no lines, and nobody could read it.
+            return false;
+        }
+        let turning = !rules.greeted || !rules.spoke || rules.awaits(|t| *t == Tag::Auth);
+        !self.is_compat() || turning || may_matter(start)
+    }
+
+    /// A line that went by unread.
+    pub(super) fn command_passed(&mut self, now: Instant, line: &Line<'_>) {
+        let (clean, crlf) = cleaned(line);
+        if !self.rules.spoke && (starts_tls(line.bytes) || foreign_first_line(&clean.text).is_some()) {
+            self.log.counters.not_ftp += 1;
+            self.session_event("refused", "the client does not speak FTP");
+            return self.blind(now);
+        }
+        let whole = line::Line { bytes: &clean.text, crlf, synch: clean.synch };
+        if clean.text.trim_ascii().is_empty() {
+            return;
+        }
+        self.rules.spoke = true;
+        // What is odd in it is the server's to refuse: it gets one reply, whatever it is.
+        let (verb, argument) = match Command::parse(&whole, ftp::Mode::Lenient) {
+            Ok(Some(command)) => (command.verb, command.shown()),
+            _ => (Verb::Other, lossy(&clean.text)),
+        };
+        self.log.counters.commands += 1;
+        let text = lossy(clean.text.split(|b| b.is_ascii_whitespace()).next().unwrap_or_default());
+        self.command_event(&text, argument, "forwarded");
+        if self.rules.pending.push(verb, Tag::Plain).is_err() {
+            // Replies cannot be told apart any more.
+            self.blind(now);
+        }
+    }
+
+    pub(super) fn command_line(&mut self, now: Instant, line: &Line<'_>) -> Verdict {
+        match line.end {
+            End::Whole => {}
+            End::Closed => return self.unfinished(line),
+            End::Overlong => return self.overlong(now),
+            End::Late => return self.late(now),
+        }
+        let (clean, crlf) = cleaned(line);
+        let whole = line::Line { bytes: &clean.text, crlf, synch: clean.synch };
+        let parsed = Command::parse(&whole, self.mode());
+        let synch_only = clean.synch
+            && !clean.erases
+            && matches!(&parsed, Ok(Some(c)) if matches!(c.verb, Verb::Abor | Verb::Stat | Verb::Quit))
+            && line.bytes.ends_with(if crlf { b"\r\n" } else { b"\n" });
+        let dirty = clean.commands && !synch_only;
+        if matches!(parsed, Ok(None)) {
+            // Servers differ in whether they answer it.
+            return Verdict::Swallow(Vec::new());
+        }
+        if !self.rules.spoke
+            && let Some(verdict) = self.first(now, &clean, &parsed)
+        {
+            return verdict;
+        }
+        if !self.rules.greeted {
+            return self.too_early(now, line);
+        }
+        if self.rules.awaits(|t| *t == Tag::Auth) {
+            self.log.counters.injected += 1;
+            let why = "the client sent bytes behind AUTH before its answer";
+            return self.end(now, "Bytes behind AUTH before TLS: the connection is closed.", why);
+        }
+        if self.rules.pending.len() >= self.settings.commands.min(ftp::pending::MAX) {
+            let why = "too many commands without an answer";
+            return if line.due {
+                self.end(now, "Too many commands without an answer.", why)
+            } else {
+                self.wait()
+            };
+        }
+        if self.is_strict() && clean.commands && !synch_only {
+            self.log.counters.telnet += 1;
+            if clean.erases || clean.open {
+                return self.violation(now, "Telnet commands within a command");
+            }
+            return self.refuse(&clean, line, 500, "Telnet commands within a command are not allowed.");
+        }
+        let command = match parsed {
+            Ok(Some(command)) => command,
+            Ok(None) => return Verdict::Swallow(Vec::new()),
+            Err(fault) => return self.fault(now, fault, &clean, line),
+        };
+        if whole.has_bare_cr() && (!self.is_compat() || command.verb.is_data_setup()) {
+            return self.fault(now, Fault::BareCr, &clean, line);
+        }
+        if let Some(verdict) = self.lock_step(&command, &clean, line) {
+            return verdict;
+        }
+        self.log.counters.telnet += u64::from(dirty);
+        let plain = !dirty && crlf && line.bytes.first().is_some_and(u8::is_ascii_alphabetic);
+        self.act(now, &command, &clean, line, dirty, plain)
+    }
+
+    fn act(
+        &mut self,
+        now: Instant,
+        command: &Command<'_>,
+        clean: &Stripped<'_>,
+        line: &Line<'_>,
+        dirty: bool,
+        plain: bool,
+    ) -> Verdict {
+        let strict = self.is_strict();
+        match command.verb {
+            verb if verb.is_data_setup() => self.setup(now, command, clean, line, plain),
+            verb if verb.is_transfer() => self.transfer(now, command, clean, line, dirty),
+            Verb::Auth => self.auth(command, clean, line, dirty),
+            Verb::Adat | Verb::Mic | Verb::Conf | Verb::Enc if !self.is_compat() => {
+                self.refuse(clean, line, 534, "Refused by policy: only AUTH TLS is passed on.")
+            }
+            Verb::Pbsz | Verb::Prot | Verb::Ccc if self.settings.ftps == Ftps::Refuse => {
+                self.refuse(clean, line, 534, "Refused by policy: ftps = \"refuse\".")
+            }
+            Verb::Prot => {
+                let protected = command.argument.trim_ascii().eq_ignore_ascii_case(b"P");
+                self.forward(command, Tag::Prot(protected), dirty)
+            }
+            Verb::Feat => self.forward(command, Tag::Feat, dirty),
+            Verb::Syst if strict => self.forward(command, Tag::System, dirty),
+            Verb::Rein if strict => {
+                self.refuse(clean, line, 502, "REIN is not supported; reconnect instead.")
+            }
+            Verb::Sscn if strict => self.refuse(clean, line, 502, "Server to server transfers are refused."),
+            Verb::Other if strict => self.refuse(clean, line, 502, "Command not implemented."),
+            Verb::User | Verb::Rein | Verb::Quit => {
+                // QUIT lets a transfer end (RFC 959 4.1.1).
+                if !self.rules.awaits(|t| *t == Tag::Transfer) {
+                    self.doors.close(now, Why::Over);
+                }
+                self.forward(command, Tag::Plain, dirty)
+            }
+            _ => self.forward(command, Tag::Plain, dirty),
+        }
+    }
+
+    fn transfer(
+        &mut self,
+        now: Instant,
+        command: &Command<'_>,
+        clean: &Stripped<'_>,
+        line: &Line<'_>,
+        dirty: bool,
+    ) -> Verdict {
+        if !self.rules.logged_in && !self.is_compat() {
+            self.log.counters.before_login += 1;
+            return self.refuse(clean, line, 530, "Log in first.");
+        }
+        let coming = self.rules.awaits(|t| matches!(t, Tag::Active | Tag::Passive));
+        if !coming && !self.doors.has_door() && !self.default_port(now) {
+            self.log.counters.no_setup += 1;
+            return self.refuse(clean, line, 425, "Use PORT or PASV first.");
+        }
+        let one_way = self.is_strict() && !self.rules.protected;
+        let transfer = Transfer { verb: command.verb, name: lossy(command.argument), one_way };
+        self.doors.transfer(now, &transfer);
+        self.forward(command, Tag::Transfer, dirty)
+    }
+
+    /// RFC 959 section 3.2: without PORT the client listens at the port of its control connection.
+    fn default_port(&mut self, now: Instant) -> bool {
+        let ends = self.rules.ends;
+        if !self.settings.default_data_port {
+            return false;
+        }
+        // Nothing tells the server of another port.
+        if self.doors.reserve(now, ends.client) == Ok(ends.client_told) {
+            self.doors.open(now);
+            return true;
+        }
+        self.doors.close(now, Why::Unused);
+        false
+    }
+
+    /// The first line decides what the connection is. `None`: FTP.
+    fn first(
+        &mut self,
+        now: Instant,
+        clean: &Stripped<'_>,
+        parsed: &Result<Option<Command<'_>>, Fault>,
+    ) -> Option<Verdict> {
+        let odd = |fault: &Fault| matches!(fault, Fault::Verb | Fault::Nul);
+        let foreign = match foreign_first_line(&clean.text) {
+            Some(Foreign::Unknown) => !self.is_compat() || parsed.as_ref().is_err_and(odd),
+            Some(_) => true,
+            None => parsed.as_ref().is_err_and(odd),
+        };
+        if foreign {
+            return Some(self.not_ftp(now, "the client does not speak FTP"));
+        }
+        if self.rules.greeted {
+            self.rules.spoke = true;
+        }
+        None
+    }
+
+    /// A client that does not wait for the greeting.
+    fn too_early(&mut self, now: Instant, line: &Line<'_>) -> Verdict {
+        if !self.rules.waiting {
+            self.log.counters.early += 1;
+        }
+        if line.due {
+            return self.end(now, "The server did not greet.", "no greeting from the server");
+        }
+        Verdict::Hold
+    }
+
+    /// Whether a command has to wait for the answers to others, or cannot wait any longer.
+    fn lock_step(&mut self, command: &Command<'_>, clean: &Stripped<'_>, line: &Line<'_>) -> Option<Verdict> {
+        let (rules, verb) = (&*self.rules, command.verb);
+        let login = |v: Verb| matches!(v, Verb::User | Verb::Pass | Verb::Acct);
+        let data = verb.is_data_setup() || verb.is_transfer();
+        let unknown = data && !rules.logged_in && rules.pending.iter().any(|e| login(e.verb));
+        let strict = self.is_strict()
+            && !matches!(verb, Verb::Abor | Verb::Quit | Verb::Stat)
+            && rules.pending.iter().any(|e| !e.begun && !e.is_loose());
+        let auth = verb == Verb::Auth && !rules.pending.iter().all(Entry::is_loose);
+        // The server is to answer in the order that was asked, so that the last announcement is the one that stands.
+        let crossed = verb.is_active_setup() && rules.awaits(|t| *t == Tag::Passive);
+        // The announcement before is still to be used by the transfer before.
+        let busy =
+            verb.is_data_setup() && rules.pending.iter().any(|e| e.tag == Tag::Transfer && !e.is_loose());
+        if !(unknown || strict || auth || crossed || busy) {
+            return None;
+        }
+        if !line.due {
+            return Some(self.wait());
+        }
+        if unknown {
+            self.log.counters.before_login += 1;
+            return Some(self.refuse(clean, line, 530, "Log in first."));
+        }
+        // A transfer may take hours.
+        if busy && !(strict || crossed) {
+            return None;
+        }
+        Some(self.refuse(clean, line, BUSY.0, BUSY.1))
+    }
+
+    pub(super) fn wait(&mut self) -> Verdict {
+        if !self.rules.waiting {
+            self.log.counters.waited += 1;
+        }
+        Verdict::Hold
+    }
+
+    fn fault(&mut self, now: Instant, fault: Fault, clean: &Stripped<'_>, line: &Line<'_>) -> Verdict {
+        let c = &mut self.log.counters;
+        match fault {
+            Fault::Nul => c.nul += 1,
+            Fault::BareCr => c.bare_cr += 1,
+            Fault::BareLf => c.bare_lf += 1,
+            Fault::Blank | Fault::Verb => {}
+        }
+        let (code, text) = fault.reply();
+        let digits = clean.text.get(..3).is_some_and(|d| d.iter().all(u8::is_ascii_digit));
+        if self.is_strict() {
+            return match fault {
+                // A client that says what servers say.
+                Fault::Verb if digits => self.violation(now, "the client sent a reply"),
+                Fault::BareCr | Fault::BareLf => {
+                    self.refused_event(clean);
+                    let mut said = reply_line(500, text);
+                    self.told(500, text.to_owned(), "gateway");
+                    said.extend(self.farewell(now, "Lines must end in CR LF: closed.", text));
+                    Verdict::Swallow(said)
+                }
+                _ => self.refuse(clean, line, 500, text),
+            };
+        }
+        // It is no verb of ours: the server says so itself. What it would be to a server that takes a NUL or CR for
+        // the end of a line, we cannot tell.
+        let goes = fault == Fault::Verb && !clean.commands;
+        if goes || (self.is_compat() && !is_setup_anywhere(&clean.text)) {
+            let shown = lossy(&clean.text);
+            self.command_event(&shown, String::new(), "forwarded");
+            self.log.counters.commands += 1;
+            return match self.rules.pending.push(Verb::Other, Tag::Plain) {
+                Ok(()) => Verdict::Keep,
+                Err(_) => Verdict::Reset,
+            };
+        }
+        self.refuse(clean, line, code, text)
+    }
+
+    /// A last line without its end is no command; but some servers take it for one.
+    fn unfinished(&mut self, line: &Line<'_>) -> Verdict {
+        let (clean, _) = cleaned(line);
+        if may_matter(&clean.text) { Verdict::Swallow(Vec::new()) } else { Verdict::Keep }
+    }
+
+    fn overlong(&mut self, now: Instant) -> Verdict {
+        self.log.counters.overlong += 1;
+        if self.is_compat() {
+            // It is judged as it went by, when its end comes.
+            return Verdict::Keep;
+        }
+        if self.is_strict() {
+            return self.violation(now, "a command beyond the limit");
+        }
+        if !self.rules.spoke {
+            return self.not_ftp(now, "the client does not speak FTP");
+        }
+        if self.rules.awaits(|t| *t == Tag::Auth) {
+            self.log.counters.injected += 1;
+            let why = "the client sent bytes behind AUTH before its answer";
+            return self.end(now, "Bytes behind AUTH before TLS: the connection is closed.", why);
+        }
+        self.command_event("", String::new(), "refused");
+        self.log.counters.refused += 1;
+        self.answer(500, "Line too long.")
+    }
+
+    fn late(&mut self, now: Instant) -> Verdict {
+        self.log.counters.late += 1;
+        match () {
+            () if self.is_compat() => Verdict::Keep,
+            () if self.is_strict() => self.violation(now, "a command without an end"),
+            () => self.end(now, "A command must end in time.", "a command without an end"),
+        }
+    }
+
+    /// Passes a command on, in its canonical form if it is `dirty`.
+    pub(super) fn forward(&mut self, command: &Command<'_>, tag: Tag, dirty: bool) -> Verdict {
+        let new = dirty.then(|| {
+            let mut text = Vec::new();
+            command.write(&mut text);
+            let mut wire = Vec::with_capacity(text.len());
+            ftp::telnet::escape_into(&mut wire, &text);
+            self.log.counters.repaired += 1;
+            wire
+        });
+        self.forward_as(command, tag, new)
+    }
+
+    /// Passes a command on, as it is or as these bytes.
+    pub(super) fn forward_as(&mut self, command: &Command<'_>, tag: Tag, new: Option<Vec<u8>>) -> Verdict {
+        let action = if new.is_some() { "converted" } else { "forwarded" };
+        self.command_event(&lossy(command.verb_text), command.shown(), action);
+        self.log.counters.commands += 1;
+        // There is room: no command is looked at while there is none.
+        let _ = self.rules.pending.push(command.verb, tag);
+        new.map_or(Verdict::Keep, Verdict::Replace)
+    }
+
+    /// Refuses a command. Waits while the answer could not be put in its place.
+    pub(super) fn refuse(&mut self, clean: &Stripped<'_>, line: &Line<'_>, code: u16, text: &str) -> Verdict {
+        if self.cannot_answer() && !line.due {
+            return Verdict::Hold;
+        }
+        self.refused_event(clean);
+        self.answer(code, text)
+    }
+
+    /// Whether an answer of ours has no place yet: the reply that it has to follow is going by and cannot be added to,
+    /// or may never come.
+    pub(super) fn cannot_answer(&self) -> bool {
+        let rules = &*self.rules;
+        let passing = rules.passing.get() && (!rules.pending.is_empty() || rules.replies.is_open());
+        passing || rules.pending.iter().any(Entry::is_loose)
+    }
+
+    fn refused_event(&mut self, clean: &Stripped<'_>) {
+        self.log.counters.refused += 1;
+        let whole = line::Line { bytes: &clean.text, crlf: true, synch: false };
+        let parsed = Command::parse(&whole, ftp::Mode::Lenient);
+        let (verb, argument) = match parsed {
+            Ok(Some(c)) => (lossy(c.verb_text), c.shown()),
+            _ => (lossy(&clean.text), String::new()),
+        };
+        self.command_event(&verb, argument, "refused");
+    }
+
+    pub(super) fn command_event(&mut self, verb: &str, argument: String, action: &'static str) {
+        let (session, verb) = (self.rules.session, verb.to_owned());
+        self.event(What::Command { session, verb, argument, action });
+    }
+
+    /// Answers the client's line ourselves, in its turn.
+    pub(super) fn answer(&mut self, code: u16, text: &str) -> Verdict {
+        let said = reply_line(code, text);
+        // It was waited for as long as could be.
+        self.rules.pending.drop_loose();
+        if self.rules.pending.is_empty() && !self.rules.replies.is_open() {
+            self.told(code, text.to_owned(), "gateway");
+            return Verdict::Swallow(said);
+        }
+        // A verb that is answered in the order of the commands only.
+        match self.rules.pending.push(Verb::Other, Tag::Local(said.into())) {
+            Ok(()) => Verdict::Swallow(Vec::new()),
+            Err(_) => Verdict::Reset,
+        }
+    }
+}
+
+pub(super) fn reply_line(code: u16, text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    reply::write(&mut out, code, text.as_bytes());
+    out
+}
+
+/// Whether what somebody might take for a line within this one sets up a data connection.
+fn is_setup_anywhere(text: &[u8]) -> bool {
+    let parts = text.split(|b| matches!(b, 0 | b'\r'));
+    parts
+        .map(|p| p.trim_ascii_start().split(|b| b.is_ascii_whitespace()).next().unwrap_or_default())
+        .any(|v| Verb::of(v).is_data_setup() || Verb::of(v) == Verb::Auth)
+}

@@ -1,0 +1,235 @@
+//! Commands that set up data connections: PORT, EPRT, LPRT; PASV, EPSV, LPSV.
+
+use super::{NoDoor, Tag, Why, With};
+use crate::alg::editor::{Line, Verdict};
+use crate::event::What;
+use crate::ftp::Mode;
+use crate::ftp::command::{Command, Verb};
+use crate::ftp::hostport::{self, ArgError, EpsvArg};
+use crate::ftp::telnet::Stripped;
+use crate::time::{Duration, Instant};
+use std::net::SocketAddr;
+
+/// A client that names so many addresses of others is shown the door by strict rules.
+const FOREIGN: u8 = 3;
+
+impl With<'_> {
+    pub(super) fn setup(
+        &mut self,
+        now: Instant,
+        command: &Command<'_>,
+        clean: &Stripped<'_>,
+        line: &Line<'_>,
+        plain: bool,
+    ) -> Verdict {
+        let verb = command.verb;
+        if !self.rules.logged_in && !self.is_compat() {
+            self.log.counters.before_login += 1;
+            return self.refuse(clean, line, 530, "Log in first.");
+        }
+        if !self.rate(now) {
+            self.log.counters.too_fast += 1;
+            return self.end(now, "Too many announcements of data connections.", "announcements too fast");
+        }
+        if self.is_strict() && matches!(verb, Verb::Lprt | Verb::Lpsv | Verb::Cpsv) {
+            return self.refuse(clean, line, 502, "Use EPRT or EPSV.");
+        }
+        if self.rules.epsv_all && verb != Verb::Epsv {
+            return self.refuse(clean, line, 500, "Refused: EPSV ALL was sent.");
+        }
+        let at = match verb {
+            Verb::Port => hostport::parse_port(command.argument).map(SocketAddr::from),
+            Verb::Eprt => hostport::parse_eprt(command.argument, self.mode()),
+            Verb::Lprt => hostport::parse_lprt(command.argument),
+            _ => return self.passive(now, command, clean, line, plain),
+        };
+        match at {
+            Ok(at) => self.active(now, command, at, clean, line, plain),
+            Err(e) => {
+                self.log.counters.unnamed += 1;
+                let (code, text) = e.reply();
+                if self.is_strict() && e == ArgError::Syntax {
+                    let verdict = self.refuse(clean, line, code, text);
+                    return self.refused_for_good(now, verdict, "an announcement that is none");
+                }
+                self.refuse(clean, line, code, text)
+            }
+        }
+    }
+
+    fn passive(
+        &mut self,
+        now: Instant,
+        command: &Command<'_>,
+        clean: &Stripped<'_>,
+        line: &Line<'_>,
+        plain: bool,
+    ) -> Verdict {
+        let ipv4 = self.rules.ends.client.is_ipv4();
+        if command.verb == Verb::Epsv {
+            match hostport::parse_epsv(command.argument) {
+                Ok(EpsvArg::All) => {
+                    if self.cannot_answer() && !line.due {
+                        return Verdict::Hold;
+                    }
+                    self.rules.epsv_all = true;
+                    let verb = crate::ftp::lossy(command.verb_text);
+                    self.command_event(&verb, command.shown(), "answered");
+                    return self.answer(200, "EPSV ALL ok.");
+                }
+                Ok(asked) if !asked.fits(ipv4) => {
+                    let (code, text) = hostport::other_family(Verb::Epsv, ipv4);
+                    return self.refuse(clean, line, code, text);
+                }
+                Ok(_) => {}
+                Err(e) => {
+                    let (code, text) = e.reply();
+                    return self.refuse(clean, line, code, text);
+                }
+            }
+        }
+        if !self.rules.awaits(|t| *t == Tag::Transfer) {
+            self.doors.close(now, Why::Superseded);
+        }
+        let dirty = !plain && (!self.is_compat() || clean.commands);
+        self.forward(command, Tag::Passive, dirty)
+    }
+
+    fn active(
+        &mut self,
+        now: Instant,
+        command: &Command<'_>,
+        at: SocketAddr,
+        clean: &Stripped<'_>,
+        line: &Line<'_>,
+        plain: bool,
+    ) -> Verdict {
+        let (verb, client) = (command.verb, self.rules.ends.client);
+        if at.is_ipv4() != client.is_ipv4() {
+            let (code, text) = hostport::other_family(verb, client.is_ipv4());
+            return self.refuse(clean, line, code, text);
+        }
+        // Their forms have no zone; the client's address may have one in other places.
+        if at.ip() != client.ip() {
+            if self.cannot_answer() && !line.due {
+                return Verdict::Hold;
+            }
+            self.log.counters.foreign_addresses += 1;
+            self.refused_door(at, "the address is not the client's own");
+            let verdict = self.refuse(clean, line, 504, "Refused: the address is not yours.");
+            self.rules.foreign = self.rules.foreign.saturating_add(1);
+            if self.is_strict() && self.rules.foreign >= FOREIGN {
+                return self.refused_for_good(now, verdict, "addresses of others were announced");
+            }
+            return verdict;
+        }
+        if hostport::check_port(at.port(), &self.settings.denied_ports).is_err() {
+            if self.cannot_answer() && !line.due {
+                return Verdict::Hold;
+            }
+            self.log.counters.denied_ports += 1;
+            self.refused_door(at, "the port is not allowed");
+            let (code, text) = ArgError::Port.reply();
+            let verdict = self.refuse(clean, line, code, text);
+            if self.is_strict() && at.port() < 1024 {
+                return self.refused_for_good(now, verdict, "a privileged port was announced");
+            }
+            return verdict;
+        }
+        let told = match self.doors.reserve(now, at) {
+            Ok(told) => told,
+            Err(NoDoor::Wait) if !line.due => return self.wait(),
+            Err(no) => {
+                let (code, text) = self.no_door(no);
+                return self.refuse(clean, line, code, &text);
+            }
+        };
+        let mut new = Vec::new();
+        match (verb, told) {
+            (Verb::Port, SocketAddr::V4(told)) => hostport::write_port(&mut new, told),
+            (Verb::Lprt, _) => hostport::write_lprt(&mut new, told),
+            _ => hostport::write_eprt(&mut new, told),
+        }
+        let keeps = told == at
+            && if self.is_compat() { !clean.commands } else { plain && self.is_plain(command, &new) };
+        if !keeps && told == at {
+            self.log.counters.repaired += 1;
+        }
+        self.forward_as(command, Tag::Active, (!keeps).then_some(new))
+    }
+
+    /// Whether every parser reads the announcement as we do.
+    fn is_plain(&self, command: &Command<'_>, canonical: &[u8]) -> bool {
+        let argument = |line: &'_ [u8]| line.get(5..line.len() - 2).unwrap_or_default().to_vec();
+        if command.argument == argument(canonical) {
+            return true;
+        }
+        // An address may be spelled in ways that mean the same, and any delimiter will do.
+        let [delimiter, proto, ..] = command.argument else { return false };
+        let whole = hostport::parse_eprt(command.argument, Mode::Strict);
+        let family = if *proto == b'1' { 4 } else { 6 };
+        let blanks = command.argument.iter().any(u8::is_ascii_whitespace);
+        command.verb == Verb::Eprt
+            && !blanks
+            && command.argument.get(2) == Some(delimiter)
+            && whole.is_ok_and(|at| (at.is_ipv4() && family == 4) || (at.is_ipv6() && family == 6))
+            && !leading_zeros(command.argument, *delimiter)
+    }
+
+    /// A refusal that also ends the session.
+    fn refused_for_good(&mut self, now: Instant, refusal: Verdict, why: &'static str) -> Verdict {
+        let Verdict::Swallow(mut said) = refusal else { return refusal };
+        // What waits for its turn is told now: there will be no other.
+        for entry in self.rules.pending.iter() {
+            if let Tag::Local(text) = &entry.tag {
+                said.extend_from_slice(text);
+            }
+        }
+        said.extend(self.farewell(now, &format!("Closed by policy: {why}."), why));
+        Verdict::Swallow(said)
+    }
+
+    /// The reply that says so: code and text.
+    pub(super) fn no_door(&mut self, no: NoDoor) -> (u16, String) {
+        self.log.counters.no_room += 1;
+        match no {
+            NoDoor::Wait | NoDoor::Ports => (425, "Cannot allocate a data port.".to_owned()),
+            NoDoor::Client => (425, "Too many data connections are announced for you.".to_owned()),
+            NoDoor::Full => (425, "Too many data connections are announced.".to_owned()),
+            NoDoor::Policy(why) => (504, format!("Refused by policy: {why}.")),
+        }
+    }
+
+    fn refused_door(&mut self, at: SocketAddr, reason: &str) {
+        let session = self.rules.session;
+        self.event(What::Expectation {
+            session,
+            state: "refused",
+            client_side: at,
+            server_side: None,
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// Takes an announcement into account. False if there are more than the rate, with a second's worth at once.
+    fn rate(&mut self, now: Instant) -> bool {
+        let rules = &mut *self.rules;
+        if rules.charged {
+            return true;
+        }
+        rules.charged = true;
+        let step = Duration::from_nanos(1_000_000_000 / u64::from(self.settings.setups_per_second.max(1)));
+        let due = rules.next_setup.max(now);
+        if due > now + Duration::from_secs(1) {
+            return false;
+        }
+        rules.next_setup = due + step;
+        true
+    }
+}
+
+/// Octal to some, decimal to others.
+fn leading_zeros(argument: &[u8], delimiter: u8) -> bool {
+    let last = argument.split(|b| *b == delimiter).rfind(|f| !f.is_empty()).unwrap_or_default();
+    last.len() > 1 && last.first() == Some(&b'0')
+}
