@@ -16,7 +16,6 @@ mod errors;
 mod guard;
 mod handoff;
 mod icmp;
-mod inspect;
 mod link;
 mod local;
 mod neighbour;
@@ -34,7 +33,6 @@ pub use origin::Origin;
 pub use place::Engine;
 pub use routers::Router;
 pub use settings::{
-    Control, InspectSettings, Interface, Net, Place, RedirectedSettings, Route, Settings, Transit,
-    TransitSettings,
+    Control, Interface, Net, Place, RedirectedSettings, Route, Settings, Transit, TransitSettings,
 };
 pub use turn::{Turn, Tx};

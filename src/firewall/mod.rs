@@ -11,7 +11,6 @@ mod pieces;
 mod policy;
 mod reject;
 mod settings;
-mod side;
 mod state;
 mod tcp;
 

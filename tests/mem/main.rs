@@ -26,7 +26,6 @@ mod half;
 mod hostile_client;
 mod hostile_fuzz;
 mod hostile_server;
-mod inspect;
 mod ipv6_modes;
 mod ipv6_sessions;
 mod ipv6_wire;

@@ -1,0 +1,461 @@
+//! What each end of a dialogue must get, said as plainly as can be: whole lines, one after the other, as if every
+//! command waited for the reply to the one before. No TCP, no packets, no firewall; and nothing of the gateway's code.
+//! The profile is the standard one.
+//!
+//! Where what is to come of something is not laid down, the answer is `None`: such dialogues are not played.
+
+/// A command, and what the server answers if it gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// The line, with its end.
+    pub(crate) command: Vec<u8>,
+    /// Lines that are no replies, before the reply.
+    pub(crate) noise: Vec<Vec<u8>>,
+    /// A preliminary reply.
+    pub(crate) mark: Option<Vec<u8>>,
+    /// The lines of the final reply.
+    pub(crate) reply: Vec<Vec<u8>>,
+}
+
+/// A part of what an end gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Item {
+    /// These bytes.
+    Exact(Vec<u8>),
+    /// One of these.
+    OneOf(Vec<Vec<u8>>),
+    /// A reply of one or several lines with this last one.
+    Ends(Vec<u8>),
+    /// A line of ours with one of these codes.
+    Own(&'static [&'static str]),
+}
+
+/// What was announced last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Nothing.
+    None,
+    /// The server may connect to this port outside, and reaches this one inside.
+    Active(u16, u16),
+    /// The client may connect to this port of the server.
+    Passive(u16),
+    /// A data connection came of it and lives.
+    Used,
+    /// What there was is not laid down.
+    Unsure,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Naive {
+    client: [u8; 4],
+    told: [u8; 4],
+    server: [u8; 4],
+    /// Ports that are denied beside those below 1024.
+    denied: Vec<(u16, u16)>,
+    greeted: bool,
+    logged_in: bool,
+    refusals: usize,
+    epsv_all: bool,
+    ports: Vec<u16>,
+    pub(crate) door: Door,
+    pub(crate) to_server: Vec<Item>,
+    pub(crate) to_client: Vec<Item>,
+    /// What the server answers to each line that it gets.
+    pub(crate) replies: Vec<Vec<u8>>,
+    /// Doors as they were opened, in order.
+    pub(crate) opened: Vec<Door>,
+}
+
+/// What becomes of a command.
+enum Fate {
+    Forward(Vec<Item>),
+    Answer(&'static [&'static str]),
+}
+
+const TRANSFERS: [&str; 7] = ["RETR", "STOR", "STOU", "APPE", "LIST", "NLST", "MLSD"];
+
+impl Naive {
+    pub(crate) fn new(client: [u8; 4], told: [u8; 4], server: [u8; 4], denied: &[(u16, u16)]) -> Self {
+        Self {
+            client,
+            told,
+            server,
+            denied: denied.to_vec(),
+            greeted: false,
+            logged_in: false,
+            refusals: 0,
+            epsv_all: false,
+            ports: Vec::new(),
+            door: Door::None,
+            to_server: Vec::new(),
+            to_client: Vec::new(),
+            replies: Vec::new(),
+            opened: Vec::new(),
+        }
+    }
+
+    /// The server says a line that answers nothing.
+    pub(crate) fn server_says(&mut self, line: &[u8]) -> Option<()> {
+        self.greeted |= line.starts_with(b"220 ");
+        self.to_client.push(Item::Exact(line.to_vec()));
+        Some(())
+    }
+
+    /// The client says a line, and the server answers it, if it gets it.
+    pub(crate) fn says(&mut self, said: &Said) -> Option<()> {
+        if !self.greeted {
+            return None;
+        }
+        let clean = without_telnet(&said.command)?;
+        let (verb, argument) = words(&clean)?;
+        match self.command(&said.command, &clean, &verb, &argument)? {
+            Fate::Answer(codes) => self.to_client.push(Item::Own(codes)),
+            Fate::Forward(items) => {
+                self.to_server.extend(items);
+                self.replies.push(said.bytes());
+                for line in said.noise.iter().chain(&said.mark) {
+                    self.to_client.push(Item::Exact(line.clone()));
+                }
+                let code = String::from_utf8(said.reply.last()?.get(..3)?.to_vec()).ok()?;
+                self.reply(&verb, &argument, &code, &said.reply)?;
+            }
+        }
+        Some(())
+    }
+
+    fn command(&mut self, raw: &[u8], clean: &[u8], verb: &str, argument: &str) -> Option<Fate> {
+        let forward = |line: Vec<u8>| Some(Fate::Forward(vec![Item::Exact(line)]));
+        if raw.contains(&0) {
+            return Some(Fate::Answer(&["501"]));
+        }
+        let setup = matches!(verb, "PORT" | "EPRT" | "PASV" | "EPSV");
+        if setup && !self.logged_in {
+            return if matches!(verb, "PORT" | "EPRT") { Some(Fate::Answer(&["530"])) } else { None };
+        }
+        match verb {
+            "EPSV" if argument.eq_ignore_ascii_case("ALL") => {
+                self.epsv_all = true;
+                Some(Fate::Answer(&["200"]))
+            }
+            "PASV" if self.epsv_all => Some(self.not_set_up(&["500"])),
+            "PORT" | "EPRT" if self.epsv_all => Some(self.not_set_up(&["500", "503"])),
+            "EPSV" if !matches!(argument, "" | "1") => {
+                Some(self.not_set_up(if is_number(argument) { &["522"] } else { &["501"] }))
+            }
+            "PASV" if !argument.is_empty() => None,
+            "PASV" | "EPSV" => {
+                self.door = Door::None;
+                if clean.ends_with(b"\r\n") { forward(raw.to_vec()) } else { None }
+            }
+            "PORT" | "EPRT" => {
+                let target = if verb == "PORT" { port(argument) } else { eprt(argument) };
+                let (address, port) = match target {
+                    Ok(target) => target,
+                    Err(codes) => return Some(self.not_set_up(codes)),
+                };
+                if address != self.client {
+                    return Some(self.not_set_up(&["501", "504"]));
+                }
+                if port == 0 {
+                    return Some(self.not_set_up(&["501"]));
+                }
+                if self.is_denied(port) {
+                    return Some(self.not_set_up(&["504"]));
+                }
+                // A port that was used a moment ago may rest.
+                if self.ports.contains(&port) {
+                    return None;
+                }
+                self.ports.push(port);
+                self.door = Door::None;
+                let [a, b, c, d] = self.told;
+                let line = if verb == "PORT" {
+                    format!("PORT {a},{b},{c},{d},{},{}\r\n", port >> 8, port & 255)
+                } else {
+                    format!("EPRT |1|{a}.{b}.{c}.{d}|{port}|\r\n")
+                };
+                let delimiter = argument.chars().next()?;
+                if verb == "EPRT" && delimiter != '|' {
+                    let same = line.replace('|', &delimiter.to_string());
+                    return Some(Fate::Forward(vec![Item::OneOf(vec![
+                        line.into_bytes(),
+                        same.into_bytes(),
+                    ])]));
+                }
+                forward(line.into_bytes())
+            }
+            _ if TRANSFERS.contains(&verb) => match self.door {
+                _ if !self.logged_in => None,
+                Door::Unsure => None,
+                Door::None => Some(Fate::Answer(&["425"])),
+                _ => forward(raw.to_vec()),
+            },
+            "USER" => {
+                self.door = Door::None;
+                forward(raw.to_vec())
+            }
+            // Of these more would have to be said.
+            "REIN" | "QUIT" | "AUTH" | "LPRT" | "LPSV" | "FEAT" | "ABOR" | "CCC" | "PROT" | "PBSZ" => None,
+            _ if !raw.ends_with(b"\r\n") || raw != clean || verb.is_empty() => None,
+            _ => forward(raw.to_vec()),
+        }
+    }
+
+    /// Whether what was announced before stands is not laid down.
+    fn not_set_up(&mut self, codes: &'static [&'static str]) -> Fate {
+        if self.door != Door::None {
+            self.door = Door::Unsure;
+        }
+        Fate::Answer(codes)
+    }
+
+    fn reply(&mut self, verb: &str, argument: &str, code: &str, lines: &[Vec<u8>]) -> Option<()> {
+        let pass = |to: &mut Vec<Item>| to.extend(lines.iter().map(|l| Item::Exact(l.clone())));
+        match verb {
+            "PASV" | "EPSV" if code == "227" || code == "229" => {
+                let found = if code == "227" {
+                    lines.iter().rev().find_map(|l| tuple(&l[4..])).map(|t| t.1)
+                } else {
+                    extended(lines.last()?)
+                };
+                let Some(port) = found else {
+                    self.to_client.push(Item::Own(&["425", "502"]));
+                    return Some(());
+                };
+                if port == 0 || self.is_denied(port) {
+                    self.to_client.push(Item::Own(&["425"]));
+                    return Some(());
+                }
+                let [a, b, c, d] = self.server;
+                let canonical = if verb == "PASV" {
+                    format!("227 Entering Passive Mode ({a},{b},{c},{d},{},{}).\r\n", port >> 8, port & 255)
+                } else {
+                    format!("229 Entering Extended Passive Mode (|||{port}|)\r\n")
+                };
+                let right = if verb == "PASV" {
+                    format!("({a},{b},{c},{d},{},{})", port >> 8, port & 255)
+                } else {
+                    format!("(|||{port}|)")
+                };
+                let line = String::from_utf8(lines.last()?.clone()).ok()?;
+                // A line that every program understands, and that says what is to be said, may stay.
+                let before = line[4..].split('(').next()?;
+                let plain = lines.len() == 1
+                    && line.contains(&right)
+                    && (verb == "PASV") == (code == "227")
+                    && !before.contains(|c: char| c.is_ascii_digit());
+                self.to_client.push(if lines.len() > 1 {
+                    Item::Ends(canonical.into_bytes())
+                } else if plain {
+                    Item::OneOf(vec![line.into_bytes(), canonical.into_bytes()])
+                } else {
+                    Item::Exact(canonical.into_bytes())
+                });
+                self.opens(Door::Passive(port));
+                return Some(());
+            }
+            "PASV" | "EPSV" if code.starts_with(['1', '2', '3']) => return None,
+            "PORT" | "EPRT" => match code {
+                "200" => {
+                    let port = *self.ports.last()?;
+                    self.opens(Door::Active(port, port));
+                }
+                _ if code.starts_with(['4', '5']) => {}
+                _ => return None,
+            },
+            "USER" | "PASS" | "ACCT" => match code {
+                "230" | "232" => self.logged_in = true,
+                "331" | "332" => self.logged_in = false,
+                "530" => {
+                    self.refusals += 1;
+                    if self.refusals > 2 || (verb == "USER" && self.logged_in) {
+                        return None;
+                    }
+                    self.logged_in = false;
+                }
+                _ if self.logged_in => {}
+                _ => return None,
+            },
+            _ if TRANSFERS.contains(&verb) => match (code.as_bytes()[0], self.door) {
+                // Nobody came for it, and the transfer is over.
+                (b'2', Door::Active(..) | Door::Passive(_)) => self.door = Door::None,
+                (_, Door::Used) => self.door = Door::Unsure,
+                (b'4' | b'5', Door::Passive(_)) => {}
+                _ => self.door = Door::Unsure,
+            },
+            _ if code.starts_with(['1', '6']) => return None,
+            _ => {}
+        }
+        let _ = argument;
+        pass(&mut self.to_client);
+        Some(())
+    }
+
+    fn opens(&mut self, door: Door) {
+        self.door = door;
+        self.opened.push(door);
+    }
+
+    /// A port that no data connection goes to.
+    pub(crate) fn is_denied(&self, port: u16) -> bool {
+        port < 1024 || port == 21 || self.denied.iter().any(|d| (d.0..=d.1).contains(&port))
+    }
+}
+
+impl Said {
+    /// All that the server says to it.
+    fn bytes(&self) -> Vec<u8> {
+        self.noise.iter().chain(&self.mark).chain(&self.reply).flatten().copied().collect()
+    }
+}
+
+/// The line without its Telnet commands (those of two bytes); none if there are others.
+fn without_telnet(line: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut bytes = line.iter();
+    while let Some(b) = bytes.next() {
+        match b {
+            0xFF => match bytes.next()? {
+                0xF1 => {}
+                _ => return None,
+            },
+            b => out.push(*b),
+        }
+    }
+    Some(out)
+}
+
+/// The verb in upper case, and the rest, of a line without its end.
+fn words(line: &[u8]) -> Option<(String, String)> {
+    let text: String = line.iter().map(|b| char::from(*b)).collect();
+    let text = text.strip_suffix('\n')?;
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.contains(['\r', '\n']) {
+        return None;
+    }
+    let text = text.trim_start_matches(' ');
+    let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+    Some((verb.to_ascii_uppercase(), rest.to_owned()))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Where a client listens, or the codes of the refusal.
+pub(crate) type Target = Result<([u8; 4], u16), &'static [&'static str]>;
+
+/// The argument of PORT.
+pub(crate) fn port(argument: &str) -> Target {
+    let fields: Vec<&str> = argument.trim_end_matches(' ').split(',').collect();
+    let numbers: Vec<u8> =
+        fields.iter().filter(|f| is_number(f) && f.len() <= 3).filter_map(|f| f.parse().ok()).collect();
+    match numbers[..] {
+        [a, b, c, d, p, q] if fields.len() == 6 => Ok(([a, b, c, d], u16::from_be_bytes([p, q]))),
+        _ => Err(&["501"]),
+    }
+}
+
+/// The argument of EPRT.
+pub(crate) fn eprt(argument: &str) -> Target {
+    let Some(delimiter) = argument.chars().next() else { return Err(&["501"]) };
+    if !delimiter.is_ascii_graphic() || delimiter.is_ascii_alphanumeric() || ".:".contains(delimiter) {
+        return Err(&["501"]);
+    }
+    let mut fields: Vec<&str> = argument[1..].split(delimiter).collect();
+    if fields.last() == Some(&"") {
+        fields.pop();
+    }
+    let [family, address, port] = fields[..] else { return Err(&["501"]) };
+    if !matches!(family, "1" | "2") {
+        return Err(if is_number(family) { &["522"] } else { &["501"] });
+    }
+    if family == "2" {
+        return Err(&["501", "522"]);
+    }
+    let parts: Vec<u8> = address.split('.').filter(|f| is_number(f)).filter_map(|f| f.parse().ok()).collect();
+    let [a, b, c, d] = parts[..] else { return Err(&["501", "522"]) };
+    if !is_number(port) {
+        return Err(&["501"]);
+    }
+    Ok(([a, b, c, d], port.parse().map_err(|_| &["501"][..])?))
+}
+
+/// The first six numbers with commas between them.
+fn tuple(text: &[u8]) -> Option<([u8; 4], u16)> {
+    (0..text.len()).find_map(|at| {
+        let mut rest = &text[at..];
+        let mut numbers = Vec::new();
+        for n in 0..6 {
+            let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+            numbers.push(std::str::from_utf8(&rest[..digits]).ok()?.parse::<u8>().ok()?);
+            rest = &rest[digits..];
+            if n < 5 {
+                rest = rest.trim_ascii_start().strip_prefix(b",")?.trim_ascii_start();
+            }
+        }
+        let [a, b, c, d, p, q] = numbers[..] else { return None };
+        Some(([a, b, c, d], u16::from_be_bytes([p, q])))
+    })
+}
+
+/// The port of a 229: what stands before the last delimiter in the parentheses.
+fn extended(line: &[u8]) -> Option<u16> {
+    let text = std::str::from_utf8(line).ok()?;
+    let inner = text.split_once('(')?.1.split_once(')')?.0;
+    let delimiter = inner.chars().next()?;
+    inner.trim_matches(delimiter).split(delimiter).next_back()?.parse().ok()
+}
+
+/// Whether an end got all of this and no more; else what is wrong.
+pub(crate) fn compare(items: &[Item], got: &[u8]) -> Result<(), String> {
+    let mut rest = got;
+    let shown = |b: &[u8]| b.escape_ascii().to_string();
+    for (n, item) in items.iter().enumerate() {
+        let wrong = || Err(format!("item {n} is to be {}, and there is {}", show(item), shown(rest)));
+        let line_len = rest.iter().position(|b| *b == b'\n').map_or(rest.len(), |i| i + 1);
+        let line = &rest[..line_len];
+        let used = match item {
+            Item::Exact(bytes) if rest.starts_with(bytes) => bytes.len(),
+            Item::OneOf(all) => match all.iter().find(|b| rest.starts_with(b)) {
+                Some(bytes) => bytes.len(),
+                None => return wrong(),
+            },
+            Item::Own(codes) if line.ends_with(b"\r\n") && line.get(3) == Some(&b' ') => {
+                if !codes.iter().any(|c| line.starts_with(c.as_bytes())) {
+                    return wrong();
+                }
+                line_len
+            }
+            Item::Ends(last) => {
+                let mut at = 0;
+                let mut end = None;
+                for l in rest.split_inclusive(|b| *b == b'\n') {
+                    at += l.len();
+                    if l == &last[..] {
+                        end = Some(at);
+                        break;
+                    }
+                    if l.get(..4) == Some(&[last[0], last[1], last[2], b' ']) {
+                        break;
+                    }
+                }
+                match end {
+                    Some(end) => end,
+                    None => return wrong(),
+                }
+            }
+            _ => return wrong(),
+        };
+        rest = &rest[used..];
+    }
+    if rest.is_empty() { Ok(()) } else { Err(format!("too much: {}", shown(rest))) }
+}
+
+fn show(item: &Item) -> String {
+    match item {
+        Item::Exact(b) | Item::Ends(b) => b.escape_ascii().to_string(),
+        Item::OneOf(all) => all.iter().map(|b| b.escape_ascii().to_string()).collect::<Vec<_>>().join(" or "),
+        Item::Own(codes) => format!("{codes:?} of ours"),
+    }
+}

@@ -1,0 +1,229 @@
+//! S: floods, secrets, encryption, and replies that are none.
+
+use crate::e_life::{R227, pasv, says};
+use crate::g_setup::PORT;
+use crate::net::{Net, shown_text};
+use crate::packet::Packet;
+use crate::setup::{CLIENT, SERVER, Setup, Way, at, bare, case, case_with};
+use crate::support::{ACK, SYN, Seg};
+use std::net::SocketAddr;
+use tidegate::alg::rules::Profile::{Compat, Standard, Strict};
+use tidegate::firewall::Side;
+
+/// A handshake of a client that does nothing more; whether its SYN passed.
+fn knock(net: &mut Net, client: SocketAddr) -> bool {
+    let server = at(SERVER, 21);
+    let syn = Seg { seq: 5, flags: SYN, window: 1000, ..Seg::default() };
+    let Some((_, there)) = net.give(Side::Inside, &Packet::new(client, server, syn)).pop() else {
+        return false;
+    };
+    if there.seg.flags & SYN == 0 || there.dst != server {
+        return false;
+    }
+    let answer = Seg { seq: 9, ack: 6, flags: SYN | ACK, window: 1000, ..Seg::default() };
+    net.give(Side::Outside, &Packet::new(server, there.src, answer));
+    let third = Seg { seq: 6, ack: 10, flags: ACK, window: 1000, ..Seg::default() };
+    net.give(Side::Inside, &Packet::new(client, server, third));
+    true
+}
+
+#[test]
+fn s14_ten_thousand_connections_meet_their_bounds() {
+    let mut setup = Setup::new(Standard);
+    setup.settings.limits.sessions = 500;
+    setup.settings.limits.sessions_per_client = 100;
+    let mut net = Net::new(&setup);
+    net.log_in();
+    // One client.
+    let passed = (0..10_000).filter(|n| knock(&mut net, at("10.0.0.66", 10_000 + n))).count();
+    assert!(passed <= 100, "{passed} of one client");
+    assert!(net.fw.sessions() <= 101, "{}", net.fw.sessions());
+    pasv(&mut net, R227);
+    net.passive_comes_once(51_210);
+    // Another one is let in.
+    assert!(knock(&mut net, at("10.0.0.67", 10_000)));
+    // Ten thousand clients.
+    for n in 0..10_000_u32 {
+        net.now += u64::from(n % 2);
+        knock(&mut net, at(&format!("10.1.{}.{}", n / 250, n % 250), 10_000));
+    }
+    assert!(net.fw.sessions() <= 500, "{}", net.fw.sessions());
+    says(&mut net, "NOOP\r\n", "200 still here\r\n");
+    pasv(&mut net, "227 Entering Passive Mode (198,51,100,7,200,11).\r\n");
+    assert!(net.passive(50_600, 51_211).is_some());
+    net.finish();
+}
+
+#[test]
+fn s15_too_many_ports_a_second_end_the_session() {
+    case(Standard, |net| {
+        let begin = net.now;
+        for n in 0..100 {
+            net.c(PORT);
+            let got = shown_text(&net.client_got());
+            if got.contains("421 ") {
+                assert!(n >= 20, "after {n} in {} ms", net.now - begin);
+                net.wait(10_000);
+                net.ended();
+                net.nothing_is_open(&[5001]);
+                return;
+            }
+            assert_eq!(got, "", "{n}");
+            net.s("200 ok\r\n");
+            net.client_gets("200 ok\r\n");
+        }
+        panic!("a hundred PORTs in {} ms", net.now - begin);
+    });
+}
+
+#[test]
+fn s17_clear_text_behind_auth_does_not_reach_the_server() {
+    case(Standard, |net| {
+        net.c("AUTH TLS\r\nUSER x\r\n");
+        let got = shown_text(&net.server_got());
+        assert!(got.is_empty() || got == "AUTH TLS\\r\\n", "{got}");
+        if !got.is_empty() {
+            net.s("234 go\r\n");
+        }
+        net.server_gets("");
+        net.wait(10_000);
+        net.server_gets("");
+    });
+}
+
+#[test]
+fn s18_a_reply_behind_the_234_ends_the_session() {
+    case(Standard, |net| {
+        net.c("AUTH TLS\r\n");
+        net.server_gets("AUTH TLS\r\n");
+        net.s("234 go\r\n331 password\r\n");
+        let got = shown_text(&net.client_got());
+        assert!(!got.contains("331"), "{got}");
+        net.wait(10_000);
+        net.ended();
+    });
+}
+
+#[test]
+fn s22_control_characters_are_escaped_where_they_are_told() {
+    bare(
+        Standard,
+        |_| {},
+        |net| {
+            net.s("220 ready\r\n");
+            net.c(b"USER a\x1b[2J\r\n");
+            net.server_gets(b"USER a\x1b[2J\r\n");
+            net.s("331 \x1b[2Jpassword\r\n");
+            let log: Vec<String> = net.events().iter().map(ToString::to_string).collect();
+            assert!(log.iter().any(|e| e.contains("\"USER\"")), "{log:?}");
+            assert!(!log.iter().any(|e| e.contains('\x1b')), "{log:?}");
+        },
+    );
+}
+
+#[test]
+fn s23_a_password_of_any_form_is_masked() {
+    let long = format!("PASS %s%n%{}\r\n", "geheim%".repeat(570));
+    for line in [&long, "PASS %geheim%s\r\n", "pass  geheim\r\n", "PaSs geheim\n", " PASS geheim\r\n"] {
+        for profile in [Compat, Standard, Strict] {
+            bare(
+                profile,
+                |_| {},
+                |net| {
+                    net.s("220 ready\r\n");
+                    says_loosely(net, "USER anna\r\n");
+                    net.s("331 password\r\n");
+                    says_loosely(net, line);
+                    net.s("230 in\r\n");
+                    let log = format!("{:?}", net.events());
+                    assert!(!log.contains("geheim"), "{log}");
+                },
+            );
+        }
+    }
+}
+
+fn says_loosely(net: &mut Net, line: &str) {
+    net.c(line);
+    net.server_got();
+}
+
+#[test]
+fn s25_a_reply_with_no_code_counts_for_nothing() {
+    for line in ["999 x\r\n", "2 x\r\n", "22x\r\n"] {
+        for profile in [Compat, Standard] {
+            case(profile, |net| {
+                net.c("PASV\r\n");
+                net.server_gets("PASV\r\n");
+                net.s(line);
+                net.client_gets(line);
+                net.s("227 =198,51,100,7,200,10\r\n");
+                net.client_gets(R227);
+                net.passive_comes_once(51_210);
+            });
+        }
+        case(Strict, |net| {
+            net.s(line);
+            net.ended();
+        });
+    }
+}
+
+#[test]
+fn s26_passwords_cannot_be_tried_for_ever() {
+    case(Standard, |net| {
+        for n in 0..50 {
+            for (command, reply) in [("USER anna\r\n", "331 password\r\n"), ("PASS falsch\r\n", "530 no\r\n")]
+            {
+                net.c(command);
+                net.wait(20_000);
+                if shown_text(&net.client_got()).contains("421 ") {
+                    assert!(n >= 3, "after {n}");
+                    net.wait(20_000);
+                    return net.ended();
+                }
+                net.server_gets(command);
+                net.s(reply);
+                net.wait(20_000);
+                let got = shown_text(&net.client_got());
+                if got.contains("421 ") {
+                    net.wait(20_000);
+                    return net.ended();
+                }
+                assert_eq!(got, shown_text(reply.as_bytes()));
+            }
+        }
+        panic!("fifty passwords");
+    });
+}
+
+/// The bound is the client's: another one logs in as ever.
+#[test]
+fn a_flood_of_one_client_leaves_the_others_alone() {
+    case_with(
+        Standard,
+        |s| s.settings.limits.sessions_per_client = 2,
+        |net| {
+            assert!(knock(net, at(CLIENT, 10_000)));
+            assert!(!knock(net, at(CLIENT, 10_001)), "the third of one client");
+            crate::e_ports::join(net, at("10.0.0.77", 40_000), at(SERVER, 21));
+            net.lives();
+        },
+    );
+}
+
+/// What was left out of the ways for its size is run here in pieces of another size.
+#[test]
+fn a_long_password_goes_on_byte_for_byte() {
+    for way in [Way::Whole, Way::Swapped] {
+        let mut net = Net::new(&Setup::new(Standard).way(way));
+        net.s("220 ready\r\n");
+        net.c("USER anna\r\n");
+        net.s("331 password\r\n");
+        net.server_gets("USER anna\r\n");
+        let line = format!("PASS {}\r\n", "geheim%".repeat(570));
+        net.c(&line);
+        net.server_gets(&line);
+        net.finish();
+    }
+}
