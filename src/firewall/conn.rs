@@ -179,6 +179,10 @@ impl Conn {
         if self.state == State::Open { timers.established } else { timers.transitory }
     }
 
+    pub(super) const fn is_asked(&self) -> bool {
+        matches!(self.state, State::Asked(_))
+    }
+
     pub(super) const fn is_over(&self) -> bool {
         matches!(self.state, State::Over(..))
     }

@@ -12,6 +12,7 @@ mod policy;
 mod reject;
 mod settings;
 mod state;
+mod table;
 mod tcp;
 
 pub use packet::{Along, Emit, Fate, Refused, Side};

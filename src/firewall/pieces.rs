@@ -38,11 +38,10 @@ impl Pieces {
             Side::Inside => &mut self.inside,
             Side::Outside => &mut self.outside,
         };
-        room.expire(now);
-        let failed = room.counts().1;
+        let spoilt = room.spoilt();
         match room.add_piece(now, bytes, ip, false) {
             Some(Whole { packet, pieces }) => Taken::Whole { packet, pieces },
-            None if room.counts().1 > failed => Taken::Bad,
+            None if room.spoilt() > spoilt => Taken::Bad,
             None => Taken::Waits,
         }
     }

@@ -269,7 +269,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     /// Counts by name, in a fixed order. `rule:NAME` are packets that a rule decided about.
     pub fn counters(&self) -> Vec<(String, u64)> {
         let c = &self.counters;
-        let (joined, spoilt) = self.pieces.counts();
+        let (joined, given_up) = self.pieces.counts();
         let own = [
             ("connections", c.connections),
             ("data_connections", c.data),
@@ -281,7 +281,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             ("data_wrong_way", c.one_way),
             ("icmp_errors", c.errors),
             ("datagrams_joined", joined),
-            ("datagrams_spoilt", spoilt),
+            ("datagrams_given_up", given_up),
             ("nat_exhausted", self.nat.exhausted()),
         ];
         let own = own.into_iter().chain(self.sessions.counters()).map(|(name, n)| (name.to_owned(), n));

@@ -1,31 +1,21 @@
 //! TCP: segments of known connections, and what begins one. Connections are in the flow table; one that stands costs a
 //! segment a look there, and no more.
 
-use super::conn::{Conn, Data, Kind, Moved, State, TIME_WAIT, closes, key};
-use super::ftp::{Admitted, Gone, Over, Path, Syn};
+use super::conn::{Conn, Data, Kind, Moved, State, closes, key};
+use super::ftp::{Admitted, Over, Path, Syn};
 use super::nat::Plan;
-use super::packet::{Along, Emit, Fate, Refused, Side};
+use super::packet::{Emit, Fate, Refused, Side};
 use super::policy::Begin;
 use super::settings::Action as Rule;
 use super::state::{Firewall, Timer, Went};
+use super::table::{ANSWERS, KILLED, OUT_OUTSIDE};
 use crate::alg::Direction;
-use crate::flow::{Action, Entry, Flags, FlowKey, InsertError, Live, Lookup, Rewrite, SlotRef, Sticky};
+use crate::flow::{Action, Entry, Flags, Lookup, Rewrite, SlotRef, Sticky};
 use crate::time::{Duration, Instant};
-use crate::wire::build::{TTL, Tcp};
-use crate::wire::tcp::{self, ACK, FIN, RST, SYN, Segment, SynOptions};
+use crate::wire::tcp::{self, FIN, RST, SYN, Segment};
 use crate::wire::{IpPacket, proto};
 use std::fmt::Debug;
 use std::net::SocketAddr;
-
-/// Half-open connections that are younger do not give way to newer ones.
-const YOUNG: Duration = Duration::from_secs(3);
-/// How a connection is said to have ended that we ended.
-const KILLED: &str = "aborted by us";
-/// How many of those that may give way are tried for a new one: the table's neighbourhoods are bounded.
-const TRIES: usize = 8;
-/// What an entry of the table says beside its action: the side that segments leave by, and whose they are.
-const OUT_OUTSIDE: u16 = 1;
-const ANSWERS: u16 = 2;
 
 /// A packet under way.
 pub(super) struct Passing<'a, W> {
@@ -302,15 +292,11 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         service: Option<usize>,
         out: &mut Vec<Emit<W>>,
     ) -> Went {
-        let id = self.conns.next_index();
         let clamp = service.and_then(|s| self.settings.services.get(s)).and_then(|s| s.mss_clamp).is_some();
-        let slots = self.claim(p.now, id, it, &plan, matches!(kind, Kind::Control(_)), clamp);
-        let (slots, timer) = match slots {
-            Some(slots) => (Some(slots), self.wheel.insert(p.now, Timer::Conn(id))),
-            None => (None, None),
-        };
-        let (Some(slots), Some(timer)) = (slots, timer) else {
-            for slot in slots.into_iter().flatten() {
+        let claimed = self.claim(p.now, it, &plan, matches!(kind, Kind::Control(_)), clamp);
+        let timer = claimed.and_then(|(id, _)| self.wheel.insert(p.now, Timer::Conn(id)));
+        let (Some((id, slots)), Some(timer)) = (claimed, timer) else {
+            for slot in claimed.into_iter().flat_map(|(_, slots)| slots) {
                 self.flows.remove(slot);
             }
             self.counters.table_full += 1;
@@ -355,247 +341,6 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         match key(from, src, dst).map(|key| self.flows.lookup(&key)) {
             Some(Lookup::Hit(slot, entry)) => self.hit(p, seg, slot, &entry, out),
             _ => Went::Refuse(Refused::Full),
-        }
-    }
-
-    /// Both directions enter the table, or none.
-    fn claim(
-        &mut self,
-        now: Instant,
-        id: u32,
-        it: &Begin,
-        plan: &Plan,
-        control: bool,
-        clamp: bool,
-    ) -> Option<[SlotRef; 2]> {
-        let keys = Conn::keys(it.from, it.src, it.dst, plan)?;
-        let ends = [(plan.src, plan.dst), (it.dst, it.src)];
-        let flags = if clamp { Flags::OWNER_ONLY.with(Flags::CLAMP_MSS) } else { Flags::OWNER_ONLY };
-        let mut slots = [None; 2];
-        for end in 0..2 {
-            let (src, dst) = ends[end];
-            let out = if end == 0 { plan.to } else { it.from };
-            let side = if out == Side::Outside { OUT_OUTSIDE } else { 0 };
-            let entry = Entry {
-                owner: 0,
-                next_hop: side | if end == 0 { 0 } else { ANSWERS },
-                id,
-                epoch: 0,
-                action: if control { Action::Session { leg: end as u8 } } else { Action::Translate },
-                flags,
-                rewrite: Rewrite::new(&keys[end], src, dst)?,
-            };
-            slots[end] = self.insert(now, &keys[end], &entry);
-            if slots[end].is_none() {
-                break;
-            }
-        }
-        match slots {
-            [Some(a), Some(b)] => Some([a, b]),
-            [one, _] => {
-                if let Some(slot) = one {
-                    self.flows.remove(slot);
-                }
-                None
-            }
-        }
-    }
-
-    /// Puts an entry in. What is over gives way, then what was asked long ago and never answered.
-    fn insert(&mut self, now: Instant, key: &FlowKey, entry: &Entry) -> Option<SlotRef> {
-        for _ in 0..TRIES {
-            match self.flows.insert(key, entry, now.tick()) {
-                Ok(slot) => return Some(slot),
-                Err(InsertError::Family) => return None,
-                Err(InsertError::Exists) => match self.flows.lookup(key) {
-                    // Where a translated connection's answers would come, another has been; if it is over, it goes.
-                    Lookup::Hit(_, old) if self.conns.get(old.id).is_some_and(Conn::is_over) => {
-                        self.forget(now, old.id);
-                    }
-                    _ => return None,
-                },
-                Err(InsertError::Full) => {
-                    let spare = self.over.pop_front().map(|(id, ordinal)| (id, ordinal, true));
-                    let asked = || {
-                        self.asked
-                            .pop_front_if(|(at, ..)| now.since(*at) >= YOUNG)
-                            .map(|(_, id, o)| (id, o, false))
-                    };
-                    let (id, ordinal, over) = spare.or_else(asked)?;
-                    let stands = self.conns.get(id).is_some_and(|c| {
-                        c.ordinal == ordinal && (c.is_over() || !over && matches!(c.state, State::Asked(_)))
-                    });
-                    if stands {
-                        self.counters.gave_way += 1;
-                        self.forget(now, id);
-                    }
-                }
-            }
-        }
-        None
-    }
-
-    /// A connection has ended; it stays known for a while.
-    pub(super) fn ended(&mut self, now: Instant, id: u32) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let State::Over(_, verdict) = conn.state else { return };
-        let ordinal = conn.ordinal;
-        let mut unanswered = false;
-        match &mut conn.kind {
-            Kind::Plain => {}
-            Kind::Control(session) => {
-                // After its regular end the session has still to see the last acknowledgements.
-                if verdict != "complete"
-                    && let Some(session) = session.take()
-                {
-                    self.by_session.remove(&session);
-                    self.sessions.end(now, session, verdict, &mut self.nat);
-                }
-            }
-            Kind::Data(data) => {
-                unanswered = !data.answered;
-                if !std::mem::replace(&mut data.told, true) {
-                    let verdict = if verdict == KILLED { "aborted" } else { verdict };
-                    let over = Over { bytes: data.bytes(), verdict, unanswered };
-                    let number = data.number;
-                    self.by_data.remove(&number);
-                    self.sessions.data_over(now, number, over, &mut self.nat);
-                }
-            }
-        }
-        if unanswered {
-            // It may come again, and is to be asked about anew then.
-            return self.forget(now, id);
-        }
-        self.over.push_back((id, ordinal));
-        self.look_at(now, id, Duration::ZERO);
-    }
-
-    /// What sessions say is over.
-    pub(super) fn gone(&mut self, now: Instant, out: &mut Vec<Emit<W>>) {
-        while let Some(gone) = self.sessions.poll_gone() {
-            match gone {
-                Gone::Control(session) => {
-                    let Some(id) = self.by_session.remove(&session) else { continue };
-                    let Some(conn) = self.conns.get_mut(id) else { continue };
-                    conn.kind = Kind::Control(None);
-                    if !conn.is_over() {
-                        conn.state = State::Over(now, KILLED);
-                        self.ended(now, id);
-                    }
-                }
-                Gone::Data(data) => {
-                    let Some(id) = self.by_data.get(&data).copied() else { continue };
-                    if let Some(conn) = self.conns.get_mut(id).filter(|c| !c.is_over()) {
-                        conn.state = State::Over(now, KILLED);
-                        self.reset_both(now, id, out);
-                    }
-                    self.ended(now, id);
-                }
-            }
-        }
-    }
-
-    /// Tells both ends of a connection that it is over, as each other.
-    fn reset_both(&mut self, now: Instant, id: u32, out: &mut Vec<Emit<W>>) {
-        let Some(conn) = self.conns.get(id) else { return };
-        let [there, back] = conn.slots.map(|s| self.flows.view(s, now.tick()).map(|v| v.live));
-        let plan = &conn.plan;
-        let ends = [(plan.to, plan.src, plan.dst, there, back), (conn.from, conn.dst, conn.src, back, there)];
-        for (to, src, dst, own, other) in ends {
-            let known = |l: Option<Live>| l.filter(|l| l.first_seq.is_some()).map(|l| l.last_seq);
-            // Who did not answer has nothing to be told.
-            let (Some(seq), Some(ack)) = (known(own), known(other)) else { continue };
-            let (options, flags) = (SynOptions::default(), RST | ACK);
-            let reset = Tcp { src, dst, seq, ack, flags, window: 0, options, ttl: TTL, ip_id: 0 };
-            let mut packet = vec![0; reset.len()];
-            reset.emit(&mut packet);
-            out.push(Emit { to, along: Along::Routed, packet });
-        }
-    }
-
-    /// Takes a connection out of all tables.
-    pub(super) fn forget(&mut self, now: Instant, id: u32) {
-        let Some(conn) = self.conns.remove(id) else { return };
-        if let Some(timer) = conn.timer {
-            self.wheel.cancel(timer);
-        }
-        for slot in conn.slots {
-            self.flows.remove(slot);
-        }
-        let rested = matches!(conn.state, State::Over(at, _) if now.since(at) >= TIME_WAIT);
-        if let Some(lease) = &conn.plan.lease {
-            self.nat.release(now, lease, rested);
-        }
-        match conn.kind {
-            Kind::Plain => {}
-            Kind::Control(Some(session)) => {
-                let why = if let State::Over(_, verdict) = conn.state { verdict } else { "idle" };
-                self.by_session.remove(&session);
-                self.sessions.end(now, session, why, &mut self.nat);
-            }
-            Kind::Control(None) => {}
-            Kind::Data(data) => {
-                if !data.told {
-                    self.by_data.remove(&data.number);
-                    let over = Over { bytes: data.bytes(), verdict: "failed", unanswered: !data.answered };
-                    self.sessions.data_over(now, data.number, over, &mut self.nat);
-                }
-            }
-        }
-    }
-
-    /// A connection's time has come: it is over, silent for too long, or only to be looked at.
-    pub(super) fn look(&mut self, now: Instant, id: u32) {
-        let tick = now.tick();
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        conn.timer = None;
-        let [Some(a), Some(b)] = conn.slots.map(|s| self.flows.view(s, tick)) else {
-            return self.forget(now, id);
-        };
-        let idle = Duration::from_millis(u64::from(a.live.idle.min(b.live.idle)) * 100);
-        let mut busy = false;
-        match &mut conn.kind {
-            Kind::Data(data) => {
-                data.meters[0].advance(&a.live);
-                data.meters[1].advance(&b.live);
-            }
-            // The session knows how long it waits: a transfer keeps it.
-            Kind::Control(session) => busy = session.is_some(),
-            Kind::Plain => {}
-        }
-        let over = match conn.state {
-            State::Over(at, _) => now.since(at) >= TIME_WAIT,
-            _ => !busy && idle >= conn.patience(&self.settings.timers),
-        };
-        if over {
-            return self.forget(now, id);
-        }
-        self.look_at(now, id, if busy { Duration::ZERO } else { idle });
-    }
-
-    /// Sets a connection's timer.
-    pub(super) fn look_at(&mut self, now: Instant, id: u32, idle: Duration) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let at = conn.next_look(now, idle, &self.settings.timers);
-        if conn.timer.is_none_or(|t| !self.wheel.rearm(t, at)) {
-            conn.timer = self.wheel.insert(at, Timer::Conn(id));
-        }
-        if conn.timer.is_none() {
-            // It would never go.
-            self.forget(now, id);
-        }
-    }
-
-    /// Drops what has gone from the heads of the lists of those that may give way.
-    fn trim(&mut self) {
-        let conns = &self.conns;
-        let gone = |id: u32, ordinal: u64| conns.get(id).is_none_or(|c| c.ordinal != ordinal);
-        for _ in 0..2 {
-            self.over.pop_front_if(|(id, ordinal)| gone(*id, *ordinal));
-            self.asked.pop_front_if(|(_, id, ordinal)| {
-                gone(*id, *ordinal) || conns.get(*id).is_some_and(|c| !matches!(c.state, State::Asked(_)))
-            });
         }
     }
 

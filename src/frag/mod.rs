@@ -98,12 +98,13 @@ pub struct Reassembly {
     keep: bool,
     whole: u64,
     failed: u64,
+    spoilt: u64,
 }
 
 impl Reassembly {
     /// For datagrams of up to `limit` bytes, header included.
     pub fn new(limit: usize) -> Self {
-        Self { datagrams: Vec::new(), limit, most: PIECES, keep: false, whole: 0, failed: 0 }
+        Self { datagrams: Vec::new(), limit, most: PIECES, keep: false, whole: 0, failed: 0, spoilt: 0 }
     }
 
     /// For datagrams of any length that pass through: their pieces are kept as they came.
@@ -175,6 +176,7 @@ impl Reassembly {
         if !fits || overlaps || beyond || d.have.len() == self.most {
             self.datagrams.remove(at);
             self.failed += 1;
+            self.spoilt += 1;
             return None;
         }
         if d.payload.len() < end {
@@ -206,6 +208,11 @@ impl Reassembly {
         self.whole += 1;
         let pieces = std::mem::take(&mut d.pieces);
         Some(Whole { packet: join(d), pieces })
+    }
+
+    /// Datagrams given up for a piece that made no sense, so far.
+    pub fn spoilt(&self) -> u64 {
+        self.spoilt
     }
 
     /// (Datagrams put together, datagrams given up) so far.

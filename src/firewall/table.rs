@@ -1,0 +1,269 @@
+//! The tables of TCP connections: how they enter, are looked at, end, and go.
+
+use super::conn::{Conn, Kind, State, TIME_WAIT};
+use super::ftp::{Gone, Over};
+use super::nat::Plan;
+use super::packet::{Along, Emit, Side};
+use super::policy::Begin;
+use super::state::{Firewall, Timer};
+use crate::flow::{Action, Entry, Flags, InsertError, Live, Lookup, Rewrite, SlotRef};
+use crate::time::{Duration, Instant};
+use crate::wire::build::{TTL, Tcp};
+use crate::wire::tcp::{ACK, RST, SynOptions};
+use std::fmt::Debug;
+
+/// Half-open connections that are younger do not give way to newer ones.
+const YOUNG: Duration = Duration::from_secs(3);
+/// How a connection is said to have ended that we ended.
+pub(super) const KILLED: &str = "aborted by us";
+/// How many of those that may give way are tried for a new one: the table's neighbourhoods are bounded.
+const TRIES: usize = 8;
+
+/// What an entry of the table says beside its action: the side that segments leave by, and whose they are.
+pub(super) const OUT_OUTSIDE: u16 = 1;
+pub(super) const ANSWERS: u16 = 2;
+
+impl<W: Copy + Eq + Debug> Firewall<W> {
+    /// Both directions enter the table, under the number that the connection is to have; or none does. What is over gives
+    /// way, then what was asked long ago and never answered.
+    pub(super) fn claim(
+        &mut self,
+        now: Instant,
+        it: &Begin,
+        plan: &Plan,
+        control: bool,
+        clamp: bool,
+    ) -> Option<(u32, [SlotRef; 2])> {
+        let keys = Conn::keys(it.from, it.src, it.dst, plan)?;
+        let ends = [(plan.src, plan.dst), (it.dst, it.src)];
+        for _ in 0..TRIES {
+            // What gives way gives its number as well.
+            let id = self.conns.next_index();
+            let entry = |end: usize| {
+                let out = if end == 0 { plan.to } else { it.from };
+                let side = if out == Side::Outside { OUT_OUTSIDE } else { 0 };
+                Some(Entry {
+                    owner: 0,
+                    next_hop: side | if end == 0 { 0 } else { ANSWERS },
+                    id,
+                    epoch: 0,
+                    action: if control { Action::Session { leg: end as u8 } } else { Action::Translate },
+                    flags: if clamp { Flags::OWNER_ONLY.with(Flags::CLAMP_MSS) } else { Flags::OWNER_ONLY },
+                    rewrite: Rewrite::new(&keys[end], ends[end].0, ends[end].1)?,
+                })
+            };
+            let (there, back) = (entry(0)?, entry(1)?);
+            let why = match self.flows.insert(&keys[0], &there, now.tick()) {
+                Ok(first) => match self.flows.insert(&keys[1], &back, now.tick()) {
+                    Ok(second) => return Some((id, [first, second])),
+                    Err(why) => {
+                        self.flows.remove(first);
+                        (why, &keys[1])
+                    }
+                },
+                Err(why) => (why, &keys[0]),
+            };
+            match why {
+                (InsertError::Full, _) => {
+                    let id = self.may_give_way(now)?;
+                    self.counters.gave_way += 1;
+                    self.forget(now, id);
+                }
+                // Where a translated connection's answers would come another has been; if it is over, it goes.
+                (InsertError::Exists, key) => match self.flows.lookup(key) {
+                    Lookup::Hit(_, old) if self.conns.get(old.id).is_some_and(Conn::is_over) => {
+                        self.forget(now, old.id);
+                    }
+                    _ => return None,
+                },
+                (InsertError::Family, _) => return None,
+            }
+        }
+        None
+    }
+
+    /// A connection that gives its place to a new one.
+    fn may_give_way(&mut self, now: Instant) -> Option<u32> {
+        while let Some((id, ordinal)) = self.over.pop_front() {
+            if self.is_still(id, ordinal, Conn::is_over) {
+                return Some(id);
+            }
+        }
+        while let Some((_, id, ordinal)) = self.asked.pop_front_if(|(at, ..)| now.since(*at) >= YOUNG) {
+            if self.is_still(id, ordinal, Conn::is_asked) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// A connection has ended; it stays known for a while.
+    pub(super) fn ended(&mut self, now: Instant, id: u32) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let State::Over(_, verdict) = conn.state else { return };
+        let ordinal = conn.ordinal;
+        let mut unanswered = false;
+        match &mut conn.kind {
+            Kind::Plain => {}
+            Kind::Control(session) => {
+                // After its regular end the session has still to see the last acknowledgements.
+                if verdict != "complete"
+                    && let Some(session) = session.take()
+                {
+                    self.by_session.remove(&session);
+                    self.sessions.end(now, session, verdict, &mut self.nat);
+                }
+            }
+            Kind::Data(data) => {
+                unanswered = !data.answered;
+                if !std::mem::replace(&mut data.told, true) {
+                    let verdict = if verdict == KILLED { "aborted" } else { verdict };
+                    let over = Over { bytes: data.bytes(), verdict, unanswered };
+                    let number = data.number;
+                    self.by_data.remove(&number);
+                    self.sessions.data_over(now, number, over, &mut self.nat);
+                }
+            }
+        }
+        if unanswered {
+            // It may come again, and is to be asked about anew then.
+            return self.forget(now, id);
+        }
+        self.over.push_back((id, ordinal));
+        self.look_at(now, id, Duration::ZERO);
+    }
+
+    /// What sessions say is over.
+    pub(super) fn gone(&mut self, now: Instant, out: &mut Vec<Emit<W>>) {
+        while let Some(gone) = self.sessions.poll_gone() {
+            match gone {
+                Gone::Control(session) => {
+                    let Some(id) = self.by_session.remove(&session) else { continue };
+                    let Some(conn) = self.conns.get_mut(id) else { continue };
+                    conn.kind = Kind::Control(None);
+                    if !conn.is_over() {
+                        conn.state = State::Over(now, KILLED);
+                        self.ended(now, id);
+                    }
+                }
+                Gone::Data(data) => {
+                    let Some(id) = self.by_data.get(&data).copied() else { continue };
+                    if let Some(conn) = self.conns.get_mut(id).filter(|c| !c.is_over()) {
+                        conn.state = State::Over(now, KILLED);
+                        self.reset_both(now, id, out);
+                    }
+                    self.ended(now, id);
+                }
+            }
+        }
+    }
+
+    /// Tells both ends of a connection that it is over, as each other.
+    fn reset_both(&mut self, now: Instant, id: u32, out: &mut Vec<Emit<W>>) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let [there, back] = conn.slots.map(|s| self.flows.view(s, now.tick()).map(|v| v.live));
+        let plan = &conn.plan;
+        let ends = [(plan.to, plan.src, plan.dst, there, back), (conn.from, conn.dst, conn.src, back, there)];
+        for (to, src, dst, own, other) in ends {
+            let known = |l: Option<Live>| l.filter(|l| l.first_seq.is_some()).map(|l| l.last_seq);
+            // Who did not answer has nothing to be told.
+            let (Some(seq), Some(ack)) = (known(own), known(other)) else { continue };
+            let (options, flags) = (SynOptions::default(), RST | ACK);
+            let reset = Tcp { src, dst, seq, ack, flags, window: 0, options, ttl: TTL, ip_id: 0 };
+            let mut packet = vec![0; reset.len()];
+            reset.emit(&mut packet);
+            out.push(Emit { to, along: Along::Routed, packet });
+        }
+    }
+
+    /// Takes a connection out of all tables.
+    pub(super) fn forget(&mut self, now: Instant, id: u32) {
+        let Some(conn) = self.conns.remove(id) else { return };
+        if let Some(timer) = conn.timer {
+            self.wheel.cancel(timer);
+        }
+        for slot in conn.slots {
+            self.flows.remove(slot);
+        }
+        let rested = matches!(conn.state, State::Over(at, _) if now.since(at) >= TIME_WAIT);
+        if let Some(lease) = &conn.plan.lease {
+            self.nat.release(now, lease, rested);
+        }
+        match conn.kind {
+            Kind::Plain => {}
+            Kind::Control(Some(session)) => {
+                let why = if let State::Over(_, verdict) = conn.state { verdict } else { "idle" };
+                self.by_session.remove(&session);
+                self.sessions.end(now, session, why, &mut self.nat);
+            }
+            Kind::Control(None) => {}
+            Kind::Data(data) => {
+                if !data.told {
+                    self.by_data.remove(&data.number);
+                    let over = Over { bytes: data.bytes(), verdict: "failed", unanswered: !data.answered };
+                    self.sessions.data_over(now, data.number, over, &mut self.nat);
+                }
+            }
+        }
+    }
+
+    /// A connection's time has come: it is over, silent for too long, or only to be looked at.
+    pub(super) fn look(&mut self, now: Instant, id: u32) {
+        let tick = now.tick();
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.timer = None;
+        let [Some(a), Some(b)] = conn.slots.map(|s| self.flows.view(s, tick)) else {
+            return self.forget(now, id);
+        };
+        let idle = Duration::from_millis(u64::from(a.live.idle.min(b.live.idle)) * 100);
+        let mut busy = false;
+        match &mut conn.kind {
+            Kind::Data(data) => {
+                data.meters[0].advance(&a.live);
+                data.meters[1].advance(&b.live);
+            }
+            // The session knows how long it waits: a transfer keeps it.
+            Kind::Control(session) => busy = session.is_some(),
+            Kind::Plain => {}
+        }
+        let over = match conn.state {
+            State::Over(at, _) => now.since(at) >= TIME_WAIT,
+            _ => !busy && idle >= conn.patience(&self.settings.timers),
+        };
+        if over {
+            return self.forget(now, id);
+        }
+        self.look_at(now, id, if busy { Duration::ZERO } else { idle });
+    }
+
+    /// Sets a connection's timer.
+    pub(super) fn look_at(&mut self, now: Instant, id: u32, idle: Duration) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let at = conn.next_look(now, idle, &self.settings.timers);
+        if conn.timer.is_none_or(|t| !self.wheel.rearm(t, at)) {
+            conn.timer = self.wheel.insert(at, Timer::Conn(id));
+        }
+        if conn.timer.is_none() {
+            // It would never go.
+            self.forget(now, id);
+        }
+    }
+
+    /// Whether what a list says of a connection is true yet.
+    fn is_still(&self, id: u32, ordinal: u64, what: impl Fn(&Conn) -> bool) -> bool {
+        self.conns.get(id).is_some_and(|c| c.ordinal == ordinal && what(c))
+    }
+
+    /// Keeps the lists of those that may give way as short as there are connections.
+    pub(super) fn trim(&mut self) {
+        let most = 64 + 2 * self.conns.len();
+        let (mut over, mut asked) = (std::mem::take(&mut self.over), std::mem::take(&mut self.asked));
+        if over.len() > most {
+            over.retain(|(id, ordinal)| self.is_still(*id, *ordinal, Conn::is_over));
+        }
+        if asked.len() > most {
+            asked.retain(|(_, id, ordinal)| self.is_still(*id, *ordinal, Conn::is_asked));
+        }
+        (self.over, self.asked) = (over, asked);
+    }
+}

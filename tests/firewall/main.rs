@@ -1,0 +1,11 @@
+//! The firewall, packet by packet: who may pass, under which addresses, and what is remembered of it. Packets are made
+//! by etherparse, and their checksums checked by a sum of this test's own.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod icmp;
+mod nat;
+mod pieces;
+mod policy;
+mod random;
+mod support;
+mod tcp;
