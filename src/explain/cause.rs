@@ -119,7 +119,15 @@ impl<'a> Case<'a> {
         if self.session.encrypted.is_some_and(|e| e.order > transfer.asked.order) {
             return ("unknown", Some(self.auth_hides()));
         }
-        let fault = self.data_fault();
+        let mut fault = self.data_fault();
+        if let (Some((data, _)), Some((rst, by_a))) = (self.data.and_then(|d| d.rst), self.control.rst)
+            && rst.order < data.order
+            && rst.order > transfer.asked.order
+            && fault.as_ref().is_some_and(|f| f.code == "data_reset")
+        {
+            // Both ends drop the data connection of a session that is gone.
+            fault = Some(self.control_reset(transfer, rst, by_a == (self.session.client == 0)));
+        }
         if let Some(fault) = fault {
             let open = fault.code == "capture_too_short";
             return (if open { "unknown" } else { "failed" }, Some(fault));

@@ -319,6 +319,28 @@ fn auth_tls() {
 }
 
 #[test]
+fn a_reset_behind_the_end_of_an_encrypted_file_is_none() {
+    for whole in [true, false] {
+        let mut t = Tape::new();
+        let mut w = t.login();
+        t.ask(&mut w, "AUTH TLS", "234 Go ahead.");
+        t.say(&mut w, 0, b"\x16\x03\x01\x00\x05hello");
+        let mut d = Wire::new(C2, DATA);
+        let syn = t.open(&mut d);
+        t.say(&mut d, 1, [7; 1000]);
+        if whole {
+            t.fin(&mut d, 1);
+        }
+        let rst = t.rst(&d, 0);
+        if whole {
+            assert_eq!(t.explain().failed, 0, "closed with TLS's last words unread");
+        } else {
+            t.cause("failed", "data_reset", &[syn, rst]);
+        }
+    }
+}
+
+#[test]
 fn final_reply_lost() {
     let all_but_the_reply = || {
         let mut t = Tape::new();
@@ -470,6 +492,15 @@ fn the_control_connection_goes_first() {
     let fin = closed.fin(&mut gone, 0);
     let cause = closed.cause("failed", "control_closed", &[retr, fin]);
     assert!(cause.text.contains("client closed"), "{}", cause.text);
+    // Both ends drop the data connection of a session that is gone.
+    let mut dropped = Tape::new();
+    let (mut both, _) = passive(&mut dropped);
+    let mut data = Wire::new(C2, DATA);
+    dropped.open(&mut data);
+    let (asked, _) = dropped.ask(&mut both, "RETR f", "150 Here it comes.");
+    let first = dropped.rst(&both, 1);
+    dropped.rst(&data, 1);
+    dropped.cause("failed", "control_reset", &[asked, first]);
     // A command to an end that has closed is answered with RST; the end was before.
     let mut late = t.clone();
     late.shots.pop();

@@ -1,5 +1,6 @@
 //! What the packets of a data connection show.
 
+use super::super::Spot;
 use super::super::conn::Connection;
 use super::super::stream::{Flow, Repeat};
 use super::{Case, Finding, PATIENCE, SYN_PATIENCE};
@@ -107,9 +108,14 @@ impl Case<'_> {
         let too_big =
             data.complaint.filter(|c| c.what.kind == if c.what.v6 { TOO_BIG_V6 } else { TOO_BIG_V4 });
         let stuck = data.flows.iter().enumerate().find_map(|(side, f)| stuck(f).map(|r| (side, f, r)));
+        // Who closes with something unread resets, as TLS's last words are; what is encrypted has no reply that tells.
+        let taken = |rst: Spot, by_a| {
+            self.guessed && data.flows[usize::from(by_a)].fin.is_some_and(|fin| fin.order < rst.order)
+        };
         if let Some((rst, by_a)) = data.rst
             && reply.is_none_or(|r| rst.order < r.spot.order)
             && !data.flows.iter().all(Flow::fin_acked)
+            && !taken(rst, by_a)
         {
             // Whoever gives up after minutes of silence resets as well: then the silence is the cause.
             if let Some((side, flow, repeat)) = stuck {
