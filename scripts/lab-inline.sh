@@ -106,9 +106,8 @@ inline_router() {
     }
 }
 
-# inline_kernel: the kernel as the gateway: forwarding, masquerading, default deny, and the FTP helper for what goes to
-# port 21; it attaches to nothing by itself.
-inline_kernel() {
+# inline_forwarding: the kernel as a router in the gateway's place.
+inline_forwarding() {
     local inside=10.0.0.1/24 inside6=2001:db8:a::1/64 way=$LAB_CLIENT
     [ "${LAB_INNER:-no}" = no ] || inside=10.2.0.1/24 inside6=2001:db8:2::1/64 way=10.2.0.2
     lab_exec gw sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.lo.disable_ipv6=0 || return 1
@@ -130,6 +129,12 @@ inline_kernel() {
         lab_exec gw ip -6 route add 2001:db8:a::/64 via 2001:db8:2::2
     fi
     lab_exec gw sysctl -qw net.ipv6.conf.all.forwarding=1
+}
+
+# inline_kernel: the kernel as the gateway: forwarding, masquerading, default deny, and the FTP helper for what goes to
+# port 21; it attaches to nothing by itself.
+inline_kernel() {
+    inline_forwarding || return 1
     lab_exec gw nft -f - <<'NFT'
 table inet gate {
     ct helper ftp { type "ftp" protocol tcp; }

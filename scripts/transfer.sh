@@ -39,7 +39,7 @@ client() { lab_exec client timeout --foreground -k 2 "$limit" "$@" 2>>"$here/cli
 # with_curl ARGUMENT...
 with_curl() {
     # shellcheck disable=SC2046
-    client curl -sS --connect-timeout 10 $(curl_mode "$mode") "$@"
+    client curl -sS --connect-timeout "${LAB_PATIENCE:-10}" $(curl_mode "$mode") "$@"
 }
 
 # with_lftp COMMANDS

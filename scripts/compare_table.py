@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""The tables of compare.sh: `compare_table.py RESULTS [DOCUMENT]` prints them and tidegate's count, and puts them into
+the document between its marks."""
+
+import platform
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+CLIENTS = ("curl", "lftp", "ncftp", "tnftp")
+MODES = ("PORT", "EPRT", "PASV", "EPSV", "EPRT6", "EPSV6")
+SERVERS = ("vsftpd", "pureftpd", "proftpd")
+NAMES = {"vsftpd": "vsftpd", "pureftpd": "Pure-FTPd", "proftpd": "ProFTPD", "EPRT6": "EPRT, IPv6", "EPSV6": "EPSV, IPv6"}
+NAMES |= {"good": "good lines", "bad": "bad lines", "short": "short segments"}
+BEGIN, END = "<!-- the tables: scripts/compare.sh --write -->", "<!-- end of the tables -->"
+
+
+def rows(path):
+    """The lines of a file, by tabs."""
+    return [line.split("\t") for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def table(head, body):
+    """Markdown."""
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def transfers(found, whiches):
+    """What was identical of how many, for each client, mode and server."""
+    counts, kinds = defaultdict(lambda: [0, 0]), set()
+    for which, lines, server, client, mode, _, result in found:
+        cell = counts[which, lines, server, client, mode]
+        cell[0] += result == "identical"
+        cell[1] += 1
+        kinds.add((which, lines))
+    columns = [(w, line) for line in ("good", "bad", "short") for w in whiches if (w, line) in kinds]
+    head = ["client", "mode"] + [f"{w}, {NAMES[line]}" for w, line in columns]
+    body = []
+    for client in CLIENTS:
+        for mode in MODES:
+            cells = []
+            for w, line in columns:
+                cell = [counts.get((w, line, s, client, mode)) for s in SERVERS]
+                cells.append(", ".join(f"{c[0]} of {c[1]}" if c else "–" for c in cell))
+            if any(c != "–, –, –" for c in cells):
+                body.append([client, NAMES.get(mode, mode), *cells])
+            elif any(r[3] == client for r in found):
+                body.append([client, NAMES.get(mode, mode), *["not offered by the client"] * len(columns)])
+    return table(head, body)
+
+
+def cases(found, whiches):
+    """What each did."""
+    by_case = defaultdict(dict)
+    for which, what, verdict, why in found:
+        by_case[what][which] = verdict + (f": {why}" if why else "")
+    return table(["case", *whiches], [[what, *[cell.get(w, "–").replace("|", "\\|") for w in whiches]] for what, cell in by_case.items()])
+
+
+def main():
+    """See above."""
+    directory, document = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
+    moved, odd = rows(directory / "transfers.tsv"), rows(directory / "cases.tsv")
+    whiches = [w for w in ("kernel", "tidegate") if any(r[0] == w for r in moved)]
+    for r in moved:
+        if r[-1] != "identical":
+            print("failed:", *r)
+    text = f"Transfers\n\n{transfers(moved, whiches)}\nWhat is seldom\n\n{cases(odd, whiches)}"
+    print(text)
+    if document:
+        path = Path(document)
+        before, rest = path.read_text().split(BEGIN)
+        text = (
+            f"Kernel {platform.release()}.\n\n## Transfers\n\n{transfers(moved, whiches)}\n## What is seldom\n\n"
+            f"{cases(odd, whiches)}"
+        )
+        path.write_text(f"{before}{BEGIN}\n{text}{END}{rest.split(END)[1]}")
+    judged = "tidegate" if "tidegate" in whiches else "kernel"
+    good = [r[-1] == "identical" for r in moved if r[0] == judged] + [r[2] == "passes" for r in odd if r[0] == judged]
+    print(f"{sum(good)} passed, {len(good) - sum(good)} failed")
+    return 0 if good and all(good) else 1
+
+
+sys.exit(main())
