@@ -1,9 +1,10 @@
 # Sourced by lab.sh: FTP servers in the namespace "server", unpacked and never installed.
 # shellcheck shell=bash
 
-# lab_vsftpd [6] [KEY=VALUE...]: starts the FTP server, with 6 the one of IPv6 beside it; ftproot/pub may be written by clients.
+# lab_vsftpd [6] [KEY=VALUE...]: starts the FTP server, with 6 the one of IPv6 beside it; ftproot/pub may be written by
+# clients. LAB_VSFTPD is a name for one more, at another LAB_SERVER.
 lab_vsftpd() {
-    local root=$LAB_STATE/ftproot name=vsftpd listen="listen=YES
+    local root=$LAB_STATE/ftproot name=${LAB_VSFTPD:-vsftpd} listen="listen=YES
 listen_address=$LAB_SERVER"
     if [ "${1:-}" = 6 ]; then
         shift
@@ -48,7 +49,7 @@ CONF
     cpus=$(lab_exec server cat /sys/class/net/s0/queues/rx-0/rps_cpus)
     lab_spawn "$name" server taskset "${cpus:-1}" env "LD_LIBRARY_PATH=$(unpacked_libraries)" \
         "$TG_LAB_DIR/root/usr/sbin/vsftpd" "$LAB_STATE/$name.conf"
-    lab_wait 5 lab_listens "-$([ "$name" = vsftpd ] && echo 4 || echo 6)" server 21 || {
+    lab_wait 5 lab_listens "-$([ "$name" = vsftpd6 ] && echo 6 || echo 4)" server 21 || {
         warn "$name did not start:"
         cat "$LAB_STATE/$name.log" >&2
         return 1
