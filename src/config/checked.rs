@@ -90,6 +90,14 @@ impl Config {
             _ => 0,
         }
     }
+
+    /// Bytes that redirection puts around a packet on its way to us or back: what is inspected goes both ways.
+    pub fn return_overhead(&self) -> u16 {
+        match &self.wccp {
+            Some(w) if w.return_method.contains(&Method::Gre) => GRE_OVERHEAD,
+            _ => self.redirect_overhead(),
+        }
+    }
 }
 
 /// How packets come to us.

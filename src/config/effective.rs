@@ -126,9 +126,11 @@ impl Config {
         }
         blocks.extend(self.firewall.iter().flat_map(firewall::firewall));
         blocks.extend(firewall::nat(&self.nat));
-        blocks.extend(self.services.iter().map(|s| service::proxied(s, self.auto_clamp())));
+        blocks
+            .extend(self.services.iter().map(|s| service::proxied(s, auto_clamp(self.redirect_overhead()))));
         let redirected = !self.deployment.in_line();
-        blocks.extend(self.inspected.iter().map(|s| service::inspected(s, redirected, self.auto_clamp())));
+        let auto = auto_clamp(self.return_overhead());
+        blocks.extend(self.inspected.iter().map(|s| service::inspected(s, redirected, auto)));
         blocks.extend([self.limits_block(), self.timers_block(), self.worker_block()]);
         let path = match &self.events {
             EventTarget::Stdout => noted("path", "-", "standard output"),
@@ -136,10 +138,6 @@ impl Config {
         };
         blocks.push(one("events", vec![path]));
         blocks
-    }
-
-    fn auto_clamp(&self) -> &'static str {
-        if self.redirect_overhead() == 0 { "MTU - 40" } else { "MTU - 28 - 40" }
     }
 
     fn limits_block(&self) -> Block {
@@ -217,6 +215,10 @@ impl Config {
         };
         one("worker", vec![cpu, plain("idle", w.idle.name()), seed])
     }
+}
+
+fn auto_clamp(overhead: u16) -> &'static str {
+    if overhead == 0 { "MTU - 40" } else { "MTU - 28 - 40" }
 }
 
 /// `role`: of a bridge or route.

@@ -16,8 +16,16 @@ use crate::wire::{build, parse_ip};
 use std::net::{IpAddr, Ipv4Addr};
 
 impl Redirected {
-    /// Returns a packet that is not ours to the router that sent it.
+    /// Returns a packet that is not ours to the router that sent it, if it may pass.
     pub(super) fn give_back(&mut self, turn: &mut Turn<'_>, a: Arrived) {
+        if let Some(a) = self.inspect(turn, a) {
+            self.send_back(turn, a);
+        }
+        self.inspect_emits(turn);
+    }
+
+    /// Sends a packet to the router that its like came from.
+    pub(super) fn send_back(&mut self, turn: &mut Turn<'_>, a: Arrived) {
         let Some(origin) = a.origin else {
             return self.drop(turn, a.interface, a.frame, DropReason::Unhandled);
         };

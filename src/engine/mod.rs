@@ -16,6 +16,7 @@ mod errors;
 mod guard;
 mod handoff;
 mod icmp;
+mod inspect;
 mod link;
 mod local;
 mod neighbour;
@@ -33,6 +34,7 @@ pub use origin::Origin;
 pub use place::Engine;
 pub use routers::Router;
 pub use settings::{
-    Control, Interface, Net, Place, RedirectedSettings, Route, Settings, Transit, TransitSettings,
+    Control, InspectSettings, Interface, Net, Place, RedirectedSettings, Route, Settings, Transit,
+    TransitSettings,
 };
 pub use turn::{Turn, Tx};

@@ -65,8 +65,19 @@ pub struct RedirectedSettings {
     pub interface: Interface,
     /// The service groups; none if a router sends packets to our MAC address by its policy alone.
     pub wccp: Option<wccp::Settings>,
-    /// The services.
+    /// The services whose control connections end here.
     pub session: session::Settings,
+    /// What goes on to its ends; none if all that is not ours goes back unread.
+    pub inspect: Option<InspectSettings>,
+}
+
+/// The firewall that redirected packets go through: clients are inside, servers outside.
+#[derive(Debug, Clone)]
+pub struct InspectSettings {
+    /// What passes. What no rule is about has to, for routers let it through; [`firewall::Settings::hop`] is not set.
+    pub firewall: firewall::Settings,
+    /// Ids of the service groups by which servers' packets come.
+    pub reverse: Vec<u8>,
 }
 
 /// An engine in line. Its turns have the inside interface first, then the outside one.

@@ -3,6 +3,7 @@
 use super::drops::Drops;
 use super::guard::LoopGuard;
 use super::icmp::Paths;
+use super::inspect::Inspect;
 use super::link::{Link, Out};
 use super::local::LONGEST_DATAGRAM;
 use super::place::Core;
@@ -23,6 +24,7 @@ pub(super) struct Redirected {
     pub(super) link: Link,
     pub(super) flows: Arc<FlowTable>,
     pub(super) sessions: Registry,
+    pub(super) inspect: Option<Inspect>,
     /// The service groups' state machine; one worker has it.
     pub(super) wccp: Option<wccp::Client>,
     /// Nothing is negotiated: what comes to our MAC address was sent by a router's policy.
@@ -66,6 +68,7 @@ impl Redirected {
         Ok(Self {
             link,
             sessions: Registry::new(settings.session, flows.clone(), keyed),
+            inspect: settings.inspect.map(|i| Inspect::new(i, flows.clone(), keyed)),
             flows,
             wccp,
             by_policy,
@@ -121,6 +124,7 @@ impl Core for Redirected {
             match control {
                 Control::Drain => {
                     self.sessions.drain();
+                    self.inspect.iter_mut().for_each(Inspect::drain);
                     let what = What::Gateway { state: "draining", text: String::new() };
                     turn.events.push(Event { at: now, what });
                 }
@@ -141,8 +145,12 @@ impl Core for Redirected {
         for item in std::mem::take(turn.handoff_in) {
             self.handed(turn, item);
         }
+        self.inspect_timeout(turn);
         self.timeouts(turn);
         self.sessions.take_events(turn.events);
+        if let Some(inspect) = &mut self.inspect {
+            inspect.take_events(turn.events);
+        }
         while let Some(what) = self.link.neighbours.poll_event() {
             turn.events.push(Event { at: now, what });
         }
@@ -157,18 +165,20 @@ impl Core for Redirected {
         let backlog = self.backlog.then_some((now + Duration::from_millis(1), "packets wait for room"));
         let wccp = self.wccp.as_ref().and_then(wccp::Client::poll_timeout);
         let pieces = self.fragments.poll_timeout().map(|at| (at, "pieces of a packet do not come"));
-        [backlog, wccp, pieces, self.sessions.poll_timeout(), self.link.neighbours.poll_timeout()]
+        let inspect = self.inspect.as_ref().and_then(Inspect::poll_timeout);
+        [backlog, wccp, pieces, inspect, self.sessions.poll_timeout(), self.link.neighbours.poll_timeout()]
             .into_iter()
             .flatten()
             .min_by_key(|t| t.0)
     }
 
     fn sessions(&self) -> usize {
-        self.sessions.len()
+        self.sessions.len() + self.inspect.as_ref().map_or(0, Inspect::sessions)
     }
 
     fn busy(&self) -> usize {
-        self.sessions.len() + self.sessions.remains().0 + self.sessions.live_flows()
+        let inspected = self.inspect.as_ref().map_or(0, Inspect::busy);
+        self.sessions.len() + self.sessions.remains().0 + self.sessions.live_flows() + inspected
     }
 
     fn registry(&self) -> Option<&Registry> {
@@ -182,6 +192,7 @@ impl Core for Redirected {
             ("fragmented packets", self.fragments.len()),
             ("packets that wait for a neighbour", self.link.waiting()),
         ]);
+        all.extend(self.inspect.iter().flat_map(Inspect::occupied));
         all
     }
 
@@ -218,6 +229,13 @@ impl Core for Redirected {
         all.push(("reassembled".into(), self.fragments.counts().0));
         for &reason in super::DropReason::ALL {
             all.push((format!("drop_{}", reason.name()), self.drops.of(reason)));
+        }
+        for (name, n) in self.inspect.iter().flat_map(Inspect::counters) {
+            // Of sessions that are counted alike, both kinds.
+            match all.iter_mut().find(|c| c.0 == name) {
+                Some(c) => c.1 += n,
+                None => all.push((name, n)),
+            }
         }
         if let Some(w) = &self.wccp {
             all.extend(w.counters().map(|(name, n)| (format!("wccp_{name}"), n)));

@@ -261,12 +261,12 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             let source = self.nat.source(p.now, proto::TCP, it.src, admitted.src.ip(), admitted.dst);
             source.map(|(src, lease)| Plan { src, dst: admitted.dst, to, lease })
         };
-        let Admitted { data: number, one_way, by_client, .. } = *admitted;
+        let Admitted { data: number, service, one_way, by_client, .. } = *admitted;
         match planned {
             Ok(plan) => {
                 let (answered, told, meters) = (false, false, Default::default());
                 let data = Data { number, one_way, by_client, answered, told, meters };
-                self.open(p, seg, it, plan, Kind::Data(Box::new(data)), None, out)
+                self.open(p, seg, it, plan, Kind::Data(Box::new(data)), Some(service), out)
             }
             Err(why) => {
                 self.unused(p.now, number);

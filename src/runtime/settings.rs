@@ -106,6 +106,10 @@ fn redirected(config: &Config, port: &PortInfo) -> engine::RedirectedSettings {
     let mtu = interface.mtu;
     engine::RedirectedSettings {
         wccp: config.wccp.as_ref().map(|w| wccp(config, w)),
+        inspect: (!config.inspected.is_empty()).then(|| engine::InspectSettings {
+            firewall: filter::firewall(config, mtu),
+            reverse: reverse_groups(config),
+        }),
         session: session::Settings {
             own: interface.own(),
             mtu,
@@ -117,6 +121,11 @@ fn redirected(config: &Config, port: &PortInfo) -> engine::RedirectedSettings {
         },
         interface,
     }
+}
+
+fn reverse_groups(config: &Config) -> Vec<u8> {
+    let groups = config.wccp.iter().flat_map(|w| &w.groups);
+    groups.filter(|g| g.role == config::GroupRole::Reverse).map(|g| g.id).collect()
 }
 
 fn transit(

@@ -26,6 +26,7 @@ mod half;
 mod hostile_client;
 mod hostile_fuzz;
 mod hostile_server;
+mod inspect;
 mod ipv6_modes;
 mod ipv6_sessions;
 mod ipv6_wire;

@@ -62,6 +62,8 @@ pub(super) struct Admitted {
     pub(super) dst: SocketAddr,
     /// Its number: for [`Sessions::data_over`], [`Sessions::one_way`] and [`Gone::Data`].
     pub(super) data: u32,
+    /// Number of its session's service.
+    pub(super) service: usize,
     /// The way its payload may go is to be asked, by [`Sessions::one_way`], before each payload (E25 of strict).
     pub(super) one_way: bool,
     /// Who opened it is the client.
@@ -263,6 +265,13 @@ impl<W: Copy> Sessions<W> {
             return Syn::Refused;
         }
         self.admit_static(now, from, src, dst)
+    }
+
+    /// The side of `src` in a session with `dst`, as packets between them show the two.
+    pub(super) fn side_of(&self, src: IpAddr, dst: IpAddr) -> Option<Side> {
+        let path = self.shared.sessions_of(src, dst).find_map(|n| self.slots.get(n)).map(|s| s.path)?;
+        let client = (path.client.ip(), path.server_told.ip()) == (src, dst);
+        Some(if client { path.client_side } else { path.server_side })
     }
 
     /// The policy refused a SYN that was [unknown](Syn::Unknown): there may be a reason to tell.

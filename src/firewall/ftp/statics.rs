@@ -74,7 +74,7 @@ impl<W: Copy> Sessions<W> {
         };
         let one_way = self.is_strict(service);
         let src = SocketAddr::new(src_ip, src.port());
-        Syn::Admitted(Admitted { src, dst: to, data, one_way, by_client: !active })
+        Syn::Admitted(Admitted { src, dst: to, data, service, one_way, by_client: !active })
     }
 
     fn is_strict(&self, service: usize) -> bool {
@@ -145,7 +145,7 @@ impl<W: Copy> Sessions<W> {
         self.shared.expectation(now, id, "used", (dst, Some(to)), &format!("static rule {name}"));
         let src = SocketAddr::new(path.client_told.ip(), src.port());
         let one_way = self.is_strict(service) && !opaque;
-        Syn::Admitted(Admitted { src, dst: to, data, one_way, by_client: true })
+        Syn::Admitted(Admitted { src, dst: to, data, service, one_way, by_client: true })
     }
 
     /// Whether a SYN is for a port whose announcement has ended.

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 /// What a firewall obeys. `mtu`: of the interface that routers redirect to.
 pub(super) fn firewall(config: &Config, mtu: u16) -> Settings {
-    let room = mtu.saturating_sub(40 + config.redirect_overhead());
+    let room = mtu.saturating_sub(40 + config.return_overhead());
     Settings {
         filter: filter(config.firewall.as_ref()),
         nat: nat(&config.nat),
@@ -136,7 +136,7 @@ fn service(config: &Config, s: &config::Inspected, room: u16) -> Service {
         data_ports: s.data_ports.clone(),
         data_bypasses: s.data_bypasses,
         mss_clamp: match s.mss_clamp {
-            MssClamp::Auto if config.redirect_overhead() > 0 => Some(room),
+            MssClamp::Auto if config.return_overhead() > 0 => Some(room),
             // Nothing is put around packets: what the ends say fits.
             MssClamp::Auto | MssClamp::Off => None,
             MssClamp::Bytes(n) => Some(n),

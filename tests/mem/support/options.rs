@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use tidegate::engine::{self, Engine, Net, Place, RedirectedSettings};
+use tidegate::firewall;
 use tidegate::flow::FlowTable;
 use tidegate::session::{
     ClientMode, DataSource, Ftps, Limits, OverLimit, Own, ServerMode, Service, Settings, Timers,
@@ -24,6 +25,8 @@ pub(crate) struct Options {
     pub(crate) clients: u8,
     pub(crate) service: Service,
     pub(crate) more: Vec<Service>,
+    /// Control connections stay between their ends: instead of `service`.
+    pub(crate) inspect: Option<firewall::Settings>,
     pub(crate) limits: Limits,
     pub(crate) timers: Timers,
     pub(crate) server: ServerConf,
@@ -70,6 +73,7 @@ impl Default for Options {
                 mss_clamp: Some(1432),
             },
             more: vec![],
+            inspect: None,
             limits: Limits {
                 sessions: 1000,
                 half_open: 256,
@@ -113,7 +117,9 @@ impl Default for Options {
 
 /// The gateway's worker of this number.
 pub(crate) fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
-    let services: Vec<Service> = std::iter::once(o.service.clone()).chain(o.more.clone()).collect();
+    let service = o.inspect.is_none().then(|| o.service.clone());
+    let services: Vec<Service> = service.into_iter().chain(o.more.clone()).collect();
+    let reverse = o.reverse.iter().map(|_| 62).collect();
     let engine = Engine::new(
         engine::Settings {
             place: Place::Redirected(Box::new(RedirectedSettings {
@@ -142,6 +148,7 @@ pub(crate) fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
                         .chain(o.reverse.iter().map(|ports| group(62, library::Role::Reverse, ports.clone())))
                         .collect(),
                 }),
+                inspect: o.inspect.clone().map(|firewall| engine::InspectSettings { firewall, reverse }),
                 session: Settings {
                     own: Own { v4: Some(GATEWAY), v6: o.six.then_some(GATEWAY6) },
                     mtu: 1500,
