@@ -150,6 +150,13 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                     let Some(id) = self.by_data.get(&data).copied() else { continue };
                     if let Some(conn) = self.conns.get_mut(id).filter(|c| !c.is_over()) {
                         conn.state = State::Over(now, KILLED);
+                        // From now on nothing of it goes by the table alone.
+                        for slot in conn.slots {
+                            if let Some(view) = self.flows.view(slot, 0) {
+                                let flags = view.entry.flags.with(Flags::OWNER_ONLY);
+                                self.flows.update(slot, &Entry { flags, ..view.entry });
+                            }
+                        }
                         self.reset_both(now, id, out);
                     }
                     self.ended(now, id);

@@ -250,17 +250,8 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         admitted: &Admitted,
         out: &mut Vec<Emit<W>>,
     ) -> Went {
-        // Its other end is inside wherever it has another address there.
-        let to = if admitted.dst.ip() == it.dst.ip() { it.from.other() } else { Side::Inside };
-        let planned = if admitted.src == it.src && it.from == Side::Outside {
-            // A source outside has one name, and the door knows who is behind the address that was asked.
-            Ok(Plan { src: it.src, dst: admitted.dst, to, lease: None })
-        } else if admitted.src == it.src {
-            self.nat.plan(p.now, it).map(|plan| Plan { dst: admitted.dst, to, ..plan })
-        } else {
-            let source = self.nat.source(p.now, proto::TCP, it.src, admitted.src.ip(), admitted.dst);
-            source.map(|(src, lease)| Plan { src, dst: admitted.dst, to, lease })
-        };
+        let source = self.nat.source(p.now, proto::TCP, it.src, admitted.src.ip(), admitted.dst);
+        let planned = source.map(|(src, lease)| Plan { src, dst: admitted.dst, to: admitted.to, lease });
         let Admitted { data: number, service, one_way, by_client, .. } = *admitted;
         match planned {
             Ok(plan) => {

@@ -2,6 +2,10 @@
 //! by etherparse, and their checksums checked by a sum of this test's own.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod ftp_active;
+mod ftp_nat;
+mod ftp_net;
+mod ftp_passive;
 mod icmp;
 mod nat;
 mod pieces;

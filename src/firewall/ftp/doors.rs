@@ -122,7 +122,7 @@ pub(super) struct Doorman<'a> {
 
 impl Path {
     /// Client and server are on one side: they reach each other by their own addresses.
-    fn is_hairpin(&self) -> bool {
+    pub(super) fn is_hairpin(&self) -> bool {
         self.client_side == self.server_side
     }
 

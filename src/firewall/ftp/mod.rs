@@ -55,11 +55,12 @@ pub(super) trait Ports {
 /// A data connection that may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Admitted {
-    /// Its source, as it is to be known where it goes; where the port is taken there, another is as good. As it came if
-    /// that is all that is known: then the firewall translates as it always does.
+    /// Its source, as it is to be known where it goes; where the port is taken there, another is as good.
     pub(super) src: SocketAddr,
     /// Its destination, as it knows itself.
     pub(super) dst: SocketAddr,
+    /// The side that its destination is on.
+    pub(super) to: Side,
     /// Its number: for [`Sessions::data_over`], [`Sessions::one_way`] and [`Gone::Data`].
     pub(super) data: u32,
     /// Number of its session's service.

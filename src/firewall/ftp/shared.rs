@@ -11,15 +11,13 @@ use crate::flow::{
 use crate::rng::{Keyed, Purpose};
 use crate::time::{Duration, Instant};
 use hashbrown::HashMap;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 /// Data connections of one session that live, or whose final reply is awaited.
 pub(super) const DATA_PER_SESSION: usize = 16;
 /// Timers in all.
 const TIMERS: usize = 1 << 20;
-/// What an operator should mend is told so often, for each kind.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// What a timer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +119,6 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     pub(super) events: Vec<Event>,
     pub(super) gone: VecDeque<Gone>,
-    warned: BTreeMap<&'static str, Instant>,
 }
 
 impl Shared {
@@ -132,6 +129,7 @@ impl Shared {
             Steering::new(SteerConfig {
                 timeout: t.steer_timeout,
                 wait: t.steer_wait,
+                quarantine: t.quarantine,
                 // Every session that a client may have can wait, each for one port.
                 waiters: settings.limits.sessions_per_client,
                 ..SteerConfig::new(s.data_ports.clone())
@@ -149,7 +147,6 @@ impl Shared {
             counters: Counters::default(),
             events: Vec::new(),
             gone: VecDeque::new(),
-            warned: BTreeMap::new(),
             services: settings.services.clone(),
             rules: settings.filter.data.clone(),
             limits: settings.limits.clone(),
@@ -174,15 +171,6 @@ impl Shared {
         let (client_side, server_side) = ends;
         let reason = reason.to_owned();
         self.event(now, What::Expectation { session, state, client_side, server_side, reason });
-    }
-
-    /// Tells an operator what to mend, not too often.
-    pub(super) fn warn(&mut self, now: Instant, kind: &'static str, subject: IpAddr, text: &str) {
-        if self.warned.get(kind).is_some_and(|at| now.since(*at) < TELL_AGAIN) {
-            return;
-        }
-        self.warned.insert(kind, now);
-        self.event(now, What::Warning { kind, subject: subject.to_string(), text: text.to_owned() });
     }
 
     /// Sets a timer, or sets it anew.

@@ -51,8 +51,7 @@ impl<W: Copy> Sessions<W> {
         let data = self.take_in(number, conn);
         let Some(session) = self.slots.get_mut(number) else { return Syn::Unknown };
         session.doors.door = Door::Used(data);
-        let service = session.service;
-        let id = session.id;
+        let (service, id, path) = (session.service, session.id, session.path);
         if self.shared.expected.remove_session(super::doors::name(number)) > 0 {
             self.shared.announced.give(session.path.client.ip());
         }
@@ -65,16 +64,11 @@ impl<W: Copy> Sessions<W> {
         self.shared.counters.expectations_used += 1;
         self.shared.expectation(now, id, "used", shown, "");
         // Where both ends are on one side they see each other as they are.
-        let src_ip = if self.slots.get(number).is_some_and(|s| s.path.client_side == s.path.server_side)
-            && dst == to
-        {
-            src.ip()
-        } else {
-            told_as
-        };
+        let src_ip = if path.is_hairpin() && dst == to { src.ip() } else { told_as };
         let one_way = self.is_strict(service);
         let src = SocketAddr::new(src_ip, src.port());
-        Syn::Admitted(Admitted { src, dst: to, data, service, one_way, by_client: !active })
+        let side = if active { path.client_side } else { path.server_side };
+        Syn::Admitted(Admitted { src, dst: to, to: side, data, service, one_way, by_client: !active })
     }
 
     fn is_strict(&self, service: usize) -> bool {
@@ -145,7 +139,15 @@ impl<W: Copy> Sessions<W> {
         self.shared.expectation(now, id, "used", (dst, Some(to)), &format!("static rule {name}"));
         let src = SocketAddr::new(path.client_told.ip(), src.port());
         let one_way = self.is_strict(service) && !opaque;
-        Syn::Admitted(Admitted { src, dst: to, data, service, one_way, by_client: true })
+        Syn::Admitted(Admitted {
+            src,
+            dst: to,
+            to: path.server_side,
+            data,
+            service,
+            one_way,
+            by_client: true,
+        })
     }
 
     /// Whether a SYN is for a port whose announcement has ended.
