@@ -168,7 +168,13 @@ pub fn strip(line: &[u8]) -> Stripped<'_> {
         let piece = decoder.next(&mut rest);
         let used = before - rest.len();
         let Some(piece) = piece else {
-            commands |= used > 0;
+            // A last 0xff belongs to a name: the line's end behind it is no command of Telnet's.
+            let name = decoder.state == State::Iac;
+            commands |= used > usize::from(name);
+            if name {
+                text.push(IAC);
+                wire.push(IAC);
+            }
             break;
         };
         match piece {
@@ -192,7 +198,7 @@ pub fn strip(line: &[u8]) -> Stripped<'_> {
         escape_into(&mut wire, &text);
     }
     let erases = commands && line.windows(2).any(|w| matches!(w, [IAC, EC | EL]));
-    open |= decoder.is_mid_sequence();
+    open |= !matches!(decoder.state, State::Text | State::Iac);
     Stripped { text: text.into(), wire: wire.into(), commands, synch, erases, open }
 }
 
@@ -302,6 +308,7 @@ mod tests {
         for (line, text, wire, commands) in [
             (&b"RETR a\xff\xffb"[..], &b"RETR a\xffb"[..], &b"RETR a\xff\xffb"[..], false),
             (b"RETR \xffa", b"RETR \xffa", b"RETR \xffa", false),
+            (b"RETR a\xff", b"RETR a\xff", b"RETR a\xff", false),
             (b"RETR \xff\xff\xff\xff", b"RETR \xff\xff", b"RETR \xff\xff\xff\xff", false),
             (b"PO\xff\xf1RT x", b"PORT x", b"PORT x", true),
             (b"PO\xff\xf1\xff\xffRT", b"PO\xffRT", b"PO\xff\xffRT", true),

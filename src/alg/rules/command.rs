@@ -291,7 +291,7 @@ impl With<'_> {
         }
         // It is no verb of ours: the server says so itself. What it would be to a server that takes a NUL or CR for
         // the end of a line, we cannot tell.
-        let goes = fault == Fault::Verb && !clean.commands;
+        let goes = fault == Fault::Verb && !clean.commands && !clean.text.contains(&b'\r');
         if goes || (self.is_compat() && !is_setup_anywhere(&clean.text)) {
             let shown = lossy(&clean.text);
             self.command_event(&shown, String::new(), "forwarded");
