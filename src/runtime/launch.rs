@@ -6,7 +6,7 @@ use super::os::{self, Clock, Signals};
 use super::preflight::{self, Refusals};
 use super::settings;
 use super::watch::{Forwarding, Ground, Watch};
-use crate::config::{Config, Driver, Idle as ConfigIdle, Interface, Mode};
+use crate::config::{Config, Deployment, Driver, Idle as ConfigIdle, Interface, Mode};
 use crate::event::{Event, What};
 use crate::io::{self, Port, PortError, PortInfo, afxdp, pnet};
 use crate::record::{About, RecordWriter, RecordedInterface, Recorder};
@@ -210,6 +210,8 @@ fn open(
             o.attach = profile.attach.order();
             o.rx_ring = profile.rings.rx;
             o.tx_ring = profile.rings.tx;
+            // What is for others goes through a bridge.
+            o.promiscuous = config.deployment == Deployment::Bridge;
             let shared = i.mode == Mode::Shared;
             o.steering = afxdp::Steering { shared, by_mac: config.by_mac(), own, vlan: i.vlan.clone() };
             let mut ports = afxdp::open_all(&o)?;

@@ -2,7 +2,7 @@
 
 use super::nic::{NicProfile, NicProfileError, Offload, offload_warning};
 use super::os::{self, Capability};
-use crate::config::{Config, Driver, Interface, Mode};
+use crate::config::{Config, Deployment, Driver, Interface, Mode};
 use crate::event::What;
 use crate::io::link;
 use nix::ifaddrs::getifaddrs;
@@ -116,9 +116,11 @@ pub(super) fn forwarded(name: &str, vlan: Option<&[u16]>) -> Vec<Forwarded> {
 /// Everything that stands against it.
 pub fn check(config: &Config, force: bool) -> Result<Ready, Refusals> {
     let (mut refusals, mut profiles, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
-    for interface in config.interfaces() {
+    let facts: Vec<Facts> = config.interfaces().map(gather).collect();
+    refusals.extend(unequal(config, &facts));
+    for (interface, facts) in config.interfaces().zip(&facts) {
         // What the program lacks it lacks for each of them.
-        for refusal in judge(config, interface, force, &gather(interface)) {
+        for refusal in judge(config, interface, force, facts) {
             if !refusals.contains(&refusal) {
                 refusals.push(refusal);
             }
@@ -138,6 +140,21 @@ pub fn check(config: &Config, force: bool) -> Result<Ready, Refusals> {
         }
     }
     if refusals.is_empty() { Ok(Ready { profiles, warnings }) } else { Err(Refusals(refusals)) }
+}
+
+/// A bridge cannot cut what is too long for its other side, nor has it an address to say so.
+fn unequal(config: &Config, facts: &[Facts]) -> Option<Refusal> {
+    let [inside, outside] = facts else { return None };
+    let known = config.deployment == Deployment::Bridge && inside.exists && outside.exists;
+    let name = &config.outside.as_ref()?.name;
+    (known && inside.mtu != outside.mtu).then(|| Refusal {
+        subject: name.clone(),
+        what: format!("its MTU is {}, that of {} {}", outside.mtu, config.interface.name, inside.mtu),
+        remedy: format!(
+            "run `ip link set dev {name} mtu {}`: both sides of a bridge are one link",
+            inside.mtu
+        ),
+    })
 }
 
 fn gather(i: &Interface) -> Facts {
@@ -262,11 +279,16 @@ fn judge(config: &Config, i: &Interface, force: bool, facts: &Facts) -> Vec<Refu
             );
         }
     }
-    let tagged = i.vlan.as_ref().is_some_and(|v| !v.is_empty());
+    let bridge = config.deployment == Deployment::Bridge;
+    let tagged = bridge || i.vlan.as_ref().is_some_and(|v| !v.is_empty());
     if tagged && i.driver == Driver::AfXdp && facts.tags_taken_out {
         refuse(
             name,
-            "the card takes VLAN tags out of frames (rxvlan), so none would be of our VLAN".to_owned(),
+            match bridge {
+                true => "the card takes VLAN tags out of frames (rxvlan), and they would be lost",
+                false => "the card takes VLAN tags out of frames (rxvlan), so none would be of our VLAN",
+            }
+            .to_owned(),
             format!("run `ethtool -K {name} rxvlan off`, or use driver = \"pnet\""),
         );
     }

@@ -1,4 +1,5 @@
-//! What a link needs to be a link, and what never leaves it: a bridge passes it whatever its policy is.
+//! What a link needs to be a link, and what never leaves it: a bridge passes it whatever its policy is. (Of ICMPv6
+//! the firewall knows by itself.)
 
 use crate::wire::{Fragment, IpPacket, be16, proto};
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,19 +10,14 @@ const IGMP: u8 = 2;
 const DHCP: [u16; 2] = [67, 68];
 const DHCPV6: [u16; 2] = [546, 547];
 
-/// Whether hosts of one link say this to each other so that the link works: neighbour and router discovery
-/// (RFC 4890 4.4.1, without redirects), reports of groups (4.4.1; RFC 3376 4), and DHCP. None of it passes a
-/// router. `ip` was parsed from `bytes`.
+/// Whether hosts of one link say this to each other so that the link works: reports of groups (RFC 3376 4), and
+/// DHCP. None of it passes a router. `ip` was parsed from `bytes`.
 pub(super) fn is_needed(bytes: &[u8], ip: &IpPacket) -> bool {
     if ip.fragment != Fragment::None {
         return false;
     }
     let p = ip.payload(bytes);
-    let kind = p.first().copied().unwrap_or(0);
     match ip.proto {
-        // What came over a router has fewer hops left, and is not believed by anybody.
-        proto::ICMPV6 if (133..=136).contains(&kind) => ip.ttl(bytes) == 255,
-        proto::ICMPV6 if matches!(kind, 130..=132 | 143) => ip.ttl(bytes) == 1 && own_link(ip.src),
         IGMP => ip.is_v4() && ip.ttl(bytes) == 1 && ip.dst.is_multicast(),
         proto::UDP if p.len() >= 8 => {
             let ports = [be16(p, 0), be16(p, 2)];
@@ -29,47 +25,20 @@ pub(super) fn is_needed(bytes: &[u8], ip: &IpPacket) -> bool {
             match ip.dst {
                 // A server's answer to a client without an address goes to the address that it offers.
                 IpAddr::V4(dst) => all(&DHCP) && (dst == Ipv4Addr::BROADCAST || ports == [67, 68]),
-                IpAddr::V6(_) => all(&DHCPV6) && own_link(ip.src),
+                IpAddr::V6(_) => all(&DHCPV6) && matches!(ip.src, IpAddr::V6(a) if a.is_unicast_link_local()),
             }
         }
         _ => false,
     }
 }
 
-/// Whether an address is good on its link only.
-fn own_link(a: IpAddr) -> bool {
-    match a {
-        IpAddr::V4(a) => a.is_link_local() || a.is_unspecified(),
-        IpAddr::V6(a) => a.is_unicast_link_local() || a.is_unspecified(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{build, nd, parse_ip};
-    use std::net::Ipv6Addr;
+    use crate::wire::{build, parse_ip};
 
     fn needed(b: &[u8]) -> bool {
         is_needed(b, &parse_ip(b, 0).unwrap())
-    }
-
-    #[test]
-    fn neighbours_may_ask_and_answer_and_strangers_may_not() {
-        let (a, b) = (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
-        assert!(needed(&nd::solicit([2; 6], a, b)) && needed(&nd::advert([2; 6], b, a, true)));
-        let mut far = nd::solicit([2; 6], a, b);
-        far[7] = 254;
-        assert!(!needed(&far));
-        let icmp = |kind: u8, src, hops| {
-            let mut p = vec![0; 48];
-            p[40] = kind;
-            build::icmpv6(&mut p, src, nd::ALL_NODES, hops);
-            needed(&p)
-        };
-        assert!(icmp(133, Ipv6Addr::UNSPECIFIED, 255) && icmp(134, a, 255));
-        assert!(!icmp(137, a, 255), "a redirect is a policy's matter");
-        assert!(icmp(143, a, 1) && !icmp(143, b, 1) && !icmp(143, a, 2) && !icmp(128, a, 255));
     }
 
     #[test]

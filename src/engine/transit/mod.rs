@@ -50,7 +50,7 @@ impl Counts {
         let mut all = vec![
             ("forwarded_out".to_owned(), self.forwarded[index(Side::Inside)]),
             ("forwarded_in".to_owned(), self.forwarded[index(Side::Outside)]),
-            ("injected".to_owned(), self.injected),
+            ("made".to_owned(), self.injected),
         ];
         let drop = |r: &DropReason| (format!("drop_{}", r.name()), drops.of(*r));
         all.extend(DropReason::ALL.iter().map(drop));

@@ -53,7 +53,7 @@ impl Router {
         let Ok(ip) = parse_ip(packet, 0) else { return };
         let Some(own) = self.links[index(side)].settings.own().for_peer(ip.src) else { return };
         // What we sent ourselves nobody else has to know.
-        if self.is_ours(ip.src) && !self.has_nat()
+        if self.is_ours(ip.src) && !self.is_shared(ip.src)
             || !deserves_error(packet, &ip)
             || !self.errors.may(turn.now)
         {

@@ -19,7 +19,7 @@ mod ways;
 use self::ways::Ways;
 use super::super::drops::{DropReason, Drops};
 use super::super::guard::LoopGuard;
-use super::super::link::{Link, Out};
+use super::super::link::{self, Link, Out};
 use super::super::local::LONGEST_DATAGRAM;
 use super::super::neighbour::is_nd;
 use super::super::place::Core;
@@ -28,14 +28,14 @@ use super::super::turn::Turn;
 use super::{Counts, SIDES, index, obey};
 use crate::buf::Frame;
 use crate::event::Event;
-use crate::firewall::{Emit, Fate, Firewall, Nat, Side};
+use crate::firewall::{Emit, Fate, Firewall, Nat, Refused, Side};
 use crate::flow::FlowTable;
 use crate::frag::Reassembly;
 use crate::rng::Keyed;
 use crate::time::{Duration, Instant, Pace};
 use crate::wire::arp;
 use crate::wire::eth::{self, Tags};
-use crate::wire::{IpPacket, build, icmp, parse_ip};
+use crate::wire::{Fragment, IpPacket, build, icmp, parse_ip, proto};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -156,9 +156,8 @@ impl Router {
         if self.ways.hop(&self.links, from.other(), ip.src, false).is_some() {
             return self.drop(turn, from, frame, DropReason::Spoofed);
         }
-        // Outside, our address may be others' as well: the firewall knows whose.
-        let others = ours && from == Side::Outside && ip.dst.is_ipv4() && self.has_nat();
-        if ours && !others {
+        // Our outside address may be others' as well: the firewall knows whose.
+        if ours && !self.is_shared(ip.dst) {
             return self.local(turn, from, frame, ip);
         }
         if !ours && !self.may_cross(from, ip) {
@@ -169,13 +168,9 @@ impl Router {
 
     /// Whether a packet from one side can be for the other.
     fn may_cross(&self, from: Side, ip: &IpPacket) -> bool {
-        let translated = matches!(ip.dst, IpAddr::V4(a) if self.besides.contains(&a));
         let scoped = ways::stays(ip.src) || ways::stays(ip.dst);
-        let back = self.ways.hop(&self.links, from, ip.dst, false).is_some();
-        match from {
-            Side::Inside => ways::is_host(ip.dst) && !scoped && !back && !translated,
-            Side::Outside => ways::is_host(ip.dst) && !scoped && (!back || translated),
-        }
+        let back = || self.ways.hop(&self.links, from, ip.dst, false).is_some();
+        ways::is_host(ip.dst) && !scoped && (self.is_besides(ip.dst) || !back())
     }
 
     /// A packet that the firewall decides about.
@@ -184,29 +179,59 @@ impl Router {
         let mtu = self.links[index(to)].settings.mtu;
         // An error quotes the packet as it came, which the firewall may change; that is rare.
         let error = errors::about(frame.bytes(), ip, mtu).map(|e| (e, frame.bytes().to_vec()));
-        match self.firewall.packet(turn.now, from, (), &mut frame, ip, &mut self.emitted) {
+        let fate = self.firewall.packet(turn.now, from, (), &mut frame, ip, &mut self.emitted);
+        // The firewall counts the hop, so nothing passes it without one that is left.
+        let expired = fate == Fate::Refuse(Refused::Malformed)
+            && matches!(error, Some(((.., DropReason::TtlExceeded), _)));
+        match fate {
             Fate::Forward => match (self.destination(&frame), error) {
-                (Some(dst), _) if self.is_ours(dst) => match parse_ip(frame.bytes(), 0) {
-                    Ok(ip) => self.local(turn, from, frame, &ip),
-                    Err(_) => self.drop(turn, from, frame, DropReason::BadIp),
-                },
-                (Some(_), Some(((kind, rest, reason), original))) => {
-                    self.error(turn, from, kind, rest, &original, ip);
-                    self.drop(turn, from, frame, reason);
-                }
+                (Some(dst), _) if self.is_ours(dst) => self.here(turn, from, frame),
+                (Some(_), Some((error, original))) => self.sorry(turn, from, frame, error, &original, ip),
                 (Some(dst), None) => self.forward(turn, from, frame, ip, dst),
                 (None, _) => self.drop(turn, from, frame, DropReason::BadIp),
             },
+            Fate::Refuse(why) if self.is_ours(ip.dst) && (expired || nobody(why, ip)) => {
+                self.here(turn, from, frame);
+            }
+            Fate::Refuse(why) => match error.filter(|_| expired) {
+                Some((error, original)) => self.sorry(turn, from, frame, error, &original, ip),
+                None => self.drop(turn, from, frame, why.into()),
+            },
             Fate::Taken => self.done(turn, from, frame),
-            Fate::Refuse(why) => self.drop(turn, from, frame, why.into()),
         }
         self.emit(turn);
     }
 
-    /// Sends a packet on its way, one hop further. `ip` is what it was when it came.
-    fn forward(&mut self, turn: &mut Turn<'_>, from: Side, mut frame: Frame, ip: &IpPacket, dst: IpAddr) {
+    /// A packet that the firewall let through and that is for us.
+    fn here(&mut self, turn: &mut Turn<'_>, from: Side, frame: Frame) {
+        match parse_ip(frame.bytes(), 0) {
+            Ok(ip) => self.local(turn, from, frame, &ip),
+            Err(_) => self.drop(turn, from, frame, DropReason::BadIp),
+        }
+    }
+
+    /// Tells the sender why its packet, `original`, goes no further.
+    fn sorry(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: Side,
+        frame: Frame,
+        (kind, rest, reason): errors::Error,
+        original: &[u8],
+        ip: &IpPacket,
+    ) {
+        self.error(turn, from, kind, rest, original, ip);
+        self.drop(turn, from, frame, reason);
+    }
+
+    /// Sends a packet on its way. `ip` is what it was when it came.
+    fn forward(&mut self, turn: &mut Turn<'_>, from: Side, frame: Frame, ip: &IpPacket, dst: IpAddr) {
         let to = from.other();
-        let Some(hop) = self.ways.hop(&self.links, to, dst, true) else {
+        let way = self.ways.hop(&self.links, to, dst, true);
+        if ways::means_all(&self.links[index(to)], dst) {
+            return self.drop(turn, from, frame, DropReason::NoRoute);
+        }
+        let Some(hop) = way.filter(|_| !self.is_besides(dst)) else {
             // Whose addresses were translated is not told of what is behind them.
             if dst == ip.dst {
                 let kind = if ip.is_v4() { icmp::NO_ROUTE_V4 } else { icmp::NO_ROUTE_V6 };
@@ -215,8 +240,6 @@ impl Router {
             }
             return self.drop(turn, from, frame, DropReason::NoRoute);
         };
-        // Its hops were counted before: it has one left at least.
-        let _ = build::hop(frame.bytes_mut(), ip);
         let mtu = usize::from(self.links[index(to)].settings.mtu);
         let Some(mut out) = self.out(turn, to) else { return };
         if frame.len() > mtu {
@@ -233,8 +256,18 @@ impl Router {
     fn emit(&mut self, turn: &mut Turn<'_>) {
         let mut emitted = std::mem::take(&mut self.emitted);
         for Emit { to, packet, .. } in emitted.drain(..) {
-            self.counts.injected += 1;
-            self.send(turn, to, &packet);
+            match link::ends(&packet) {
+                // A piece of a packet to us has come in pieces to the firewall.
+                Some((_, dst)) if self.is_ours(dst) => {
+                    if let Some(frame) = Frame::from_bytes(&packet) {
+                        self.here(turn, to.other(), frame);
+                    }
+                }
+                _ => {
+                    self.counts.injected += 1;
+                    self.send(turn, to, &packet);
+                }
+            }
         }
         self.emitted = emitted;
     }
@@ -266,13 +299,19 @@ impl Router {
         self.links.iter().any(|l| l.settings.own().is(a))
     }
 
-    /// Whether anything is translated to our outside address.
-    fn has_nat(&self) -> bool {
-        self.links[1].settings.v4.is_some_and(|n| self.firewall.translates_to(n.address))
+    /// Whether the address is ours, and others' that it is translated for.
+    fn is_shared(&self, a: IpAddr) -> bool {
+        matches!(a, IpAddr::V4(a) if self.links[1].settings.v4.is_some_and(|n| n.address == a)
+            && self.firewall.translates_to(a))
+    }
+
+    /// Whether it is an outside address that we answer for and that is not ours.
+    fn is_besides(&self, a: IpAddr) -> bool {
+        matches!(a, IpAddr::V4(a) if self.besides.contains(&a))
     }
 
     fn destination(&self, frame: &Frame) -> Option<IpAddr> {
-        super::super::link::ends(frame.bytes()).map(|ends| ends.1)
+        link::ends(frame.bytes()).map(|ends| ends.1)
     }
 
     fn done(&mut self, turn: &mut Turn<'_>, from: Side, frame: Frame) {
@@ -306,6 +345,12 @@ impl Router {
             }
         }
     }
+}
+
+/// Whether a packet to an address that is translated may come in, but nobody stands behind it. (Segments the firewall
+/// answers itself.)
+fn nobody(why: Refused, ip: &IpPacket) -> bool {
+    why == Refused::NoConnection && ip.proto != proto::TCP && ip.fragment == Fragment::None
 }
 
 /// The outside addresses that a translation uses, but for our own.

@@ -47,6 +47,15 @@ fn contains((net, prefix): (IpAddr, u8), a: IpAddr) -> bool {
     }
 }
 
+/// Whether `a` means all hosts of a link's network (RFC 1812 5.3.5.2, RFC 2644), or its network itself.
+pub(super) fn means_all(link: &Link, a: IpAddr) -> bool {
+    let (IpAddr::V4(a), Some(net)) = (a, link.settings.v4) else { return false };
+    // Networks of two hosts have no such addresses (RFC 3021).
+    let hosts = u32::MAX.checked_shr(u32::from(net.prefix)).unwrap_or(0);
+    let (here, host) = (a.to_bits() & !hosts == net.address.to_bits() & !hosts, a.to_bits() & hosts);
+    hosts > 1 && here && (host == hosts || host == 0)
+}
+
 /// Whether a single host can have this address (RFC 1122 3.2.1.3).
 pub(super) fn is_host(a: IpAddr) -> bool {
     let broadcast = a == IpAddr::V4(Ipv4Addr::BROADCAST);
