@@ -54,7 +54,7 @@ fn engine(deployment: &str) -> Engine {
     let config = config::parse(&text, Path::new("fuzz.toml")).unwrap();
     let port =
         PortInfo { name: "eth1".into(), driver: "mem", mac: US, mtu: 1500, attach: None, zero_copy: false };
-    settings::build(&config, &port, [7; 16]).unwrap()
+    settings::build(&config, &[port], [7; 16]).unwrap()
 }
 
 fn ethernet(packet: &[u8]) -> Vec<u8> {

@@ -141,7 +141,11 @@ impl Alg {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let half = |h: &Half| {
-            let line = if let Tail::Held(until) = h.state { Some(until) } else { None };
+            // With the log full nothing is decided, however late it is: an acknowledgement will lead to it.
+            let line = match h.state {
+                Tail::Held(until) if h.log.len() < self.limits.edits => Some(until),
+                _ => None,
+            };
             line.into_iter().chain(h.rto.deadline()).min()
         };
         half(&self.to_server).into_iter().chain(half(&self.to_client)).min()

@@ -135,7 +135,11 @@ impl Half {
         let waiting: usize = self.answers.iter().map(Vec::len).sum();
         let closed =
             self.fin_out().is_some_and(|fin| self.nxt > fin) || (self.tail.is_empty() && self.is_cut());
-        if closed || waiting + answer.len() > limits.answers {
+        // Who asks on and takes nothing has no right to more.
+        let full = self.log.len() >= limits.edits
+            || waiting + answer.len() > limits.answers
+            || self.kept.len() + waiting + answer.len() > limits.kept;
+        if closed || full {
             out.notes.push(Note { dir, at: self.decided.saturating_sub(1), what: What::AnswerLost });
         } else if !answer.is_empty() {
             self.answers.push_back(answer);

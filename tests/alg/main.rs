@@ -1,6 +1,7 @@
 //! The packet-level core: its catalogue of cases, and hosts that react around it.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test that cannot go on has failed")]
 
+mod answers;
 mod host;
 mod lines;
 mod opening;
