@@ -71,8 +71,7 @@ pub trait Editor {
     fn passed(&mut self, now: Instant, dir: Direction, line: Line<'_>);
 
     /// Whether a direction's bytes are no lines now, but raw: encrypted. Asked where a line would begin, and so of
-    /// use right behind one that is decided, of either direction; one that is passing ends first. An answer of ours
-    /// waits until the direction has lines again.
+    /// use right behind one that is decided, of either direction; one that is passing ends first.
     fn is_raw(&self, dir: Direction) -> bool {
         let _ = dir;
         false
@@ -83,5 +82,12 @@ pub trait Editor {
     fn raw(&mut self, now: Instant, dir: Direction, bytes: &[u8]) -> Raw {
         let _ = (now, dir, bytes);
         Raw::All
+    }
+
+    /// Whether an answer of ours may stand behind the raw bytes that were shown last. If not it waits until it may, or
+    /// the direction has lines again.
+    fn takes_answer(&self, dir: Direction) -> bool {
+        let _ = dir;
+        false
     }
 }

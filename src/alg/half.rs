@@ -31,8 +31,8 @@ pub(super) enum Tail {
     Passing(Vec<u8>),
     /// It stays here, at most until then.
     Held(Instant),
-    /// It is none: what comes is raw.
-    Raw,
+    /// It is none: what comes is raw. Whether an answer of ours may stand here.
+    Raw(bool),
     /// Its begin was taken out; so is the rest.
     Skipping,
 }

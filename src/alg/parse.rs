@@ -34,7 +34,7 @@ impl Half {
         let tail = std::mem::take(&mut self.tail);
         let mut rest = &tail[..];
         while !rest.is_empty() && self.log.len() < limits.edits {
-            if matches!(self.state, Tail::Raw) {
+            if matches!(self.state, Tail::Raw(_)) {
                 let raw = match editor.raw(now, dir, rest) {
                     Raw::All => rest.len(),
                     Raw::LinesAfter(raw) => {
@@ -50,6 +50,7 @@ impl Half {
                 self.keep(went);
                 rest = left;
                 parsed.progress |= raw > 0;
+                self.gap(dir, editor);
                 parsed.progress |= self.release_answers();
                 continue;
             }
@@ -174,7 +175,15 @@ impl Half {
     /// Asks whether lines end where one would begin.
     fn look(&mut self, dir: Direction, editor: &dyn Editor) {
         if matches!(self.state, Tail::Fresh | Tail::Held(_)) && editor.is_raw(dir) {
-            self.state = Tail::Raw;
+            self.state = Tail::Raw(false);
+        }
+        self.gap(dir, editor);
+    }
+
+    /// Asks whether an answer may stand between raw bytes.
+    fn gap(&mut self, dir: Direction, editor: &dyn Editor) {
+        if let Tail::Raw(open) = &mut self.state {
+            *open = editor.takes_answer(dir);
         }
     }
 
@@ -185,7 +194,7 @@ impl Half {
     }
 
     fn is_closed_to_answers(&self) -> bool {
-        matches!(self.state, Tail::Passing(_) | Tail::Raw)
+        matches!(self.state, Tail::Passing(_) | Tail::Raw(false))
     }
 
     fn hold(&mut self, now: Instant, limits: &Limits) {

@@ -76,6 +76,12 @@ impl Records {
         self.whole
     }
 
+    /// Whether no record is under way: the next byte is a record's first, or clear.
+    #[must_use]
+    pub const fn is_between(&self) -> bool {
+        self.have == 0 && !self.lost
+    }
+
     /// Whether the last whole record was one that says so of itself to be an alert: probably the end of TLS.
     #[must_use]
     pub const fn is_closing(&self) -> bool {

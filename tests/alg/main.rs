@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test that cannot go on has failed")]
 
 mod answers;
+mod ccc;
 mod host;
 mod lines;
 mod opening;
@@ -11,5 +12,6 @@ mod raw;
 mod rig;
 mod small;
 mod support;
+mod talk;
 mod tls;
 mod ways;

@@ -23,10 +23,29 @@ pub(crate) fn recorded() -> Vec<(String, [Stream; 2])> {
         if mark.len() == 2 {
             stream.clear.get_or_insert(stream.bytes.len());
         }
-        let digits = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
-        stream.bytes.extend((0..text.len()).step_by(2).map(digits));
+        stream.bytes.extend(bytes(text));
     }
     all
+}
+
+/// What one of them said, in order: to the server or not, and the bytes; `merged`: what an end says in a row at once.
+pub(crate) fn flights(name: &str, merged: bool) -> Vec<(bool, Vec<u8>)> {
+    let mut all: Vec<(bool, Vec<u8>)> = Vec::new();
+    let text = include_str!("../data/tls/streams.txt");
+    let begin = text.lines().skip_while(|l| l.strip_prefix("= ") != Some(name)).skip(1);
+    for line in begin.take_while(|l| !l.starts_with('=')) {
+        let (mark, text) = line.split_once(' ').unwrap();
+        let to_server = mark.starts_with('>');
+        match all.last_mut().filter(|last| merged && last.0 == to_server) {
+            Some(last) => last.1.extend(bytes(text)),
+            None => all.push((to_server, bytes(text))),
+        }
+    }
+    all
+}
+
+fn bytes(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
 #[test]

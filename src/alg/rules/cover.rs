@@ -35,11 +35,6 @@ pub(super) struct Tls {
 }
 
 impl Cover {
-    /// Whether data connections are announced where nobody can read it.
-    pub(super) fn is_encrypted(&self) -> bool {
-        matches!(self, Self::Tls(_))
-    }
-
     pub(super) fn is_clear(&self) -> bool {
         matches!(self, Self::Clear)
     }
@@ -50,6 +45,10 @@ impl Cover {
 
     pub(super) fn is_raw(&self, dir: Direction) -> bool {
         if let Self::Tls(tls) = self { tls.records.is_raw(dir) } else { false }
+    }
+
+    pub(super) fn takes_reply(&self) -> bool {
+        if let Self::Tls(tls) = self { tls.records.takes_reply() } else { false }
     }
 
     pub(super) fn memory(&self) -> usize {

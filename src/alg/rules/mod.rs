@@ -194,10 +194,10 @@ impl Rules {
     }
 
     /// Whether no data connection is to be admitted, static rules' included: `ccc = "require"`, and the connection is
-    /// encrypted.
+    /// encrypted, or nobody knows what it is.
     #[must_use]
     pub fn admits_nothing(&self, settings: &Settings) -> bool {
-        settings.ccc == Ccc::Require && self.cover.is_encrypted()
+        settings.ccc == Ccc::Require && !self.cover.is_clear()
     }
 
     /// Whether the connection is not read: encrypted, or not FTP.
@@ -284,6 +284,10 @@ impl Editor for With<'_> {
 
     fn raw(&mut self, now: Instant, dir: Direction, bytes: &[u8]) -> Raw {
         self.covered(now, dir, bytes)
+    }
+
+    fn takes_answer(&self, dir: Direction) -> bool {
+        dir == Direction::ToClient && self.rules.cover.takes_reply()
     }
 }
 

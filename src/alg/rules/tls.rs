@@ -54,6 +54,12 @@ impl Encrypted {
         Direction::BOTH.into_iter().any(|dir| self.is_raw(dir))
     }
 
+    /// Whether a reply of ours may stand where the server's records are now. A client that speaks clear text has done
+    /// with TLS, and takes what comes between records for text; the server may still owe it an alert.
+    pub(super) fn takes_reply(&self) -> bool {
+        self.to_server.is_none() && self.to_client.is_some_and(|r| r.is_between())
+    }
+
     /// Takes bytes of a direction that is raw.
     pub(super) fn take(&mut self, dir: Direction, bytes: &[u8], ccc: Ccc) -> (Raw, Turn) {
         let half = match dir {
