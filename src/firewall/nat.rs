@@ -70,16 +70,19 @@ type Tuple = (u8, SocketAddrV4, SocketAddrV4);
 pub(super) struct Nat {
     settings: settings::Nat,
     keyed: Keyed,
-    /// Connections that live, and such that rest.
+    /// Connections that live.
     used: HashMap<Tuple, (), Salted>,
-    resting: HashMap<Tuple, (), Salted>,
+    /// Ports that rest: whose they were, and until when. Who had one may have it again at once.
+    resting: HashMap<Tuple, (SocketAddrV4, Instant), Salted>,
     toward: HashMap<(u8, SocketAddrV4, Ipv4Addr), Toward, Salted>,
     /// By protocol, inside end and outside address.
     endpoints: HashMap<(u8, SocketAddrV4, Ipv4Addr), Endpoint, Salted>,
     /// Who has an outside port toward all, and for how many connections.
     owners: HashMap<(u8, SocketAddrV4), (SocketAddrV4, u32), Salted>,
+    /// The same in their order; some have been put off since.
     rests: VecDeque<(Instant, Tuple)>,
-    listeners: usize,
+    /// Who listens, by outside end and remote address.
+    listeners: HashMap<(SocketAddrV4, Ipv4Addr), SocketAddrV4, Salted>,
     ordinal: u64,
     exhausted: u64,
 }
@@ -96,7 +99,7 @@ impl Nat {
             endpoints: HashMap::with_hasher(salt),
             owners: HashMap::with_hasher(salt),
             rests: VecDeque::new(),
-            listeners: 0,
+            listeners: HashMap::with_hasher(salt),
             ordinal: 0,
             exhausted: 0,
         }
@@ -190,7 +193,7 @@ impl Nat {
                 }
             }
         } else if !rested {
-            self.rest(now, (proto, outside, remote));
+            self.rest(now, (proto, outside, remote), inside);
         }
     }
 
@@ -221,8 +224,8 @@ impl Nat {
 
     /// Ends the rest of those that have rested.
     pub(super) fn expire(&mut self, now: Instant) {
-        while let Some((_, tuple)) = self.rests.pop_front_if(|(at, _)| *at <= now) {
-            self.rested(tuple);
+        while let Some((at, tuple)) = self.rests.pop_front_if(|(at, _)| *at <= now) {
+            self.rested(at, tuple);
         }
         if self.rests.is_empty() && self.used.is_empty() && self.toward.is_empty() {
             self.rests.shrink_to_fit();
@@ -238,7 +241,7 @@ impl Nat {
 
     /// (Outside ports in use, those that rest.)
     pub(super) fn occupied(&self) -> (usize, usize) {
-        (self.used.len() + self.listeners, self.rests.len())
+        (self.used.len() + self.listeners.len(), self.resting.len())
     }
 
     /// Refused because no port was left.
@@ -258,9 +261,10 @@ impl Nat {
         let toward = self.toward.get(&(proto, outside, *remote.ip()));
         self.may_be_used(proto, outside)
             && !self.used.contains_key(&(proto, outside, remote))
-            && !self.resting.contains_key(&(proto, outside, remote))
             && toward.is_none_or(|t| !t.listener)
-            && !self.resting.contains_key(&(proto, outside, SocketAddrV4::new(*remote.ip(), 0)))
+            && [remote, SocketAddrV4::new(*remote.ip(), 0)].iter().all(|remote| {
+                self.resting.get(&(proto, outside, *remote)).is_none_or(|(whose, _)| *whose == inside)
+            })
             && (!is_shared(proto) || self.owners.get(&(proto, outside)).is_none_or(|(o, _)| *o == inside))
     }
 
@@ -296,23 +300,24 @@ impl Nat {
         (1..=count.min(IN_A_ROW)).find_map(|n| take(self, first + ((at + n) % count) as u16))
     }
 
-    fn rest(&mut self, now: Instant, tuple: Tuple) {
-        if self.resting.contains_key(&tuple) {
-            return;
-        }
+    fn rest(&mut self, now: Instant, tuple: Tuple, whose: SocketAddrV4) {
         if self.rests.len() >= RESTING
-            && let Some((_, first)) = self.rests.pop_front()
+            && let Some((at, first)) = self.rests.pop_front()
         {
-            self.rested(first);
+            self.rested(at, first);
         }
-        self.rests.push_back((now + REST, tuple));
-        self.resting.insert(tuple, ());
-        self.toward.entry((tuple.0, tuple.1, *tuple.2.ip())).or_default().resting += 1;
+        let until = now + REST;
+        self.rests.push_back((until, tuple));
+        if self.resting.insert(tuple, (whose, until)).is_none() {
+            self.toward.entry((tuple.0, tuple.1, *tuple.2.ip())).or_default().resting += 1;
+        }
     }
 
-    fn rested(&mut self, tuple: Tuple) {
-        self.resting.remove(&tuple);
-        self.change(tuple.0, tuple.1, *tuple.2.ip(), |t| t.resting -= 1);
+    fn rested(&mut self, at: Instant, tuple: Tuple) {
+        if self.resting.get(&tuple).is_some_and(|(_, until)| *until <= at) {
+            self.resting.remove(&tuple);
+            self.change(tuple.0, tuple.1, *tuple.2.ip(), |t| t.resting -= 1);
+        }
     }
 
     fn change(&mut self, proto: u8, outside: SocketAddrV4, remote: Ipv4Addr, how: impl FnOnce(&mut Toward)) {
@@ -338,9 +343,14 @@ impl Ports for Nat {
         self.expire(now);
         let free = |nat: &Self, port: u16| {
             let outside = SocketAddrV4::new(told, port);
-            let free = nat.may_be_used(proto::TCP, outside)
-                && !nat.toward.contains_key(&(proto::TCP, outside, remote));
-            free.then_some(outside)
+            // What rests is free for who had it: nothing can go astray that way.
+            let own = nat.resting.get(&(proto::TCP, outside, SocketAddrV4::new(remote, 0)));
+            let own = u32::from(own.is_some_and(|(whose, _)| *whose == inside));
+            let free = nat.toward.get(&(proto::TCP, outside, remote)).is_none_or(|t| {
+                let Toward { connections, listener, resting } = *t;
+                connections == 0 && !listener && resting == own
+            });
+            (free && nat.may_be_used(proto::TCP, outside)).then_some(outside)
         };
         let own = if end.port() >= FIRST_USER_PORT { free(self, end.port()) } else { None };
         let Some(outside) = own.or_else(|| self.random(inside, SocketAddrV4::new(remote, 0), free)) else {
@@ -348,7 +358,7 @@ impl Ports for Nat {
             return None;
         };
         self.toward.entry((proto::TCP, outside, remote)).or_default().listener = true;
-        self.listeners += 1;
+        self.listeners.insert((outside, remote), inside);
         Some(outside.into())
     }
 
@@ -358,8 +368,9 @@ impl Ports for Nat {
             return;
         };
         toward.listener = false;
-        self.listeners -= 1;
-        self.rest(now, (proto::TCP, outside, SocketAddrV4::new(remote, 0)));
+        if let Some(inside) = self.listeners.remove(&(outside, remote)) {
+            self.rest(now, (proto::TCP, outside, SocketAddrV4::new(remote, 0)), inside);
+        }
     }
 }
 
