@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Plays captures with `tidegate replay` and judges what comes of it; compares what `tidegate explain` counts with
-tshark. Run by captures.sh.
+"""Plays captures with `tidegate replay` and judges what comes of it, redirected and through a bridge; compares what
+`tidegate explain` counts with tshark. Run by captures.sh.
 
     scripts/captures.py [--json] TIDEGATE FILE...
 """
@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import captures_bridge
 import explain_counts
 
 LIMIT_SECONDS = 60
@@ -151,6 +152,13 @@ def main(arguments):
                     print(f"{'':<57}{error.strip().splitlines()[-1]}")
                 for text in wrong:
                     print(f"{'':<57}FAILED: {text}")
+        # The recordings' own frames as well: one direction each, most of it in GRE.
+        root = Path(__file__).resolve().parent.parent
+        own = [(f"pcaps/{p.parent.name}/{p.name}", str(p)) for p in sorted(root.glob("pcaps/*/*.pcapng"))]
+        named = [(os.path.basename(c), c) for c in captures]
+        bridged = captures_bridge.run(tidegate, named + own, Path(scratch), as_json)
+        failed += sum(bool(r["failed"]) for r in bridged)
+        results += bridged
     explained = explain_all(tidegate, captures, as_json)
     failed += sum(bool(r["failed"]) for r in explained)
     results += explained

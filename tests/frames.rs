@@ -94,7 +94,12 @@ fn played(config: &Config, capture: &Path) -> Report {
     for n in 0..2 {
         let out = dir.path().join(format!("{n}.pcapng"));
         let events = dir.path().join(format!("{n}.jsonl"));
-        let what = Play { capture: capture.into(), out: Some(out.clone()), events: Some(events.clone()) };
+        let what = Play {
+            capture: capture.into(),
+            out: Some(out.clone()),
+            events: Some(events.clone()),
+            inside: Vec::new(),
+        };
         let mut report = play(config, &what).unwrap();
         report.peak_memory = None;
         plays.push((report, std::fs::read(out).unwrap(), std::fs::read(events).unwrap()));
@@ -159,7 +164,7 @@ fn time_that_a_capture_claims_is_waited_through_up_to_a_bound() {
     }
     std::fs::write(&file, bytes).unwrap();
     let events = dir.path().join("events.jsonl");
-    let what = Play { capture: file, out: None, events: Some(events.clone()) };
+    let what = Play { capture: file, out: None, events: Some(events.clone()), inside: Vec::new() };
     let report = play(&gre(), &what).unwrap();
     assert_eq!((report.records, report.not_ip, report.error), (26_280, 26_280, None));
     let last = std::fs::read_to_string(events).unwrap();
@@ -174,7 +179,7 @@ fn a_damaged_capture_is_played_up_to_there() {
     let damaged = dir.path().join("x.pcap");
     let whole = std::fs::read(&files()[0]).unwrap();
     std::fs::write(&damaged, &whole[..whole.len() - 1]).unwrap();
-    let what = Play { capture: damaged.clone(), out: None, events: None };
+    let what = Play { capture: damaged.clone(), out: None, events: None, inside: Vec::new() };
     let report = play(&gre(), &what).unwrap();
     let all = play(&gre(), &Play { capture: files()[0].clone(), ..what.clone() }).unwrap();
     assert_eq!(report.records, all.records - 1);

@@ -1,5 +1,6 @@
 //! The arguments, and the help that teaches them.
 
+use crate::config::Cidr;
 use clap::{ArgAction, ArgGroup, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -30,12 +31,20 @@ pub(super) struct Args {
 
 /// What a play does with a capture; each paragraph is one line, which is wrapped when it is shown.
 const PLAY: &str = "\
-Playing a capture shows what the gateway would have done, had a router redirected these packets to it. Each IP packet \
-is wrapped as the configuration's router redirects: with kind = \"wccp\" in GRE with a redirect header, from the first \
-of wccp.routers (a packet that is GRE already only gets new outer addresses), with kind = \"static\", or l2 first in \
-wccp.forward, in a frame to the gateway's MAC address. The capture's own Ethernet headers and VLAN tags go; what is no IP packet is left out, and IPv6 with kind = \"wccp\". The clock is the capture's, pauses of more than 20 minutes made \
-shorter. Every neighbour answers ARP and ND, but no server answers: sessions begin, and end when the gateway gives the \
-server up. The exit status is 1 if a packet came back changed.
+Playing a capture shows what the gateway would have done, had it stood where these packets went by. The clock is the \
+capture's, pauses of more than 20 minutes made shorter. Sessions that end here (handling = \"proxy\") get no answer of a \
+server: they begin, and end when the gateway gives the server up.
+
+With kind = \"wccp\" or \"static\" each IP packet is wrapped as the configuration's router redirects: in GRE with a redirect \
+header, from the first of wccp.routers (a packet that is GRE already only gets new outer addresses), or, with kind = \
+\"static\" or l2 first in wccp.forward, in a frame to the gateway's MAC address. The capture's own Ethernet headers and VLAN \
+tags go; what is no IP packet is left out, and IPv6 with kind = \"wccp\". Every neighbour answers ARP and ND. The exit status \
+is 1 if a packet came back changed.
+
+With kind = \"bridge\" each frame comes in at one interface as it is, and is looked for at the other. With kind = \"route\" \
+its IP packet comes from a neighbour; neighbours answer for every address. Where frames come from is told by --inside, or by \
+who sent the first SYN to a control port; other hosts are where their MAC addresses are. Each frame that did not pass as it \
+was is named with its number and the counters that it moved. The exit status is 1 if there is one.
 
 Replaying recordings: the last line is \"N passed, N failed\"; each failure names its first difference.
 
@@ -90,6 +99,9 @@ pub(super) enum Command {
         /// Write the events to this file, as JSON lines; names of users and files stand in them
         #[arg(long, value_name = "FILE", requires = "config")]
         events: Option<PathBuf>,
+        /// Networks inside, as 10.0.0.0/8,2001:db8::/32 [default: who sends the first SYN to a control port is inside]
+        #[arg(long, value_name = "CIDR,...", value_delimiter = ',', value_parser = network, requires = "config")]
+        inside: Vec<Cidr>,
         /// Replay these recordings (directories of `run --record`) instead
         #[arg(long, value_name = "DIR", num_args = 1..)]
         verify: Vec<PathBuf>,
@@ -120,4 +132,9 @@ fn size(text: &str) -> Result<u64, String> {
     crate::config::parse_size(text)
         .filter(|n| *n > 0)
         .ok_or_else(|| "write bytes, or a number with KiB, MiB or GiB, as 64MiB".to_owned())
+}
+
+fn network(text: &str) -> Result<Cidr, String> {
+    let network = Cidr::parse(text).map(Cidr::first);
+    network.ok_or_else(|| format!("{text:?} is no network, as 10.0.0.0/8 or 2001:db8::/32"))
 }

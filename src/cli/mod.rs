@@ -46,8 +46,8 @@ pub fn main() -> ExitCode {
             let ports = if ports.is_empty() { vec![21] } else { ports };
             explain::run(&explain::Options { captures, ports, show_secrets, json: args.json })
         }
-        Command::Replay { config: Some(config), capture: Some(capture), out, events, .. } => {
-            play::run(&config, Play { capture, out, events }, args.json)
+        Command::Replay { config: Some(config), capture: Some(capture), out, events, inside, .. } => {
+            play::run(&config, &Play { capture, out, events, inside }, args.json)
         }
         Command::Replay { verify, .. } => replay::run(&verify, args.json),
         Command::Run { config, force, record, record_limit } => {

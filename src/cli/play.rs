@@ -1,19 +1,23 @@
 //! `tidegate replay --config`: what would the gateway have done with this capture?
 
 use super::{BAD_INPUT, FOUND, fail, print};
-use crate::config;
-use crate::runtime::play::{self, Play, Report};
+use crate::config::{self, Config};
+use crate::runtime::play::{self, Passed, Play, Report};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-pub(super) fn run(file: &Path, what: Play, json: bool) -> ExitCode {
+pub(super) fn run(file: &Path, what: &Play, json: bool) -> ExitCode {
     let config = match config::load(file) {
         Ok(config) => config,
         Err(errors) => return fail(&errors.to_string()),
     };
-    let report = match play::play(&config, &what) {
+    if config.deployment.in_line() {
+        return pass(&config, what, json);
+    }
+    let report = match play::play(&config, what) {
         Ok(report) => report,
         Err(error) => return fail(&error.to_string()),
     };
@@ -29,6 +33,55 @@ pub(super) fn run(file: &Path, what: Play, json: bool) -> ExitCode {
         return ExitCode::from(BAD_INPUT);
     }
     if report.is_clean() { shown } else { ExitCode::from(FOUND) }
+}
+
+fn pass(config: &Config, what: &Play, json: bool) -> ExitCode {
+    let report = match play::pass(config, what) {
+        Ok(report) => report,
+        Err(error) => return fail(&error.to_string()),
+    };
+    let shown = if json {
+        let mut value = json!(report);
+        value["capture"] = json!(what.capture);
+        print(&format!("{value:#}\n"))
+    } else {
+        print(&passed(&what.capture, &report))
+    };
+    if let Some(error) = &report.error {
+        fail(error);
+        return ExitCode::from(BAD_INPUT);
+    }
+    if report.is_clean() { shown } else { ExitCode::from(FOUND) }
+}
+
+fn passed(capture: &Path, r: &Passed) -> String {
+    let mut text = format!(
+        "{}: {} records, {} from inside, {} from outside\n",
+        capture.display(),
+        r.records,
+        r.inside,
+        r.outside
+    );
+    let mut row = |name: &str, n: u64, note: &str| {
+        let _ = writeln!(text, "  {name:<12}{n:>9}  {note}");
+    };
+    let reasons = |map: &BTreeMap<String, u64>| {
+        map.iter().map(|(reason, n)| format!("{reason} {n}")).collect::<Vec<_>>().join(", ")
+    };
+    row("same", r.same, "passed as they were");
+    row("changed", r.changed, "");
+    row("taken", r.taken, "nothing left for them at once");
+    row("dropped", r.dropped.values().sum(), &reasons(&r.dropped));
+    row("left out", r.left_out.values().sum(), &reasons(&r.left_out));
+    row("cut short", r.cut, "in the capture");
+    row("made", r.made, "frames besides");
+    row("events", r.events, "");
+    for b in &r.frames {
+        let _ = writeln!(text, "  frame {:>7}  {:<8} {:<9} {}", b.frame, b.from, b.became, b.why.join(", "));
+    }
+    let other = r.frames.len();
+    let _ = writeln!(text, "{} passed as they were, {other} otherwise", r.same);
+    text
 }
 
 fn human(capture: &Path, r: &Report) -> String {

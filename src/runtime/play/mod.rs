@@ -7,12 +7,16 @@
 //!
 //! Nobody is at the other end: servers do not answer, but every neighbour answers ARP and ND.
 
+mod passing;
+mod sides;
 mod stage;
 mod wrap;
 
+pub use passing::{Became, Passed, pass};
+
 use super::events::json_line;
 use super::settings;
-use crate::config::{Config, Method};
+use crate::config::{Cidr, Config, GroupRole, Method};
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::io::pcap::{Format, PcapPort, Writer};
@@ -22,6 +26,7 @@ use crate::wire::arp::{self, Arp};
 use crate::wire::{eth, nd};
 use crate::worker::{Idle, Worker};
 use serde::Serialize;
+use sides::Sides;
 use stage::Stage;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, Permissions};
@@ -56,6 +61,8 @@ pub struct Play {
     pub out: Option<PathBuf>,
     /// Where events are written to, as JSON lines.
     pub events: Option<PathBuf>,
+    /// Networks inside; if none, who sends the first SYN to a control port is inside.
+    pub inside: Vec<Cidr>,
 }
 
 /// What became of a capture's packets. Each fed packet was returned, dropped or kept.
@@ -136,7 +143,7 @@ pub fn play(config: &Config, what: &Play) -> Result<Report, PlayError> {
         zero_copy: false,
     };
     let mut engine = settings::build(config, &[info], config.worker.seed.unwrap_or(SEED))?;
-    let redirection = redirection(config);
+    let redirection = redirection(config, what);
     if let Form::L2 { back_in_gre } = redirection.form {
         // Nobody here speaks WCCP and could agree to it.
         engine.presume_l2(!back_in_gre);
@@ -212,20 +219,23 @@ fn outputs(what: &Play) -> Result<(Output<'_>, Output<'_>), PlayError> {
     Ok((found.pop().flatten(), events))
 }
 
-fn redirection(config: &Config) -> Redirection {
+fn redirection(config: &Config, what: &Play) -> Redirection {
     // WCCP is configured with an IPv4 address of ours only.
     let us = config.interface.v4.map_or(Ipv4Addr::UNSPECIFIED, |n| n.address);
     let form = config.wccp.as_ref().map_or(Form::Policy, |w| {
-        let group = w.groups.first().map_or(0, |g| g.id);
+        let of = |role| w.groups.iter().find(|g| g.role == role).map(|g| g.id);
+        let (group, reverse) = (of(GroupRole::Forward).unwrap_or(0), of(GroupRole::Reverse));
         // One of them sends it all.
         let router = w.routers.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
         match w.forward.first() {
             Some(Method::L2) => Form::L2 { back_in_gre: w.return_method.first() != Some(&Method::L2) },
-            _ => Form::Gre { router, us, group },
+            _ => Form::Gre { router, us, group, reverse },
         }
     });
     let tags = config.interface.vlan.as_deref().map(eth::Tags::of_ids).unwrap_or_default();
-    Redirection { form, mac: US, tags, mtu: usize::from(config.interface.mtu(MTU)) }
+    let control: Vec<u16> = config.control_ports().collect();
+    let sides = Sides::of(&what.capture, &what.inside, &control);
+    Redirection { sides, form, mac: US, tags, mtu: usize::from(config.interface.mtu(MTU)) }
 }
 
 struct Player {

@@ -1,5 +1,7 @@
 //! Captured packets, made into what a router's redirection would bring us.
 
+use super::sides::Sides;
+use crate::config::Side;
 use crate::wire::eth::{self, Mac, Tags};
 use crate::wire::gre::{self, Redirect};
 use crate::wire::{build, parse_ip, proto};
@@ -13,8 +15,8 @@ const IP_ID: u16 = 0x7467;
 /// How packets are redirected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// In GRE with a redirect header of this service group.
-    Gre { router: Ipv4Addr, us: Ipv4Addr, group: u8 },
+    /// In GRE with a redirect header of this service group; of the second, if there is one, what servers send.
+    Gre { router: Ipv4Addr, us: Ipv4Addr, group: u8, reverse: Option<u8> },
     /// To our MAC address, by a router that redirects by WCCP; it takes back so, or in GRE.
     L2 { back_in_gre: bool },
     /// To our MAC address, by a router's policy, to which we are a hop on the way.
@@ -33,8 +35,10 @@ pub(super) enum LeftOut {
 }
 
 /// The redirecting router.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Redirection {
+    /// Clients are inside.
+    pub(super) sides: Sides,
     pub(super) form: Form,
     /// Our MAC address.
     pub(super) mac: Mac,
@@ -55,7 +59,7 @@ impl Redirection {
         if kind == eth::TYPE_IPV6 && self.form != Form::Policy {
             return Err(LeftOut::NotRedirected);
         }
-        let Form::Gre { router, us, group } = self.form else {
+        let Form::Gre { router, us, group, reverse } = self.form else {
             // What stands behind a packet fills a short frame up.
             let len = parse_ip(packet, 0).map_or(packet.len(), |ip| ip.end);
             return if len > self.mtu { Err(LeftOut::TooLong) } else { Ok(vec![self.frame(kind, packet)]) };
@@ -69,6 +73,8 @@ impl Redirection {
         } else {
             outer.resize(gre::OVERHEAD, 0);
             outer.extend(packet);
+            let of_server = reverse.filter(|_| self.sides.of_packet(packet) == Side::Outside);
+            let group = of_server.unwrap_or(group);
             // A dynamic service, and the bucket does not matter.
             build::gre_v4(&mut outer, router, us, IP_ID, Redirect([0x01, group, 0, 0]));
         }
