@@ -179,6 +179,32 @@ fn what_is_too_long_is_cut_or_told_of() {
 }
 
 #[test]
+fn a_piece_that_is_too_long_is_told_of() {
+    let mut o = route(Action::Allow);
+    o.mtu = [1500, 1280];
+    let mut n = known(&o);
+    let whole = udp((host6(IN, 10), 5000).into(), (host6(OUT, 10), 7).into(), 64, &[7; 2000]);
+    // Two pieces behind a fragment header each.
+    let piece = |from: usize, to: usize, more: u8| {
+        let mut p = whole[..40].to_vec();
+        p[4..6].copy_from_slice(&((8 + to - from) as u16).to_be_bytes());
+        p[6] = 44;
+        let offset = (from as u16).to_be_bytes();
+        p.extend([17, 0, offset[0], offset[1] | more, 0, 0, 0, 9]);
+        p.extend(&whole[40 + from..40 + to]);
+        p
+    };
+    let len = whole.len() - 40;
+    let f = from_client(&n, &piece(0, 1400, 1));
+    assert!(n.exchange(IN, &f).concat().is_empty(), "it waits for the rest");
+    let f = from_client(&n, &piece(1400, len, 0));
+    let [inside, outside] = n.exchange(IN, &f);
+    let e = only(&inside);
+    assert_eq!((icmp(&e), &e[44..48]), ((2, 0), &[0, 0, 5, 0][..]));
+    assert_eq!(outside.len(), 1, "the piece that fits");
+}
+
+#[test]
 fn nobody_is_told_under_a_translated_address() {
     let mut o = masquerade(Action::Allow);
     o.mtu = [1500, 1280];
@@ -270,7 +296,8 @@ fn addresses_of_the_other_side_and_of_nobody_are_not_believed() {
         ("0.1.2.3", "bad_source"),
         ("255.255.255.255", "bad_source"),
         ("10.0.0.1", "bad_source"),
-        ("169.254.7.7", "no_route"),
+        ("169.254.7.7", "spoofed"),
+        ("8.8.8.8", "spoofed"),
     ] {
         let src: Ipv4Addr = src.parse().unwrap();
         let before = n.counter(&format!("drop_{reason}"));
@@ -282,7 +309,7 @@ fn addresses_of_the_other_side_and_of_nobody_are_not_believed() {
     assert!(n.exchange(OUT, &f).concat().is_empty());
     let f = from_server(&n, &udp((host6(IN, 9), 9).into(), (host6(IN, 10), 7).into(), 64, b"x"));
     assert!(n.exchange(OUT, &f).concat().is_empty());
-    assert_eq!(n.counter("drop_spoofed"), 3);
+    assert_eq!(n.counter("drop_spoofed"), 5);
 }
 
 #[test]

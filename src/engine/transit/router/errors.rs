@@ -47,9 +47,24 @@ impl Router {
         }
     }
 
-    /// A packet could not leave by `side`, for no neighbour answers. It may have been translated, so who sent it
-    /// is told as by a router behind us: through the firewall, which knows what it was.
+    /// A packet could not leave by `side`, for no neighbour answers.
     pub(super) fn unreachable(&mut self, turn: &mut Turn<'_>, side: Side, packet: &[u8]) {
+        let six = packet.first().is_some_and(|b| b >> 4 == 6);
+        let kind = if six { icmp::NO_HOST_V6 } else { icmp::NO_HOST_V4 };
+        self.behind(turn, side, packet, kind, [0; 4]);
+    }
+
+    /// A packet that the firewall let through is too long for `side`.
+    pub(super) fn too_long(&mut self, turn: &mut Turn<'_>, side: Side, packet: &[u8]) {
+        let six = packet.first().is_some_and(|b| b >> 4 == 6);
+        let [a, b] = self.links[index(side)].settings.mtu.to_be_bytes();
+        let kind = if six { icmp::TOO_BIG_V6 } else { icmp::TOO_BIG_V4 };
+        self.behind(turn, side, packet, kind, [0, 0, a, b]);
+    }
+
+    /// Tells the sender of a packet that has passed the firewall what became of it. It may have been translated, so
+    /// that is told as by a router behind us: through the firewall, which knows what it was.
+    fn behind(&mut self, turn: &mut Turn<'_>, side: Side, packet: &[u8], kind: (u8, u8), rest: [u8; 4]) {
         let Ok(ip) = parse_ip(packet, 0) else { return };
         let Some(own) = self.links[index(side)].settings.own().for_peer(ip.src) else { return };
         // What we sent ourselves nobody else has to know.
@@ -59,9 +74,8 @@ impl Router {
         {
             return;
         }
-        let kind = if ip.is_v4() { icmp::NO_HOST_V4 } else { icmp::NO_HOST_V6 };
         let Some(mut frame) =
-            icmp::error(own, ip.src, kind, [0; 4], packet).as_deref().and_then(Frame::from_bytes)
+            icmp::error(own, ip.src, kind, rest, packet).as_deref().and_then(Frame::from_bytes)
         else {
             return;
         };
@@ -72,6 +86,7 @@ impl Router {
         if fate == Fate::Forward && !ours {
             self.send(turn, side.other(), &packet);
         }
+        // What answers an error is an error of a session's, and short.
         self.emit(turn);
     }
 }

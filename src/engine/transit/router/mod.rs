@@ -39,6 +39,15 @@ use crate::wire::{Fragment, IpPacket, build, icmp, parse_ip, proto};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+/// What became of a packet that was to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// It left, or was counted as lost.
+    Done,
+    /// The link does not take it, and it may not be cut.
+    TooLong,
+}
+
 /// The core of a router.
 pub(in crate::engine) struct Router {
     firewall: Firewall<()>,
@@ -153,7 +162,8 @@ impl Router {
         if !ways::is_host(ip.src) || self.is_ours(ip.src) {
             return self.drop(turn, from, frame, DropReason::BadSource);
         }
-        if self.ways.hop(&self.links, from.other(), ip.src, false).is_some() {
+        // Answers must go back to where it comes from (RFC 3704 2.2).
+        if self.ways.hop(&self.links, from, ip.src, true).is_none() {
             return self.drop(turn, from, frame, DropReason::Spoofed);
         }
         // Our outside address may be others' as well: the firewall knows whose.
@@ -254,7 +264,7 @@ impl Router {
 
     /// Sends what the firewall made.
     fn emit(&mut self, turn: &mut Turn<'_>) {
-        let mut emitted = std::mem::take(&mut self.emitted);
+        let (mut emitted, mut too_long) = (std::mem::take(&mut self.emitted), Vec::new());
         for Emit { to, packet, .. } in emitted.drain(..) {
             match link::ends(&packet) {
                 // A piece of a packet to us has come in pieces to the firewall.
@@ -265,33 +275,46 @@ impl Router {
                 }
                 _ => {
                     self.counts.injected += 1;
-                    self.send(turn, to, &packet);
+                    if self.send(turn, to, &packet) == Sent::TooLong {
+                        too_long.push((to, packet));
+                    }
                 }
             }
         }
         self.emitted = emitted;
+        for (to, packet) in too_long {
+            self.too_long(turn, to, &packet);
+        }
     }
 
     /// Sends a packet that is not in a frame out of one side, in pieces if it has to be and may be.
-    fn send(&mut self, turn: &mut Turn<'_>, to: Side, packet: &[u8]) {
+    fn send(&mut self, turn: &mut Turn<'_>, to: Side, packet: &[u8]) -> Sent {
         let mtu = usize::from(self.links[index(to)].settings.mtu);
         let dst = parse_ip(packet, 0).map(|ip| ip.dst);
         let hop = dst.ok().and_then(|dst| self.ways.hop(&self.links, to, dst, true));
-        let Some(hop) = hop else { return self.drops.count(DropReason::NoRoute) };
-        let Some(mut out) = self.out(turn, to) else { return };
+        let Some(hop) = hop else {
+            self.drops.count(DropReason::NoRoute);
+            return Sent::Done;
+        };
+        let Some(mut out) = self.out(turn, to) else { return Sent::Done };
         let mut rest = Some(packet.to_vec());
         while let Some(mut piece) = rest {
             rest = build::split_v4(&mut piece, mtu);
             if piece.len() > mtu {
-                return out.drops.count(DropReason::TooBig);
+                out.drops.count(DropReason::TooBig);
+                return Sent::TooLong;
             }
-            let Some(mut frame) = out.spare() else { return out.drops.count(DropReason::TxFull) };
+            let Some(mut frame) = out.spare() else {
+                out.drops.count(DropReason::TxFull);
+                break;
+            };
             if frame.set(&piece) {
                 out.ip(frame, hop);
             } else {
                 out.drop(frame, DropReason::TooBig);
             }
         }
+        Sent::Done
     }
 
     /// Whether the address is ours, on whichever side.
