@@ -65,6 +65,8 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                 Some(sender) => self.error(p, &sender),
                 None => self.unknown(&it(0, 0)),
             },
+            // Nothing in it would tell one inside host's from another's.
+            Kind::Link | Kind::Other if self.nat.concerns(&it(0, 0)) => Went::Refuse(Refused::NoConnection),
             Kind::Link | Kind::Other => self.exchange(p, &it(0, 0), true, out),
         }
     }

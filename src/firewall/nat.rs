@@ -136,7 +136,7 @@ impl Nat {
     pub(super) fn source(
         &mut self,
         now: Instant,
-        proto: u8,
+        protocol: u8,
         src: SocketAddr,
         told: IpAddr,
         remote: SocketAddr,
@@ -150,23 +150,28 @@ impl Nat {
             return Ok((SocketAddr::new(told.into(), src.port()), None));
         }
         self.expire(now);
-        let lease = |port| Lease { proto, inside, outside: SocketAddrV4::new(told, port), remote };
+        let lease = |port| Lease { proto: protocol, inside, outside: SocketAddrV4::new(told, port), remote };
         let found =
-            self.endpoints.get(&(proto, inside, told)).map(|e| e.port).into_iter().chain([src.port()]);
+            self.endpoints.get(&(protocol, inside, told)).map(|e| e.port).into_iter().chain([src.port()]);
         let found = found.map(lease).find(|l| self.is_free(l));
-        let found = found.or_else(|| {
-            self.random(inside, remote, |nat, port| Some(lease(port)).filter(|l| nat.is_free(l)))
-        });
-        let Some(lease) = found.filter(|_| self.used.len() < u32::MAX as usize) else {
+        // What has no ports has one name toward each remote address, and one inside host has it.
+        let ported = protocol == proto::TCP || is_shared(protocol);
+        let found = match found {
+            None if ported => {
+                self.random(inside, remote, |nat, port| Some(lease(port)).filter(|l| nat.is_free(l)))
+            }
+            found => found,
+        };
+        let Some(lease) = found else {
             self.exhausted += 1;
             return Err(Refused::NoPort);
         };
-        self.used.insert((proto, lease.outside, remote), ());
-        self.toward.entry((proto, lease.outside, *remote.ip())).or_default().connections += 1;
-        if is_shared(proto) {
-            self.owners.entry((proto, lease.outside)).or_insert((inside, 0)).1 += 1;
+        self.used.insert((protocol, lease.outside, remote), ());
+        self.toward.entry((protocol, lease.outside, *remote.ip())).or_default().connections += 1;
+        if is_shared(protocol) {
+            self.owners.entry((protocol, lease.outside)).or_insert((inside, 0)).1 += 1;
             let fresh = Endpoint { port: lease.outside.port(), connections: 0 };
-            self.endpoints.entry((proto, inside, told)).or_insert(fresh).connections += 1;
+            self.endpoints.entry((protocol, inside, told)).or_insert(fresh).connections += 1;
         }
         Ok((lease.outside.into(), Some(lease)))
     }

@@ -116,8 +116,8 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         if let Some(lease) = &plan.lease {
             self.nat.release(p.now, lease, true);
         }
-        // Where nothing is translated and answers pass by themselves, nobody misses what is not remembered.
-        if self.settings.filter.passes_unknown(it) && !self.nat.concerns(it) {
+        // Where answers pass by themselves nobody misses what is not remembered.
+        if self.passes_unread(it) {
             return Went::Pass { to: plan.to, changed: false };
         }
         Went::Refuse(Refused::Full)

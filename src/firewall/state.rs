@@ -74,8 +74,8 @@ pub struct Firewall<W> {
     pub(super) conns: Slab<Conn>,
     /// Control connections by their session's number.
     pub(super) by_session: HashMap<u32, u32, Salted>,
-    /// Data connections by their numbers there.
-    pub(super) by_data: HashMap<u32, u32, Salted>,
+    /// Data connections by their numbers there, and how their SYNs came.
+    pub(super) by_data: HashMap<u32, (u32, W), Salted>,
     /// Connections that are over, in the order of their ends, and such as were asked for; they may have gone since.
     pub(super) over: VecDeque<(u32, u64)>,
     pub(super) asked: VecDeque<(Instant, u32, u64)>,
@@ -202,11 +202,16 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
 
     /// A packet of no known connection that begins none.
     pub(super) fn unknown(&mut self, it: &Begin) -> Went {
-        if !self.settings.filter.passes_unknown(it) || self.nat.concerns(it) {
+        if !self.passes_unread(it) {
             return Went::Refuse(Refused::NoConnection);
         }
         self.counters.unread += 1;
         Went::Pass { to: it.from.other(), changed: false }
+    }
+
+    /// Whether packets between these ends pass though nothing is known of them.
+    pub(super) fn passes_unread(&self, it: &Begin) -> bool {
+        self.settings.filter.passes_unknown(it) && !self.nat.concerns(it)
     }
 
     /// Does what is due.

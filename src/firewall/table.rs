@@ -147,7 +147,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                     }
                 }
                 Gone::Data(data) => {
-                    let Some(id) = self.by_data.get(&data).copied() else { continue };
+                    let Some((id, way)) = self.by_data.get(&data).copied() else { continue };
                     if let Some(conn) = self.conns.get_mut(id).filter(|c| !c.is_over()) {
                         conn.state = State::Over(now, KILLED);
                         // From now on nothing of it goes by the table alone.
@@ -157,7 +157,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                                 self.flows.update(slot, &Entry { flags, ..view.entry });
                             }
                         }
-                        self.reset_both(now, id, out);
+                        self.reset_both(now, id, way, out);
                     }
                     self.ended(now, id);
                 }
@@ -166,12 +166,15 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     }
 
     /// Tells both ends of a connection that it is over, as each other.
-    fn reset_both(&mut self, now: Instant, id: u32, out: &mut Vec<Emit<W>>) {
+    fn reset_both(&mut self, now: Instant, id: u32, way: W, out: &mut Vec<Emit<W>>) {
         let Some(conn) = self.conns.get(id) else { return };
         let [there, back] = conn.slots.map(|s| self.flows.view(s, now.tick()).map(|v| v.live));
         let plan = &conn.plan;
-        let ends = [(plan.to, plan.src, plan.dst, there, back), (conn.from, conn.dst, conn.src, back, there)];
-        for (to, src, dst, own, other) in ends {
+        let ends = [
+            (plan.to, Along::Same(way), plan.src, plan.dst, there, back),
+            (conn.from, Along::Reverse(way), conn.dst, conn.src, back, there),
+        ];
+        for (to, along, src, dst, own, other) in ends {
             let known = |l: Option<Live>| l.filter(|l| l.first_seq.is_some()).map(|l| l.last_seq);
             // Who did not answer has nothing to be told.
             let (Some(seq), Some(ack)) = (known(own), known(other)) else { continue };
@@ -179,7 +182,8 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             let reset = Tcp { src, dst, seq, ack, flags, window: 0, options, ttl: TTL, ip_id: 0 };
             let mut packet = vec![0; reset.len()];
             reset.emit(&mut packet);
-            out.push(Emit { to, along: Along::Routed, packet });
+            let along = if plan.to == conn.from { Along::Routed } else { along };
+            out.push(Emit { to, along, packet });
         }
     }
 

@@ -293,6 +293,8 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             self.counters.table_full += 1;
             self.give_back(p.now, &plan);
             match kind {
+                // Where answers pass by themselves nobody misses what is not remembered.
+                Kind::Plain if self.passes_unread(it) => return Went::Pass { to: plan.to, changed: false },
                 Kind::Control(Some(s)) => self.sessions.end(p.now, s, "table full", &mut self.nat),
                 Kind::Data(d) => self.unused(p.now, d.number),
                 _ => {}
@@ -304,7 +306,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                 self.by_session.insert(*session, id);
             }
             Kind::Data(d) => {
-                self.by_data.insert(d.number, id);
+                self.by_data.insert(d.number, (id, p.way));
                 self.counters.data += 1;
             }
             _ => {}

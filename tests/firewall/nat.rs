@@ -207,6 +207,28 @@ fn an_inside_end_has_one_name_towards_all_for_udp_and_echo() {
 }
 
 #[test]
+fn what_has_no_ports_is_one_hosts_toward_each_remote_address() {
+    let mut rig = Rig::new(natted(masquerade()));
+    let gre = |src: &str, dst: &str| {
+        let mut b = udp(at(src), at(dst), b"what is in it is for the ends");
+        b[9] = 47;
+        b[10..12].fill(0);
+        let sum = tidegate::wire::checksum::Sum::new().bytes(&b[..20]).checksum();
+        b[10..12].copy_from_slice(&sum.to_be_bytes());
+        b
+    };
+    let there = rig.send(IN, &gre("10.0.0.5:1", "198.51.100.7:2")).passed(OUT);
+    assert_eq!(ends(&there), (at("203.0.113.1:0"), at("198.51.100.7:0")));
+    assert_eq!(there[20..], gre("10.0.0.5:1", "198.51.100.7:2")[20..]);
+    let back = rig.send(OUT, &gre("198.51.100.7:3", "203.0.113.1:4")).passed(IN);
+    assert_eq!(ends(&back), (at("198.51.100.7:0"), at("10.0.0.5:0")));
+    rig.send(IN, &gre("10.0.0.6:1", "198.51.100.7:2")).refused(Refused::NoPort);
+    rig.send(IN, &gre("10.0.0.6:1", "198.51.100.8:2")).passed(OUT);
+    rig.wait(Duration::from_secs(400));
+    rig.is_empty();
+}
+
+#[test]
 fn a_datagram_without_checksum_stays_without() {
     let mut rig = Rig::new(natted(masquerade()));
     let mut packet = udp(at("10.0.0.5:5000"), at("198.51.100.7:53"), b"q");

@@ -187,6 +187,15 @@ fn a_full_table_takes_first_what_is_over_then_what_nobody_answered_and_never_wha
 }
 
 #[test]
+fn where_all_is_allowed_a_full_table_keeps_nobody_out() {
+    let mut rig = Rig::with_table(settings(Action::Allow, vec![]), 64);
+    for n in 0..100 {
+        rig.open(IN, &format!("10.0.0.5:{}", 30_000 + n), SERVER);
+    }
+    assert_eq!((rig.count("connections"), rig.count("connections_table_full")), (24, 76));
+}
+
+#[test]
 fn the_two_crossings_of_a_bridge_do_not_meet() {
     // A router on a stick: what left by the outside comes back there, in the same direction.
     let mut rig = Rig::new(settings(Action::Drop, vec![rule("all", Action::Allow)]));
