@@ -64,7 +64,7 @@ impl<T> Slab<T> {
 
     /// Gives memory back while nothing is in it.
     pub fn shrink(&mut self) {
-        if self.len() == 0 {
+        if self.is_empty() {
             *self = Self::default();
         }
     }

@@ -118,8 +118,6 @@ pub(crate) struct End {
     pub(crate) reset: bool,
     pub(crate) closed: bool,
     pub(crate) got: Vec<u8>,
-    /// Does not acknowledge what comes.
-    pub(crate) deaf: bool,
 }
 
 pub(crate) struct Net {
@@ -182,10 +180,6 @@ impl Net {
         self.listeners.push((side, addr(at)));
     }
 
-    pub(crate) fn deafen(&mut self, at: &str) {
-        self.listeners.retain(|l| l.1 != addr(at));
-    }
-
     pub(crate) fn end(&self, i: usize) -> &End {
         &self.ends[i]
     }
@@ -210,7 +204,6 @@ impl Net {
             reset: false,
             closed: false,
             got: Vec::new(),
-            deaf: false,
         };
         self.ends.push(end);
         let i = self.ends.len() - 1;
@@ -241,6 +234,15 @@ impl Net {
 
     pub(crate) fn abort(&mut self, i: usize) {
         self.send(i, ACK | RST, &[]);
+    }
+
+    /// The segment that an end would send next, with a time to live of its own; it is not sent.
+    pub(crate) fn segment(&self, i: usize, ttl: u8, text: &str) -> Vec<u8> {
+        let e = &self.ends[i];
+        let mut p = packet(e.local, e.peer, e.nxt, e.rcv, ACK | PSH, text.as_bytes());
+        p[8] = ttl;
+        build::finish(&mut p);
+        p
     }
 
     fn send(&mut self, i: usize, flags: u8, payload: &[u8]) {
@@ -305,7 +307,7 @@ impl Net {
             }
             return if e.open { self.send(i, ACK, &[]) } else { () };
         }
-        if seg.seq != e.rcv || e.deaf {
+        if seg.seq != e.rcv {
             return;
         }
         e.got.extend(&bytes[seg.payload..seg.end]);
@@ -336,7 +338,6 @@ impl Net {
                 reset: false,
                 closed: false,
                 got: Vec::new(),
-                deaf: false,
             });
             let i = self.ends.len() - 1;
             self.send(i, SYN | ACK, &[]);

@@ -76,6 +76,11 @@ pub trait Doors {
     /// The transfer's final reply came.
     fn transfer_over(&mut self, now: Instant, code: u16);
 
+    /// Whether what the server listens for does not come this way: the line that tells of it goes on as it is.
+    fn is_elsewhere(&self) -> bool {
+        false
+    }
+
     /// Whether an announcement stands, or a data connection that came of it lives.
     fn has_door(&self) -> bool;
 }

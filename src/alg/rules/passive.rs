@@ -66,6 +66,9 @@ impl With<'_> {
                 return Told::Nothing(425, text);
             }
         };
+        if self.doors.is_elsewhere() {
+            return Told::Same;
+        }
         if named.address.is_some_and(|a| a != at.ip() && a != told.ip()) {
             self.log.counters.pinned_addresses += 1;
         }

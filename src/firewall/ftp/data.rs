@@ -198,27 +198,31 @@ impl Doorman<'_> {
         if over.unanswered
             && is_door
             && let Some(announced) = conn.announced.take()
+            && self.reopen(now, &announced)
         {
-            if self.reopen(now, &announced) {
-                // Its port stays taken.
-                if let Some(conn) = self.shared.datas.get_mut(data) {
-                    conn.lease = None;
-                }
-                self.shared.free_data(now, data, self.ports);
-                self.shared.datas.remove(data);
-                self.state.datas.retain(|d| *d != data);
-                for running in &mut self.state.running {
-                    running.data = running.data.filter(|d| *d != data);
-                }
-                return;
-            }
+            return self.undo(now, data);
         }
         self.shared.free_data(now, data, self.ports);
         let Some(conn) = self.shared.datas.get_mut(data) else { return };
         conn.ends(now, over);
         let awaited = conn.has_transfer() && conn.code.is_none() && !conn.blind;
-        if !awaited && !(is_door && !conn.has_transfer() && !conn.blind) {
+        // What nobody asked for yet may be asked for, as long as it is what is announced.
+        let may_be_asked = is_door && !conn.has_transfer() && !conn.blind;
+        if !(awaited || may_be_asked) {
             self.tell_over(now, data);
+        }
+    }
+
+    /// A data connection was none. Its port stays taken.
+    fn undo(&mut self, now: Instant, data: u32) {
+        if let Some(conn) = self.shared.datas.get_mut(data) {
+            conn.lease = None;
+        }
+        self.shared.free_data(now, data, self.ports);
+        self.shared.datas.remove(data);
+        self.state.datas.retain(|d| *d != data);
+        for running in &mut self.state.running {
+            running.data = running.data.filter(|d| *d != data);
         }
     }
 

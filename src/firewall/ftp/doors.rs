@@ -461,6 +461,10 @@ impl Doors for Doorman<'_> {
         }
     }
 
+    fn is_elsewhere(&self) -> bool {
+        matches!(self.state.door, Door::Elsewhere)
+    }
+
     fn has_door(&self) -> bool {
         match &self.state.door {
             Door::None | Door::InVain(_) => false,

@@ -109,8 +109,9 @@ pub(super) struct Over {
 #[derive(Debug)]
 pub(super) struct Sessions<W> {
     slots: Slab<Box<Session<W>>>,
-    /// Live sessions of each client.
+    /// Live sessions of each client, and those that are turned away.
     clients: Shares,
+    turned: Shares,
     shared: Shared,
     /// What the rules obey, by service.
     rule_sets: Vec<rules::Settings>,
@@ -129,9 +130,11 @@ pub(super) struct Sessions<W> {
 impl<W: Copy> Sessions<W> {
     pub(super) fn new(settings: &Settings, keyed: Keyed) -> Self {
         let shared = Shared::new(settings, keyed);
+        let salt = keyed.value(Purpose::Salt, b"inspected clients", 0);
         Self {
             slots: Slab::default(),
-            clients: Shares::new(keyed.value(Purpose::Salt, b"inspected clients", 0)),
+            clients: Shares::new(salt),
+            turned: Shares::new(salt),
             rule_sets: settings.services.iter().map(|s| s.rules.clone()).collect(),
             shared,
             log: Log::default(),
@@ -153,19 +156,12 @@ impl<W: Copy> Sessions<W> {
         path: Path,
         ports: &mut dyn Ports,
     ) -> Option<u32> {
-        if self.draining || !self.make_room(now, ports) {
+        let client = path.client.ip();
+        let why = self.crowded(now, client, ports);
+        if self.draining || (why.is_some() && !self.may_turn(client)) {
             self.shared.counters.sessions_refused += 1;
             return None;
         }
-        let limits = &self.shared.limits;
-        let client = path.client.ip();
-        let why = if self.clients.total() >= limits.sessions {
-            Some("Too many sessions")
-        } else if self.clients.of(client) >= limits.sessions_per_client {
-            Some("Too many sessions of this client")
-        } else {
-            None
-        };
         let id = SessionId(self.begun + 1);
         let mind = match why {
             Some(why) => Mind::Turned(Turned::new(why)),
@@ -179,14 +175,14 @@ impl<W: Copy> Sessions<W> {
                 Mind::Rules(Rules::new(id, ends, self.rule_sets.get(service)?))
             }
         };
-        let turned = why.is_some();
-        let alg = Alg::new(limits.alg);
+        let alg = Alg::new(self.shared.limits.alg);
         let number = self.slots.insert(Box::new(Session::new(now, id, service, path, alg, mind)));
         self.begun += 1;
-        self.opening.push_back((number, id));
-        if turned {
+        if why.is_some() {
             self.shared.counters.sessions_refused += 1;
+            self.turned.take(client);
         } else {
+            self.opening.push_back((number, id));
             self.shared.counters.sessions += 1;
             self.clients.take(client);
             self.shared.pair(&path, number, true);
@@ -213,6 +209,10 @@ impl<W: Copy> Sessions<W> {
     ) -> Fate {
         let hop = self.shared.hop;
         let Some(s) = self.slots.get_mut(session) else { return Fate::Refuse(Refused::NoConnection) };
+        if hop && ip.ttl(packet) <= 1 {
+            // It goes no further, so it was never said.
+            return Fate::Refuse(Refused::Malformed);
+        }
         if !s.wears(dir, Style::of(way, packet, ip, hop)) {
             self.shared.counters.dying_segments += 1;
             return Fate::Refuse(Refused::Ftp);

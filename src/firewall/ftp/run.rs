@@ -13,9 +13,12 @@ use crate::rng::Purpose;
 use crate::time::{Duration, Instant};
 use crate::wire::Segment;
 use crate::wire::tcp::{ACK, FIN, RST, SYN};
+use std::net::IpAddr;
 
-/// Places beyond the limit of sessions, for those that are turned away and those that have just ended.
+/// Places beyond the limit of sessions at least.
 const SPARE: usize = 64;
+/// Sessions of one client that are turned away at a time.
+const TURNED_OF_CLIENT: usize = 16;
 /// Sessions that are turned away are told so often.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -185,6 +188,9 @@ impl<W: Copy> Sessions<W> {
         let was = std::mem::replace(&mut session.life, Life::Over(now));
         let (id, path) = (session.id, session.path);
         let served = matches!(session.mind, Mind::Rules(_));
+        if !served {
+            self.turned.give(path.client.ip());
+        }
         self.at_doors(number, ports, |doors| {
             doors.drop_door(now, "superseded", "the session ended");
             doors.leave_datas(now, reset);
@@ -308,39 +314,65 @@ impl<W: Copy> Sessions<W> {
         }
     }
 
-    /// Makes a place for another session, if need be in the stead of one that is over, or that its client has not
-    /// confirmed. False if there is none.
-    pub(super) fn make_room(&mut self, now: Instant, ports: &mut dyn Ports) -> bool {
-        let limit = self.shared.limits.sessions;
-        let places = limit + SPARE.max(limit / 8);
-        // Those that are not what they were when they stood in line.
-        let slots = &self.slots;
-        let is = |&(n, id): &(u32, SessionId), over: bool| {
-            slots.get(n).is_some_and(|s| {
-                s.id == id && if over { matches!(s.life, Life::Over(_)) } else { s.life == Life::Opening }
-            })
-        };
-        while self.closing.front().is_some_and(|s| !is(s, true)) {
-            self.closing.pop_front();
-        }
-        while self.opening.front().is_some_and(|s| !is(s, false)) {
-            self.opening.pop_front();
-        }
-        if self.slots.len() < places && self.clients.total() < limit {
-            return true;
-        }
-        if self.slots.len() >= places
+    /// Why a client's session cannot be served, if it cannot; a place of one that its client never confirmed is taken
+    /// for it, if need be.
+    pub(super) fn crowded(
+        &mut self,
+        now: Instant,
+        client: IpAddr,
+        ports: &mut dyn Ports,
+    ) -> Option<&'static str> {
+        let limits = &self.shared.limits;
+        let (limit, of_client) = (limits.sessions, limits.sessions_per_client);
+        self.trim();
+        if self.slots.len() >= limit + 2 * spare(limit)
             && let Some((number, _)) = self.closing.pop_front()
         {
             self.give_up(number);
-            return true;
         }
-        if let Some((number, _)) = self.opening.pop_front() {
-            self.shared.counters.half_open_evicted += 1;
-            self.finish(now, number, "half open", false, ports);
-            self.give_up(number);
-            return true;
+        if self.clients.of(client) >= of_client {
+            return Some("Too many sessions of this client");
         }
-        self.slots.len() < places
+        if self.clients.total() < limit {
+            return None;
+        }
+        let Some((number, _)) = self.opening.pop_front() else { return Some("Too many sessions") };
+        self.shared.counters.half_open_evicted += 1;
+        self.finish(now, number, "half open", false, ports);
+        self.give_up(number);
+        None
     }
+
+    /// Whether a client can be turned away with a word: there are places for that too, and an end of them.
+    pub(super) fn may_turn(&self, client: IpAddr) -> bool {
+        self.turned.of(client) < TURNED_OF_CLIENT && self.turned.total() < spare(self.shared.limits.sessions)
+    }
+
+    /// Drops from the heads of the lists what is not what it was when it came there.
+    fn trim(&mut self) {
+        let slots = &self.slots;
+        let is = |number: u32, id: SessionId, what: fn(Life) -> bool| {
+            slots.get(number).is_some_and(|s| s.id == id && what(s.life))
+        };
+        let over = |l| matches!(l, Life::Over(_));
+        while self.closing.front().is_some_and(|&(n, id)| !is(n, id, over)) {
+            self.closing.pop_front();
+        }
+        let opening = |l| l == Life::Opening;
+        while self.opening.front().is_some_and(|&(n, id)| !is(n, id, opening)) {
+            self.opening.pop_front();
+        }
+        // Within, they stay as short as there are sessions.
+        if self.opening.len() > 64 + 2 * slots.len() {
+            self.opening.retain(|&(n, id)| is(n, id, opening));
+        }
+        if self.closing.len() > 64 + 2 * slots.len() {
+            self.closing.retain(|&(n, id)| is(n, id, over));
+        }
+    }
+}
+
+/// Places beyond the limit, for those that are turned away, and as many for those that have just ended.
+fn spare(limit: usize) -> usize {
+    SPARE.max(limit / 8)
 }

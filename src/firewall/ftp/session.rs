@@ -15,6 +15,7 @@ pub(super) const LINGER: Duration = Duration::from_secs(10);
 
 /// Who decides about lines.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "those that are turned away are few")]
 pub(super) enum Mind {
     /// FTP's rules.
     Rules(Rules),
