@@ -102,12 +102,13 @@ transfers() {
                     running+=($!)
                     if [ ${#running[@]} -ge "$most" ]; then
                         wait -n -p ended "${running[@]}"
-                        mapfile -t running < <(printf '%s\n' "${running[@]}" | grep -vx "$ended")
+                        mapfile -t running < <(printf '%s\n' "${running[@]}" | grep -vx "$ended" | grep .)
                     fi
                 done
             done
         done
-        wait "${running[@]}"
+        # Without a number it would wait for the gateway.
+        [ ${#running[@]} = 0 ] || wait "${running[@]}"
         awk -F'\t' -v OFS='\t' -v w="$which" -v l="$lines" -v s="$server" '{ print w, l, s, $3, $2, $4, $11 }' \
             "$LAB_STATE/transfers.tsv" >>"$results/transfers.tsv"
         say "$which, $lines lines, $server: $(grep -c 'identical$' "$LAB_STATE/transfers.tsv") of" \

@@ -7,6 +7,14 @@ source "$(dirname "$0")/lab.sh"
 # shellcheck source=scripts/transfer.sh
 source "$(dirname "$0")/transfer.sh"
 
+inline=no
+case $LAB_DEPLOYMENT in
+    bridge | route)
+        inline=yes
+        # shellcheck source=scripts/demo-inline.sh
+        source "$TG_ROOT/scripts/demo-inline.sh"
+        ;;
+esac
 keep=
 captures=
 only=.
@@ -106,7 +114,7 @@ start_gateway() {
 # The lines of transfers.txt; over IPv6 there is no PASV and no PORT, and lftp uses EPRT.
 list_transfers() {
     grep -v '^#' "$TG_ROOT/scripts/transfers.txt"
-    [ "$LAB_DEPLOYMENT" != static ] || awk '
+    [ "$LAB_DEPLOYMENT" = wccp ] || awk '
         $1 ~ /^EP/ { $1 = $1 "6"; print }
         $1 == "PORT" && $2 == "lftp" { $1 = "EPRT6"; print }' "$TG_ROOT/scripts/transfers.txt"
 }
@@ -132,7 +140,7 @@ progress() {
 }
 
 run_all() {
-    local n=0 mode tool operation size set=small wanted line
+    local n=0 made mode tool operation size set=small wanted line
     local identical=0 failed=0 lost
     lost=$(lab_lost)
     for line in "${transfers[@]}"; do
@@ -159,11 +167,17 @@ run_all() {
     done
     [ -t 1 ] && printf '\r\033[K'
     table
-    [ "$direct" = yes ] || verdict_of_the_router
     echo $(($(lab_lost) - lost)) >"$LAB_STATE/lab-lost"
     captures_stop || failed=$((failed + 1))
-    say "demo: $n transfers, $identical identical, $failed failed"
-    [ "$failed" = 0 ] && [ "$n" -gt 0 ] && [ "$identical" = "$n" ]
+    # Other transfers come behind these.
+    made=$n
+    if [ "$inline" = yes ]; then
+        [ "$direct" = yes ] || show_the_gateway "$made"
+    elif [ "$direct" = no ]; then
+        verdict_of_the_router
+    fi
+    say "demo: $made transfers, $identical identical, $failed failed"
+    [ "$failed" = 0 ] && [ "$made" -gt 0 ] && [ "$identical" = "$made" ]
 }
 
 # What must be so when all transfers went through the gateway; a failure more if it is not.
@@ -185,20 +199,31 @@ mapfile -t transfers < <(list_transfers | grep -E -- "$only")
 [ ${#transfers[@]} -gt 0 ] || give_up "no transfer in scripts/transfers.txt matches \"$only\""
 
 say "making the lab ($TG_LAB-client, -router, -server, -gw)"
-lab_up || give_up "the lab cannot be made here"
+if [ "$inline" = yes ]; then inline_up; else lab_up; fi || give_up "the lab cannot be made here"
 lab_keys "$wrong_password"
 make_files
 lab_vsftpd || give_up "no FTP server"
-if [ "$LAB_DEPLOYMENT" = static ]; then { lab_ipv6 && lab_vsftpd 6; } || give_up "no FTP server of IPv6"; fi
-if [ "$direct" = yes ]; then
-    lab_router || give_up "no router"
-    say "no redirection: the router forwards directly"
+if [ "$inline" = yes ]; then
+    lab_vsftpd 6 || give_up "no FTP server of IPv6"
+    inline_routers || give_up "no router"
+    if [ "$direct" = yes ]; then
+        say "no gateway: the kernel forwards in its place"
+        inline_forwarding || give_up "the kernel does not forward"
+    else
+        start_in_line || give_up "no gateway"
+    fi
 else
-    lab_router "$(lab_redirecting)" || give_up "no router"
-    start_gateway || joined=no
-    probe || give_up "nothing was redirected: the transfer went directly from client to server"
-    [ "$result" = identical ] || give_up "the first transfer failed: $result"
-    [ "${joined:-yes}" = yes ] || give_up "the gateway is not in the service group"
+    if [ "$LAB_DEPLOYMENT" = static ]; then { lab_ipv6 && lab_vsftpd 6; } || give_up "no FTP server of IPv6"; fi
+    if [ "$direct" = yes ]; then
+        lab_router || give_up "no router"
+        say "no redirection: the router forwards directly"
+    else
+        lab_router "$(lab_redirecting)" || give_up "no router"
+        start_gateway || joined=no
+        probe || give_up "nothing was redirected: the transfer went directly from client to server"
+        [ "$result" = identical ] || give_up "the first transfer failed: $result"
+        [ "${joined:-yes}" = yes ] || give_up "the gateway is not in the service group"
+    fi
 fi
 if [ -n "$keep" ]; then
     keep=$(mkdir -p "$keep" && cd "$keep" && pwd)

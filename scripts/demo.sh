@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Shows the whole thing: builds, makes the lab, redirects a client's FTP through tidegate by WCCP or by a router's
-# policy, and compares every byte of every transfer. Prints the table, and
+# Shows the whole thing: builds, makes the lab, takes a client's FTP through tidegate, redirected by WCCP or by a router's
+# policy, or with tidegate in line, and compares every byte of every transfer. Prints the table, and
 # "demo: N transfers, N identical, 0 failed" as its last line; only then its exit status is 0.
 #
-#   scripts/demo.sh [--deployment wccp|static] [--redirect gre|l2] [--upstream own|client]
+#   scripts/demo.sh [--deployment wccp|static|bridge|route] [--redirect gre|l2] [--upstream own|client]
 #                   [--reverse all|ports] [--keep DIR] [--only REGEX] [--driver af_xdp|pnet] [--direct] [--wrong-password]
 #
 #   --deployment KIND   wccp (default): the router and the gateway negotiate; static: the router's policy gives FTP
-#                       to the gateway, in IPv4 and in IPv6
+#                       to the gateway, in IPv4 and in IPv6; bridge, route: tidegate stands between client and server
+#                       and inspects, as a bridge, or as a router that translates addresses; nothing is allowed but
+#                       FTP. These two also show what is opened and what is not, and what is changed on the way
 #   --redirect HOW      wccp only: gre (default), or l2: by MAC address, forward and return
 #   --upstream SOURCE   own (default): the server sees the gateway's address; client: the client's
 #   --reverse WHAT      client only: all (default): what the server answers comes back through a reverse group without
@@ -57,11 +59,15 @@ while [ $# -gt 0 ]; do
     esac
 done
 case $deployment in
-    wccp | static) ;;
-    bridge | route | host)
-        bad_usage "the deployment \"$deployment\" is not built yet; use --deployment wccp or static"
+    wccp | static | bridge | route) ;;
+    host) bad_usage "the deployment \"host\" is not built yet; use --deployment wccp, static, bridge or route" ;;
+    *) bad_usage "there is no deployment \"$deployment\"; use --deployment wccp, static, bridge or route" ;;
+esac
+case $deployment in
+    bridge | route)
+        [[ " ${arguments[*]} " =~ \ (--redirect|--upstream|--reverse|--wrong-password)\  ]] &&
+            bad_usage "${BASH_REMATCH[1]} does not go with --deployment $deployment: nothing is redirected"
         ;;
-    *) bad_usage "there is no deployment \"$deployment\"; use --deployment wccp or static" ;;
 esac
 case $redirect in gre | l2) ;; *) bad_usage "there is no redirection \"$redirect\"; use --redirect gre or l2" ;; esac
 case $upstream in own | client) ;; *) bad_usage "there is no source \"$upstream\"; use --upstream own or client" ;; esac
@@ -71,9 +77,13 @@ case $reverse in '' | all | ports) ;; *) bad_usage "--reverse is all or ports, n
 [ -z "$reverse" ] || [ "$upstream" = client ] || bad_usage "--reverse goes with --upstream client"
 export LAB_DEPLOYMENT=$deployment LAB_REDIRECT=$redirect LAB_UPSTREAM=$upstream LAB_REVERSE=${reverse:-all}
 
-say "tidegate demo: deployment $deployment, redirection $([ "$deployment" = static ] && echo 'by policy' || echo "$redirect")," \
+inline=no
+case $deployment in bridge | route) inline=yes ;; esac
+[ "$inline" = no ] || say "tidegate demo: deployment $deployment, default deny, clients' FTP allowed"
+[ "$inline" = yes ] || say "tidegate demo: deployment $deployment, redirection $([ "$deployment" = static ] && echo 'by policy' || echo "$redirect")," \
     "the server sees $([ "$upstream" = own ] && echo "the gateway's address" || echo "the client's address")"
 need_commands curl lftp ip ethtool sysctl dumpcap clang cc
+[ "$inline" = no ] || need_commands tshark python3
 need_rust
 
 say "building (cargo build --release)"

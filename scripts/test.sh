@@ -127,6 +127,9 @@ stage static count_demo "$TG_ROOT/scripts/demo.sh" --deployment static --only '(
 stage l2 count_demo "$TG_ROOT/scripts/demo.sh" --redirect l2 --only '(0|1MiB)$'
 stage client count_demo "$TG_ROOT/scripts/demo.sh" --upstream client --only '(0|1MiB)$'
 stage reverse count_demo "$TG_ROOT/scripts/demo.sh" --upstream client --reverse ports --only '(0|1MiB)$'
+stage bridge count_demo "$TG_ROOT/scripts/demo.sh" --deployment bridge --only '(0|1MiB)$'
+stage route count_demo "$TG_ROOT/scripts/demo.sh" --deployment route --only '(0|1MiB)$'
+stage compare count_lines bash scripts/compare.sh --quick
 stage matrix count_lines bash scripts/matrix.sh
 stage lab count_lines run_lab_tests
 
