@@ -269,13 +269,16 @@ pub fn write_228(out: &mut Vec<u8>, at: SocketAddr) {
     out.extend_from_slice(b")\r\n");
 }
 
-/// Whether a 227's text names `at` as every parser finds it: in parentheses, nothing else between.
+/// Whether a 227's text names `at` as every parser finds it: in parentheses, nothing else between, and no digit in
+/// front, where RFC 1123 section 4.1.2.6 lets a client begin.
 #[must_use]
 pub fn is_plain_227(text: &[u8], at: SocketAddrV4) -> bool {
     let mut form = b"(".to_vec();
     write_six(&mut form, at);
     form.push(b')');
-    text.windows(form.len()).any(|w| w == form)
+    let digit = text.iter().position(u8::is_ascii_digit);
+    let begin = digit.and_then(|at| text.get(at.checked_sub(1)?..));
+    begin.is_some_and(|t| t.starts_with(&form))
 }
 
 /// Whether a 229's text has `port` in RFC 2428's form, without an address.
@@ -539,7 +542,13 @@ mod tests {
         for plain in ["Entering Passive Mode (198,51,100,7,200,10).", "x(198,51,100,7,200,10)"] {
             assert!(is_plain_227(plain.as_bytes(), at));
         }
-        for odd in ["198,51,100,7,200,10", "(198, 51,100,7,200,10)", "(198,51,100,7,200,010)", "(=198,51"] {
+        for odd in [
+            "198,51,100,7,200,10",
+            "(198, 51,100,7,200,10)",
+            "(198,51,100,7,200,010)",
+            "(=198,51",
+            "v2 (198,51,100,7,200,10)",
+        ] {
             assert!(!is_plain_227(odd.as_bytes(), at), "{odd}");
         }
         assert_eq!(behind_227(b"(198,51,100,7,200,10) hello"), b") hello");

@@ -153,7 +153,7 @@ fn a_transfer_is_that_of_its_own_replies() {
         rig.client(b"RETR b\r\n");
         rig.server(b"150 here\r\n230- warn\r\n text\r\n226 done\r\n");
         assert_eq!(rig.doors.story().last(), Some(&"over 226"));
-        assert_eq!(rig.log.counters.mismatched, 1);
+        assert_eq!(rig.log.counters.reply_anomalies, 1);
     });
 }
 

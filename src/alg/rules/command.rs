@@ -15,7 +15,7 @@ const BUSY: (u16, &str) = (503, "Refused: commands before this one are without t
 impl With<'_> {
     pub(super) fn wants_command(&self, start: &[u8]) -> bool {
         let rules = &*self.rules;
-        if !rules.spoke && starts_tls(start) && self.settings.ftps == Ftps::Opaque && !self.is_strict() {
+        if !rules.spoke && starts_tls(start) && self.is_compat() {
             // Implicit FTPS: it has no lines, and nobody could read it.
             return false;
         }
@@ -54,7 +54,7 @@ impl With<'_> {
         match line.end {
             End::Whole => {}
             End::Closed => return self.unfinished(line),
-            End::Overlong => return self.overlong(now),
+            End::Overlong => return self.overlong(now, line),
             End::Late => return self.late(now),
         }
         let (clean, crlf) = cleaned(line);
@@ -200,7 +200,7 @@ impl With<'_> {
         clean: &Stripped<'_>,
         parsed: &Result<Option<Command<'_>>, Fault>,
     ) -> Option<Verdict> {
-        let odd = |fault: &Fault| matches!(fault, Fault::Verb | Fault::Nul);
+        let odd = |fault: &Fault| *fault == Fault::Verb;
         let foreign = match foreign_first_line(&clean.text) {
             Some(Foreign::Unknown) => !self.is_compat() || parsed.as_ref().is_err_and(odd),
             Some(_) => true,
@@ -232,7 +232,8 @@ impl With<'_> {
         let login = |v: Verb| matches!(v, Verb::User | Verb::Pass | Verb::Acct);
         let data = verb.is_data_setup() || verb.is_transfer();
         let unknown = data && !rules.logged_in && rules.pending.iter().any(|e| login(e.verb));
-        let strict = self.is_strict()
+        // Also what a person made a program say (a URL with line ends in it) goes step by step until the login.
+        let strict = (self.is_strict() || !(rules.logged_in || self.is_compat()))
             && !matches!(verb, Verb::Abor | Verb::Quit | Verb::Stat)
             && rules.pending.iter().any(|e| !e.begun && !e.is_loose());
         let auth = verb == Verb::Auth && !rules.pending.iter().all(Entry::is_loose);
@@ -310,8 +311,12 @@ impl With<'_> {
         if may_matter(&clean.text) { Verdict::Swallow(Vec::new()) } else { Verdict::Keep }
     }
 
-    fn overlong(&mut self, now: Instant) -> Verdict {
+    fn overlong(&mut self, now: Instant, line: &Line<'_>) -> Verdict {
         self.log.counters.overlong += 1;
+        if cleaned(line).0.open {
+            self.log.counters.telnet += 1;
+            return self.end(now, "A Telnet option without an end.", "a Telnet option without an end");
+        }
         if self.is_compat() {
             // It is judged as it went by, when its end comes.
             return Verdict::Keep;

@@ -71,7 +71,7 @@ counters! {
     /// Lines of a server that are no part of a reply.
     strays,
     /// Replies that closed with another code than they opened with.
-    mismatched,
+    reply_anomalies,
     /// Replies that no command awaited.
     unsolicited,
     /// Announcements that went by unread, since nobody asked for them when they began.

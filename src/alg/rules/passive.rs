@@ -72,7 +72,7 @@ impl With<'_> {
         if named.address.is_some_and(|a| a != at.ip() && a != told.ip()) {
             self.log.counters.pinned_addresses += 1;
         }
-        let (same, new) = self.write(asked, code, named, told, last);
+        let (same, new) = Self::write(asked, code, named, told, last);
         if same {
             return Told::Same;
         }
@@ -83,22 +83,12 @@ impl With<'_> {
     }
 
     /// The reply that the client is to get, and whether it has that already.
-    fn write(
-        &self,
-        asked: Verb,
-        code: u16,
-        named: Announced,
-        told: SocketAddr,
-        last: &[u8],
-    ) -> (bool, Vec<u8>) {
-        let (mut new, loose) = (Vec::new(), self.is_compat());
+    fn write(asked: Verb, code: u16, named: Announced, told: SocketAddr, last: &[u8]) -> (bool, Vec<u8>) {
+        let mut new = Vec::new();
         let same = match (asked, told) {
             (Verb::Epsv, _) => {
                 hostport::write_229(&mut new, told.port());
-                let address = last.iter().any(|b| matches!(b, b'.' | b':'));
-                code == 229
-                    && named.port == told.port()
-                    && ((loose && !address) || hostport::is_plain_229(last, told.port()))
+                code == 229 && named.port == told.port() && hostport::is_plain_229(last, told.port())
             }
             (Verb::Lpsv, _) => {
                 hostport::write_228(&mut new, told);
@@ -107,7 +97,7 @@ impl With<'_> {
             (_, SocketAddr::V4(told)) => {
                 hostport::write_227(&mut new, told);
                 let wanted = Announced { port: told.port(), address: Some(IpAddr::V4(*told.ip())) };
-                code == 227 && named == wanted && (loose || hostport::is_plain_227(last, told))
+                code == 227 && named == wanted && hostport::is_plain_227(last, told)
             }
             // A 227 has no place for an IPv6 address, and who asks for one over IPv6 looks at the port only.
             (_, SocketAddr::V6(told)) => {

@@ -21,7 +21,9 @@ impl With<'_> {
             Tag::Feat => self.hides_features(),
             Tag::Plain | Tag::Active | Tag::Transfer | Tag::Prot(_) => false,
         };
-        self.is_strict() || rules.held.is_some() || rules.awaits(matters)
+        // The next refusal may be the last.
+        let patience = rules.failed_logins + 1 >= FAILED_LOGINS && !rules.pending.is_empty();
+        self.is_strict() || patience || rules.held.is_some() || rules.awaits(matters)
     }
 
     /// A line that went by unread.
@@ -176,7 +178,7 @@ impl With<'_> {
                 return None;
             }
         }
-        self.log.counters.mismatched += u64::from(l.mismatched);
+        self.log.counters.reply_anomalies += u64::from(l.mismatched);
         if l.code == 530 {
             self.log.counters.failed_logins += 1;
             self.rules.failed_logins = self.rules.failed_logins.saturating_add(1);

@@ -91,8 +91,7 @@ impl With<'_> {
         if !self.rules.awaits(|t| *t == Tag::Transfer) {
             self.doors.close(now, Why::Superseded);
         }
-        let dirty = !plain && (!self.is_compat() || clean.commands);
-        self.forward(command, Tag::Passive, dirty)
+        self.forward(command, Tag::Passive, !plain)
     }
 
     fn active(
@@ -150,30 +149,11 @@ impl With<'_> {
             (Verb::Lprt, _) => hostport::write_lprt(&mut new, told),
             _ => hostport::write_eprt(&mut new, told),
         }
-        let keeps = told == at
-            && if self.is_compat() { !clean.commands } else { plain && self.is_plain(command, &new) };
+        let keeps = told == at && plain && is_plain(command, &new);
         if !keeps && told == at {
             self.log.counters.repaired += 1;
         }
         self.forward_as(command, Tag::Active, (!keeps).then_some(new))
-    }
-
-    /// Whether every parser reads the announcement as we do.
-    fn is_plain(&self, command: &Command<'_>, canonical: &[u8]) -> bool {
-        let argument = |line: &'_ [u8]| line.get(5..line.len() - 2).unwrap_or_default().to_vec();
-        if command.argument == argument(canonical) {
-            return true;
-        }
-        // An address may be spelled in ways that mean the same, and any delimiter will do.
-        let [delimiter, proto, ..] = command.argument else { return false };
-        let whole = hostport::parse_eprt(command.argument, Mode::Strict);
-        let family = if *proto == b'1' { 4 } else { 6 };
-        let blanks = command.argument.iter().any(u8::is_ascii_whitespace);
-        command.verb == Verb::Eprt
-            && !blanks
-            && command.argument.get(2) == Some(delimiter)
-            && whole.is_ok_and(|at| (at.is_ipv4() && family == 4) || (at.is_ipv6() && family == 6))
-            && !leading_zeros(command.argument, *delimiter)
     }
 
     /// A refusal that also ends the session.
@@ -226,6 +206,24 @@ impl With<'_> {
         rules.next_setup = due + step;
         true
     }
+}
+
+/// Whether every parser reads the announcement as we do.
+fn is_plain(command: &Command<'_>, canonical: &[u8]) -> bool {
+    let argument = |line: &'_ [u8]| line.get(5..line.len() - 2).unwrap_or_default().to_vec();
+    if command.argument == argument(canonical) {
+        return true;
+    }
+    // An address may be spelled in ways that mean the same, and any delimiter will do.
+    let [delimiter, proto, ..] = command.argument else { return false };
+    let whole = hostport::parse_eprt(command.argument, Mode::Strict);
+    let family = if *proto == b'1' { 4 } else { 6 };
+    let blanks = command.argument.iter().any(u8::is_ascii_whitespace);
+    command.verb == Verb::Eprt
+        && !blanks
+        && command.argument.get(2) == Some(delimiter)
+        && whole.is_ok_and(|at| (at.is_ipv4() && family == 4) || (at.is_ipv6() && family == 6))
+        && !leading_zeros(command.argument, *delimiter)
 }
 
 /// Octal to some, decimal to others.
