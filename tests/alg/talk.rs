@@ -28,6 +28,10 @@ impl Doors for Noted {
         Ok("198.51.100.99:50123".parse().unwrap())
     }
 
+    fn default_port(&mut self, _: Instant) -> Result<(), NoDoor> {
+        Err(NoDoor::Full)
+    }
+
     fn open(&mut self, _: Instant) {
         self.0.push("open".into());
     }

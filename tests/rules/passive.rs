@@ -14,6 +14,7 @@ fn translated(profile: Profile, run: impl Fn(Rig)) {
 }
 
 const P227: &str = "227 Entering Passive Mode (203,0,113,9,7,228).\\r\\n";
+const R227: &[u8] = b"227 Entering Passive Mode (198,51,100,7,200,10).\r\n";
 const P229: &str = "229 Entering Extended Passive Mode (|||2020|)\\r\\n";
 
 #[test]
@@ -52,24 +53,25 @@ fn every_form_is_read_and_one_is_written() {
 
 #[test]
 fn what_every_client_reads_stays() {
-    for (asked, said, standard, compat) in [
-        ("PASV", "227 Entering Passive Mode (198,51,100,7,200,10).\r\n", true, true),
-        ("PASV", "227 hi(198,51,100,7,200,10)\r\n", true, true),
-        ("PASV", "227-a\r\n b\r\n227 (198,51,100,7,200,10)\r\n", true, true),
-        ("PASV", "227 ok (198,51,100,7,200,10)\n", true, true),
-        ("PASV", "227 198,51,100,7,200,10\r\n", false, true),
-        ("PASV", "227 ( 198,51,100,7,200,10)\r\n", false, true),
+    for (asked, said, stays) in [
+        ("PASV", "227 Entering Passive Mode (198,51,100,7,200,10).\r\n", true),
+        ("PASV", "227 hi(198,51,100,7,200,10)\r\n", true),
+        ("PASV", "227-a\r\n b\r\n227 (198,51,100,7,200,10)\r\n", false),
+        ("PASV", "227 ok (198,51,100,7,200,10)\n", true),
+        ("PASV", "227 198,51,100,7,200,10\r\n", false),
+        ("PASV", "227 IPv4 (198,51,100,7,200,10)\r\n", false),
+        ("PASV", "227 ( 198,51,100,7,200,10)\r\n", false),
         // Another host: the client is not to go there.
-        ("PASV", "227 x (198,51,100,8,200,10)\r\n", false, false),
-        ("PASV", "229 x (|||51210|)\r\n", false, false),
-        ("EPSV", "229 x (|||51210|)\r\n", true, true),
-        ("EPSV", "229 x (!!!51210!).\r\n", true, true),
-        ("EPSV", "229 x (||51210|)\r\n", false, true),
-        ("EPSV", "229 x (|1|10.9.9.9|51210|)\r\n", false, false),
-        ("EPSV", "227 x (198,51,100,7,200,10)\r\n", false, false),
-        ("LPSV", "228 x (4,4,198,51,100,7,2,200,10)\r\n", true, true),
+        ("PASV", "227 x (198,51,100,8,200,10)\r\n", false),
+        ("PASV", "229 x (|||51210|)\r\n", false),
+        ("EPSV", "229 x (|||51210|)\r\n", true),
+        ("EPSV", "229 x (!!!51210!).\r\n", true),
+        ("EPSV", "229 x (||51210|)\r\n", false),
+        ("EPSV", "229 x (|1|10.9.9.9|51210|)\r\n", false),
+        ("EPSV", "227 x (198,51,100,7,200,10)\r\n", false),
+        ("LPSV", "228 x (4,4,198,51,100,7,2,200,10)\r\n", true),
     ] {
-        for (profile, stays) in [(Profile::Standard, standard), (Profile::Compat, compat)] {
+        for profile in [Profile::Standard, Profile::Compat] {
             within(profile, |mut rig| {
                 rig.client(format!("{asked}\r\n").as_bytes());
                 rig.server(said.as_bytes());
@@ -170,7 +172,9 @@ fn no_room_is_told_and_may_be_waited_for() {
             assert_eq!(text(&rig.at_client()), "");
             rig.doors.no = None;
             rig.server(b"200 noop\r\n");
-            assert_eq!(text(&rig.at_client()), text(reply) + "200 noop\\r\\n");
+            let lines = reply.iter().filter(|b| **b == b'\n').count();
+            let told = if lines == 1 { text(reply) } else { text(R227) };
+            assert_eq!(text(&rig.at_client()), told + "200 noop\\r\\n");
             assert_eq!(rig.rules.memory(), 0);
         });
         within(Profile::Standard, |mut rig| {

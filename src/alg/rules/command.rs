@@ -168,7 +168,10 @@ impl With<'_> {
             return self.refuse(clean, line, 530, "Log in first.");
         }
         let coming = self.rules.awaits(|t| matches!(t, Tag::Active | Tag::Passive));
-        if !coming && !self.doors.has_door() && !self.default_port(now) {
+        if !coming
+            && !self.doors.has_door()
+            && !(self.settings.default_data_port && self.doors.default_port(now).is_ok())
+        {
             self.log.counters.no_setup += 1;
             return self.refuse(clean, line, 425, "Use PORT or PASV first.");
         }
@@ -176,21 +179,6 @@ impl With<'_> {
         let transfer = Transfer { verb: command.verb, name: lossy(command.argument), one_way };
         self.doors.transfer(now, &transfer);
         self.forward(command, Tag::Transfer, dirty)
-    }
-
-    /// RFC 959 section 3.2: without PORT the client listens at the port of its control connection.
-    fn default_port(&mut self, now: Instant) -> bool {
-        let ends = self.rules.ends;
-        if !self.settings.default_data_port {
-            return false;
-        }
-        // Nothing tells the server of another port.
-        if self.doors.reserve(now, ends.client) == Ok(ends.client_told) {
-            self.doors.open(now);
-            return true;
-        }
-        self.doors.close(now, Why::Unused);
-        false
     }
 
     /// The first line decides what the connection is. `None`: FTP.
@@ -242,7 +230,11 @@ impl With<'_> {
         // The announcement before is still to be used by the transfer before.
         let busy =
             verb.is_data_setup() && rules.pending.iter().any(|e| e.tag == Tag::Transfer && !e.is_loose());
-        if !(unknown || strict || auth || crossed || busy) {
+        // Whether there is a data connection to use is not known yet.
+        let open = verb.is_transfer()
+            && !self.is_compat()
+            && rules.awaits(|t| matches!(t, Tag::Active | Tag::Passive));
+        if !(unknown || strict || auth || crossed || busy || open) {
             return None;
         }
         if !line.due {
@@ -253,7 +245,7 @@ impl With<'_> {
             return Some(self.refuse(clean, line, 530, "Log in first."));
         }
         // A transfer may take hours.
-        if busy && !(strict || crossed) {
+        if (busy || open) && !(strict || crossed) {
             return None;
         }
         Some(self.refuse(clean, line, BUSY.0, BUSY.1))

@@ -55,6 +55,13 @@ pub trait Doors {
     /// There is no such door; nothing was reserved.
     fn reserve(&mut self, now: Instant, at: SocketAddr) -> Result<SocketAddr, NoDoor>;
 
+    /// The client listens at the port of its control connection, without saying so (RFC 959 3.2): the server may connect
+    /// there from the port below its own.
+    ///
+    /// # Errors
+    /// There is no such door, and none was opened.
+    fn default_port(&mut self, now: Instant) -> Result<(), NoDoor>;
+
     /// The server accepted what was [reserved](Self::reserve) last: its connection may come. It is called before
     /// the 200 goes on.
     fn open(&mut self, now: Instant);

@@ -133,7 +133,10 @@ impl With<'_> {
                 return self.replied(now, l, Some(&held.raw)).or_whole(held.raw, line.bytes);
             }
             Told::New(bytes) => (bytes, l.code, None),
-            Told::Nothing(code, text) => (super::command::reply_line(code, &text), code, Some(text)),
+            Told::Nothing(code, text) => {
+                self.doors.close(now, Why::Superseded);
+                (super::command::reply_line(code, &text), code, Some(text))
+            }
         };
         let code = if text.is_none() { first_code(&bytes).unwrap_or(code) } else { code };
         let text = text.unwrap_or_else(|| lossy(bytes.get(4..).unwrap_or_default()).trim_end().to_owned());
@@ -221,6 +224,8 @@ impl With<'_> {
                     (false, _) => {}
                 }
             }
+            // What was announced before went with the question.
+            Tag::Passive if !matches!(code, 227..=229) => self.doors.close(now, Why::Superseded),
             Tag::Transfer => self.doors.transfer_over(now, code),
             Tag::Prot(protected) if success => self.rules.protected = *protected,
             Tag::Auth if matches!(code, 234 | 334) => self.agreed(now, code),

@@ -360,6 +360,27 @@ impl Doors for Doorman<'_> {
         Ok(a.told)
     }
 
+    fn default_port(&mut self, now: Instant) -> Result<(), NoDoor> {
+        self.close(now, Why::Superseded);
+        let Path { client, client_told, server, server_side, .. } = *self.path;
+        // Its name outside is taken already: by the control connection, from another port of the server's.
+        let until = now + self.shared.timers.expectation;
+        let a = Announced {
+            active: true,
+            at: client,
+            told: client_told,
+            opener: server.ip(),
+            side: server_side,
+            also: None,
+            leased: false,
+            until,
+        };
+        let opened = self.room().and_then(|()| self.expect(&a, true));
+        opened.map_err(|why| self.refuse(now, client, true, why))?;
+        self.opened(now, a);
+        Ok(())
+    }
+
     fn open(&mut self, now: Instant) {
         match std::mem::take(&mut self.state.door) {
             Door::Reserved(mut a) => {

@@ -28,7 +28,9 @@ impl<W: Copy> Sessions<W> {
         let announced = announced.clone();
         let Some(service) = self.shared.services.get(session.service) else { return Syn::Unknown };
         let ports = &service.active_source_ports;
-        if announced.active && !ports.is_empty() && !ports.contains(&src.port()) {
+        // Who was told no port connects from the default one (RFC 959 5.2).
+        let default = announced.at == session.path.client && src.port() != session.path.server.port() - 1;
+        if announced.active && (default || (!ports.is_empty() && !ports.contains(&src.port()))) {
             self.shared.counters.source_ports_refused += 1;
             let reason = format!("active data may not come from port {}", src.port());
             self.tell_refused(now, number, announced.shown(), &reason);
