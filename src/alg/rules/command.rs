@@ -219,7 +219,7 @@ impl With<'_> {
         let (rules, verb) = (&*self.rules, command.verb);
         let login = |v: Verb| matches!(v, Verb::User | Verb::Pass | Verb::Acct);
         let data = verb.is_data_setup() || verb.is_transfer();
-        let unknown = data && !rules.logged_in && rules.pending.iter().any(|e| login(e.verb));
+        let unknown = data && rules.pending.iter().any(|e| login(e.verb) && !e.is_loose());
         // Also what a person made a program say (a URL with line ends in it) goes step by step until the login.
         let strict = (self.is_strict() || !(rules.logged_in || self.is_compat()))
             && !matches!(verb, Verb::Abor | Verb::Quit | Verb::Stat)
