@@ -1,6 +1,9 @@
 //! What a good configuration becomes: defaults, notes, and an effective form that means the same.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that cannot go on has failed")]
 
+#[path = "config_effective/in_line.rs"]
+mod in_line;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;

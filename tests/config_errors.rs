@@ -3,6 +3,8 @@
 
 #[path = "config_errors/addresses.rs"]
 mod addresses;
+#[path = "config_errors/in_line.rs"]
+mod in_line;
 #[path = "config_errors/sharing.rs"]
 mod sharing;
 

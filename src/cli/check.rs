@@ -24,20 +24,27 @@ pub(super) fn run(file: &Path, json: bool) -> ExitCode {
             return fail(&ConfigErrors(errors).to_string());
         }
     };
-    let profile = match NicProfile::load(&config.interface.nic_profile) {
-        Ok(profile) => profile,
-        Err(error) => return fail(&error.to_string()),
-    };
+    let mut profiles = Vec::new();
+    for interface in config.interfaces() {
+        match NicProfile::load(&interface.nic_profile) {
+            Ok(profile) => profiles.push((interface.name.as_str(), profile)),
+            Err(error) => return fail(&error.to_string()),
+        }
+    }
     if json {
         return print(&format!("{:#}\n", config.effective_json()));
     }
-    let off = profile.off.iter().map(|o| o.name()).collect::<Vec<_>>().join(", ");
-    let comments = format!(
-        "\n# NIC profile {}: off must be {off}; rings of {} and {} descriptors\n# {}\n",
-        profile.name,
-        profile.rings.rx,
-        profile.rings.tx,
-        profile.notes.irq.replace('\n', " ")
-    );
+    let mut comments = String::new();
+    for (interface, profile) in &profiles {
+        let off = profile.off.iter().map(|o| o.name()).collect::<Vec<_>>().join(", ");
+        let of = if profiles.len() > 1 { format!(" of {interface}") } else { String::new() };
+        comments += &format!(
+            "\n# NIC profile {}{of}: off must be {off}; rings of {} and {} descriptors\n# {}\n",
+            profile.name,
+            profile.rings.rx,
+            profile.rings.tx,
+            profile.notes.irq.replace('\n', " ")
+        );
+    }
     print(&(config.effective_toml() + &comments))
 }

@@ -178,8 +178,8 @@ pub(super) fn both_ways(
             let lost: Vec<String> = active.iter().filter(|p| !both(p)).map(u16::to_string).collect();
             if !lost.is_empty() {
                 notes.push(format!(
-                    "service {name}: active data connections from port {} go past us: it is not in a group of either \
-                     role",
+                    "service {name}: active data connections from port {} go past us: it is not in groups of both \
+                     roles",
                     lost.join(", ")
                 ));
             }
