@@ -5,15 +5,16 @@ use super::Frame;
 /// The most frames of one burst.
 pub const BURST: usize = 64;
 
-/// A bounded list of frames in arrival order. Its memory is taken once.
+/// A bounded list of frames in arrival order. Its memory is taken once, by [`new`](Self::new).
 #[derive(Debug)]
 pub struct Burst {
     frames: Vec<Frame>,
 }
 
 impl Default for Burst {
+    /// An empty burst without memory: what stands in a burst's place while that is emptied.
     fn default() -> Self {
-        Self::new()
+        Self { frames: Vec::new() }
     }
 }
 

@@ -17,8 +17,9 @@ const MIN_MTU: u32 = 576;
 /// The least MTU of a link that IPv6 is used on (RFC 8200 section 5).
 const MIN_MTU_V6: u32 = 1280;
 
-/// A remedy where the host would lose an interface that it uses.
+/// Remedies where the host would lose an interface that it uses: by redirection, and in line, where none is shared.
 const OWN_INTERFACE: &str = "use an interface of its own, or mode = \"shared\", or give --force";
+const OWN_IN_LINE: &str = "use an interface of its own, or give --force";
 
 /// A reason not to start. The text is one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -245,6 +246,7 @@ fn judge(config: &Config, i: &Interface, force: bool, facts: &Facts) -> Vec<Refu
     }
     let own = i.addresses();
     let alone = i.mode == Mode::Dedicated && !force;
+    let own_interface = if config.deployment.in_line() { OWN_IN_LINE } else { OWN_INTERFACE };
     for (interface, address) in &facts.addresses {
         if let Some((own, prefix)) = own.iter().find(|(a, _)| a == address) {
             refuse(
@@ -256,7 +258,7 @@ fn judge(config: &Config, i: &Interface, force: bool, facts: &Facts) -> Vec<Refu
             refuse(
                 name,
                 format!("the host itself uses the interface, with address {address}, and would lose it"),
-                OWN_INTERFACE.to_owned(),
+                own_interface.to_owned(),
             );
         }
     }
@@ -264,7 +266,7 @@ fn judge(config: &Config, i: &Interface, force: bool, facts: &Facts) -> Vec<Refu
         refuse(
             name,
             "the host's default route goes by the interface, and would be lost".to_owned(),
-            OWN_INTERFACE.to_owned(),
+            own_interface.to_owned(),
         );
     }
     if i.mode == Mode::Shared && config.by_mac() && !force {
@@ -471,6 +473,42 @@ mod tests {
              {zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200       lo\n"
         );
         assert!(has_default_route(&v6, "eth1") && !has_default_route(&v6, "eth0"));
+    }
+
+    #[test]
+    fn a_bridge_is_one_link_and_loses_no_tags() {
+        let text = "version = 1\n[deployment]\nkind = \"bridge\"\n[[interface]]\nname = \"eth1\"\nrole = \"inside\"\n\
+                    [[interface]]\nname = \"eth2\"\nrole = \"outside\"\n[[service]]\nname = \"ftp\"\nports = [21]\n\
+                    handling = \"inspect\"\n";
+        let config = crate::config::parse(text, Path::new("t.toml")).unwrap();
+        let facts = |mtu| Facts { mtu, ..good() };
+        assert_eq!(unequal(&config, &[facts(1500), facts(1500)]), None);
+        assert_eq!(
+            unequal(&config, &[facts(1500), facts(1400)]).unwrap().to_string(),
+            "eth2: its MTU is 1400, that of eth1 1500; run `ip link set dev eth2 mtu 1500`: both sides of a bridge are \
+             one link"
+        );
+        let taken_out = Facts { tags_taken_out: true, ..good() };
+        let told = |facts: &Facts| -> Vec<String> {
+            judge(&config, config.outside.as_ref().unwrap(), false, facts)
+                .iter()
+                .map(Refusal::to_string)
+                .collect()
+        };
+        assert_eq!(
+            told(&taken_out),
+            [
+                "eth2: the card takes VLAN tags out of frames (rxvlan), and they would be lost; run `ethtool -K eth2 \
+                 rxvlan off`, or use driver = \"pnet\""
+            ]
+        );
+        assert_eq!(
+            told(&Facts { default_route: true, ..good() }),
+            [
+                "eth2: the host's default route goes by the interface, and would be lost; use an interface of its own, \
+                 or give --force"
+            ]
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::cell::Cell;
 thread_local! {
     static WITHIN: Cell<bool> = const { Cell::new(false) };
     static LIVE: Cell<isize> = const { Cell::new(0) };
+    static MADE: Cell<usize> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -18,6 +19,11 @@ static ALLOCATOR: Counting = Counting;
 /// From now on what this thread allocates is the engine's, or is not.
 pub(crate) fn within(engine: bool) {
     WITHIN.with(|w| w.set(engine));
+}
+
+/// How often engines allocated on this thread.
+pub(crate) fn made() -> usize {
+    MADE.with(Cell::get)
 }
 
 /// Bytes that live of what engines allocated on this thread.
@@ -44,6 +50,7 @@ unsafe impl GlobalAlloc for Counting {
         let engine = WITHIN.try_with(Cell::get).unwrap_or(false);
         if engine {
             let _ = LIVE.try_with(|l| l.set(l.get() + layout.size() as isize));
+            let _ = MADE.try_with(|m| m.set(m.get() + 1));
         }
         // SAFETY: the block has `head + size` bytes.
         unsafe {

@@ -5,9 +5,12 @@
 include!("../mem/lab_router.rs");
 
 mod count;
+#[path = "../transit/support/mod.rs"]
+mod in_line;
 #[path = "../mem/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "a part of it is needed here")]
 mod support;
+mod transit;
 
 use std::collections::BTreeMap;
 use std::fs;
