@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Judges what `demo.sh --keep DIR` kept.
 
-    scripts/check-captures.py DIR [BASELINE]
+    scripts/check-captures.py [--inline] DIR [BASELINE]
 
-BASELINE is what `demo.sh --direct --keep BASELINE` kept: the same transfers without tidegate. With it, the
+--inline: the gateway stood in line (deployment bridge or route). BASELINE is what `demo.sh --direct --keep BASELINE` kept: the same transfers without tidegate. With it, the
 counts of tshark's TCP analysis are compared, transfer by transfer. Prints one line for each check and
 "N passed, N failed" at the end.
 """
@@ -178,6 +178,20 @@ def judge_sessions(kept):
     return sessions
 
 
+def judge_in_line(kept):
+    """One TCP from end to end: each session begins with the same numbers on both sides of the gateway."""
+    insides, outsides = kept.windows("inside"), kept.windows("outside")
+    sessions, wrong = 0, []
+    for row, near, far in zip(kept.rows, insides, outsides):
+        for acknowledged in (False, True):
+            a, b = ({isn for _, _, isn in opened(g, acknowledged)} for g in (near, far))
+            if not a or a != b:
+                wrong.append(name(row))
+        sessions += len(opened(near, False))
+    check("control connections have the same initial sequence numbers on each leg", not wrong, "; ".join(wrong[:5]))
+    return sessions
+
+
 def judge_events(kept, sessions):
     """The gateway's own account against the transfers made."""
     path = kept.dir / "events.jsonl"
@@ -198,7 +212,7 @@ def judge_events(kept, sessions):
     # Sessions of transfers whose capture was not judged here are not in it.
     extra = len(made) - len(kept.rows)
     listed = sum(1 for e in events if e.get("event") == "session" and e.get("state") == "open") - extra
-    check("the client leg's capture holds every session of the events", sessions >= listed, f"{sessions} of {listed}")
+    check("the leg next to the clients holds every session of the events", sessions >= listed, f"{sessions} of {listed}")
 
 
 def analysis(group, skip):
@@ -222,7 +236,7 @@ def judge_analysis(kept, base):
         return (row["mode"], row["tool"], row["operation"], row["size"])
 
     without = {}
-    for leg in ("client", "server"):
+    for leg in base.legs.keys() - {"gw"}:
         for row, group in zip(base.rows, base.windows(leg)):
             without.setdefault(key(row), Counter()).update(analysis(group, ()))
     for leg in LEGS:
@@ -233,7 +247,7 @@ def judge_analysis(kept, base):
                 continue
             # Control connections are terminated always, data connections of active mode are relayed.
             active = row["mode"] in ("PORT", "EPRT")
-            relayed = WINDOWS if active else ()
+            relayed = WINDOWS if active and "gw" in kept.legs else ()
             for flag, count in analysis([f for f in group if not is_control(f)], relayed).items():
                 if count > without[key(row)][flag]:
                     above.append(f"{name(row)}: {flag} {count} > {without[key(row)][flag]}")
@@ -250,18 +264,27 @@ def is_control(frame):
 
 
 def main():
-    if len(sys.argv) not in (2, 3):
+    global LEGS
+    arguments = sys.argv[1:]
+    inline = arguments[:1] == ["--inline"]
+    if inline:
+        LEGS = ("inside", "outside")
+        arguments.pop(0)
+    if len(arguments) not in (1, 2):
         print(__doc__.strip(), file=sys.stderr)
         return 2
-    kept = Kept(sys.argv[1])
+    kept = Kept(arguments[0])
     kept.losses()
     if kept.load():
         judge_frames(kept)
-        judge_redirection(kept)
-        sessions = judge_sessions(kept)
+        if inline:
+            sessions = judge_in_line(kept)
+        else:
+            judge_redirection(kept)
+            sessions = judge_sessions(kept)
         judge_events(kept, sessions)
-        if len(sys.argv) == 3:
-            base = Kept(sys.argv[2])
+        if len(arguments) == 2:
+            base = Kept(arguments[1])
             base.losses()
             if base.load():
                 judge_analysis(kept, base)

@@ -42,7 +42,7 @@ followed() { [ "$(grep -c '"event":"transfer".*"verdict":"complete"' "$LAB_STATE
 # doors STEP: "yes" or "no", and what it is about, from doors.py.
 doors() {
     OUTSIDE=$([ "$LAB_DEPLOYMENT" = bridge ] && echo "$LAB_CLIENT" || echo "$LAB_OUTSIDE") PYTHONDONTWRITEBYTECODE=1 \
-        python3 "$TG_ROOT/scripts/doors.py" "$(lab_ns client)" "$(lab_ns server)" "$1" 2>&1 || printf 'no\t%s\n' "$1 came to an end"
+        python3 "$TG_ROOT/scripts/doors.py" "$(lab_ns client)" "$(lab_ns server)" "$1" || printf 'no\t%s\n' "$1 came to an end"
 }
 
 # legs: one transfer in each mode, captured on both sides of the gateway.

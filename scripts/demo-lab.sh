@@ -20,6 +20,7 @@ captures=
 only=.
 driver=af_xdp
 direct=no
+transfers_only=no
 wrong_password=no
 while [ $# -gt 0 ]; do
     case $1 in
@@ -28,6 +29,7 @@ while [ $# -gt 0 ]; do
         --driver) driver=$2 && shift ;;
         --deployment | --redirect | --upstream | --reverse) shift ;;
         --direct) direct=yes ;;
+        --transfers) transfers_only=yes ;;
         --wrong-password) wrong_password=yes ;;
         -h | --help) exec bash "$TG_ROOT/scripts/demo.sh" --help ;;
         *) die "what is \"$1\"? (demo.sh --help tells what there is)" ;;
@@ -172,7 +174,7 @@ run_all() {
     # Other transfers come behind these.
     made=$n
     if [ "$inline" = yes ]; then
-        [ "$direct" = yes ] || show_the_gateway "$made"
+        [ "$direct/$transfers_only" != no/no ] || show_the_gateway "$made"
     elif [ "$direct" = no ]; then
         verdict_of_the_router
     fi

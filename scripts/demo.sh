@@ -4,7 +4,7 @@
 # "demo: N transfers, N identical, 0 failed" as its last line; only then its exit status is 0.
 #
 #   scripts/demo.sh [--deployment wccp|static|bridge|route] [--redirect gre|l2] [--upstream own|client]
-#                   [--reverse all|ports] [--keep DIR] [--only REGEX] [--driver af_xdp|pnet] [--direct] [--wrong-password]
+#                   [--reverse all|ports] [--keep DIR] [--only REGEX] [--driver af_xdp|pnet] [--direct] [--transfers] [--wrong-password]
 #
 #   --deployment KIND   wccp (default): the router and the gateway negotiate; static: the router's policy gives FTP
 #                       to the gateway, in IPv4 and in IPv6; bridge, route: tidegate stands between client and server
@@ -19,6 +19,7 @@
 #   --only REGEX        only the transfers of scripts/transfers.txt that match, as 'EPSV .* 1MiB'
 #   --driver DRIVER     af_xdp (default) or pnet
 #   --direct            the same transfers without redirection and without tidegate: the baseline
+#   --transfers         bridge and route: the transfers only
 #   --wrong-password    give the router another WCCP password; the demo must fail then
 #
 # Root is needed for the lab only: another user is asked by sudo.
@@ -50,7 +51,7 @@ while [ $# -gt 0 ]; do
             esac
             shift 2
             ;;
-        --direct | --wrong-password) shift ;;
+        --direct | --transfers | --wrong-password) shift ;;
         -h | --help)
             usage
             exit 0

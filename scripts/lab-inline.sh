@@ -63,7 +63,8 @@ inline_up() {
 }
 
 # inline_routers: the router behind the gateway, and with LAB_INNER the one before it. LAB_IMPAIR_OUT is how bad the lines
-# between gateway and server are, both ways, LAB_IMPAIR_IN those between client and gateway.
+# between gateway and server are, both ways, LAB_IMPAIR_IN those between client and gateway. LAB_LINE_VLAN: tags on both lines of the gateway,
+# LAB_LINE_MTU: what they carry beside the tags; LAB_SERVER_MTU: what the server's network carries.
 inline_routers() {
     local leg=203.0.113.1/24 leg6=2001:db8:b::1/64 way=203.0.113.9 way6=2001:db8:b::9
     local first=10.0.0.1/24 first6=2001:db8:a::1/64
@@ -73,24 +74,31 @@ inline_routers() {
         [ "${LAB_INNER:-no}" = yes ] || way=$LAB_CLIENT way6=$LAB_CLIENT6
     fi
     inline_router router "$(
-        inline_leg to-gw "$leg" "$leg6" "${LAB_IMPAIR_OUT:-}" "${LAB_OUTER_VLAN:-}"
-        inline_leg to-server 198.51.100.1/24 2001:db8:c::1/64 "${LAB_IMPAIR_OUT:-}"
+        inline_leg to-gw "$leg" "$leg6" "${LAB_IMPAIR_OUT:-}" "${LAB_LINE_VLAN:-}" "${LAB_LINE_MTU:-}"
+        inline_leg to-server 198.51.100.1/24 2001:db8:c::1/64 "${LAB_IMPAIR_OUT:-}" "" "${LAB_SERVER_MTU:-}"
         inline_route "$LAB_LONG_CLIENT/32" "$way"
         inline_route 10.0.0.0/24 "$way"
         inline_route 2001:db8:a::/64 "$way6"
     )" || return 1
     [ "${LAB_INNER:-no}" = no ] || inline_router inner "$(
         inline_leg to-client 10.0.0.1/24 2001:db8:a::1/64 "${LAB_IMPAIR_IN:-}"
-        inline_leg to-gw 10.2.0.2/24 2001:db8:2::2/64 "${LAB_IMPAIR_IN:-}"
+        inline_leg to-gw 10.2.0.2/24 2001:db8:2::2/64 "${LAB_IMPAIR_IN:-}" "${LAB_LINE_VLAN:-}" "${LAB_LINE_MTU:-}"
         inline_route "$LAB_LONG_CLIENT/32" "$LAB_CLIENT"
         inline_route 0.0.0.0/0 10.2.0.1
         inline_route ::/0 2001:db8:2::1
     )"
 }
 
+# inline_leg NAME NETWORK NETWORK6 IMPAIRMENT [VLAN [MTU]]
 inline_leg() {
     printf '[[leg]]\nname = "%s"\naddress = "%s"\naddress6 = "%s"\nvlan = [%s]\n' "$1" "$2" "$3" "${5:-}"
+    [ -z "${6:-}" ] || printf 'mtu = %s\n' "$6"
     [ -z "$4" ] || printf 'impair = { %s }\n' "$4"
+}
+inline_routers_again() {
+    lab_stop router
+    [ "${LAB_INNER:-no}" = no ] || lab_stop inner
+    inline_routers
 }
 inline_route() { printf '[[route]]\nnetwork = "%s"\nvia = "%s"\n' "$1" "$2"; }
 
@@ -106,8 +114,13 @@ inline_router() {
     }
 }
 
-# inline_forwarding: the kernel as a router in the gateway's place.
+# inline_forwarding: the kernel as a router in the gateway's place, or in a bridge's, as a bridge.
 inline_forwarding() {
+    if [ "$LAB_DEPLOYMENT" = bridge ]; then
+        lab_exec gw ip link add dev br0 type bridge && lab_exec gw ip link set dev in0 master br0 &&
+            lab_exec gw ip link set dev out0 master br0 && lab_exec gw ip link set dev br0 up
+        return
+    fi
     local inside=10.0.0.1/24 inside6=2001:db8:a::1/64 way=$LAB_CLIENT
     [ "${LAB_INNER:-no}" = no ] || inside=10.2.0.1/24 inside6=2001:db8:2::1/64 way=10.2.0.2
     lab_exec gw sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.lo.disable_ipv6=0 || return 1

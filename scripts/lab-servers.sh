@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # lab_vsftpd [6] [KEY=VALUE...]: starts the FTP server, with 6 the one of IPv6 beside it; ftproot/pub may be written by
-# clients. LAB_VSFTPD is a name for one more, at another LAB_SERVER.
+# clients. LAB_VSFTPD is a name for one more, at another LAB_SERVER, LAB_VSFTPD_AT another namespace and interface for it.
 lab_vsftpd() {
     local root=$LAB_STATE/ftproot name=${LAB_VSFTPD:-vsftpd} listen="listen=YES
 listen_address=$LAB_SERVER"
@@ -45,11 +45,12 @@ CONF
     # On the processor that takes its interface's frames: Linux can lose the peer's FIN when one processor
     # handles it while another, closing the socket, handles the ACK before it (tcp_rcv_state_process says so
     # itself), and the FIN that is then sent again would count against the gateway.
-    local cpus
-    cpus=$(lab_exec server cat /sys/class/net/s0/queues/rx-0/rps_cpus)
-    lab_spawn "$name" server taskset "${cpus:-1}" env "LD_LIBRARY_PATH=$(unpacked_libraries)" \
+    local cpus space device
+    IFS=: read -r space device <<<"${LAB_VSFTPD_AT:-server:s0}"
+    cpus=$(lab_exec "$space" cat "/sys/class/net/$device/queues/rx-0/rps_cpus")
+    lab_spawn "$name" "$space" taskset "${cpus:-1}" env "LD_LIBRARY_PATH=$(unpacked_libraries)" \
         "$TG_LAB_DIR/root/usr/sbin/vsftpd" "$LAB_STATE/$name.conf"
-    lab_wait 5 lab_listens "-$([ "$name" = vsftpd6 ] && echo 6 || echo 4)" server 21 || {
+    lab_wait 5 lab_listens "-$([ "$name" = vsftpd6 ] && echo 6 || echo 4)" "$space" 21 || {
         warn "$name did not start:"
         cat "$LAB_STATE/$name.log" >&2
         return 1

@@ -379,11 +379,9 @@ lab_keys() {
 }
 
 # lab_gateway_config [DRIVER [SERVICE-TOML]]: tidegate's configuration, to standard output. SERVICE-TOML may
-# name other tables behind the service's own keys. LAB_INTERFACE_KEYS are lines of the interface's.
+# name other tables behind the service's own keys. LAB_INTERFACE_KEYS are lines of the interface's. LAB_HANDLING=inspect:
+# control connections are edited in flight.
 lab_gateway_config() {
-    local active='active_source_port = 20' server_mode=
-    [[ ${2:-} == *active_source_port* ]] && active=
-    [ "$LAB_UPSTREAM/$LAB_REVERSE" = client/ports ] && server_mode='server_mode = "active"'
     cat <<TOML
 version = 1
 [deployment]
@@ -398,14 +396,17 @@ $([ "$LAB_DEPLOYMENT" != wccp ] || lab_gateway_wccp)
 [[service]]
 name = "ftp"
 ports = [21]
-handling = "proxy"
-upstream_source = "$LAB_UPSTREAM"
-$server_mode
-$active
+handling = "${LAB_HANDLING:-proxy}"
+$([ "${LAB_HANDLING:-proxy}" != proxy ] || lab_proxy_keys "${2:-}")
 ${2:-data_ports = [2020, 2021, 2022, 2023, 2024, 2025]}
 [events]
 path = "$LAB_STATE/events.jsonl"
 TOML
+}
+lab_proxy_keys() {
+    say "upstream_source = \"$LAB_UPSTREAM\""
+    [ "$LAB_UPSTREAM/$LAB_REVERSE" != client/ports ] || say 'server_mode = "active"'
+    [[ $1 == *active_source_port* ]] || say 'active_source_port = 20'
 }
 # WCCP speaks IPv4 only.
 lab_gateway_addresses() {

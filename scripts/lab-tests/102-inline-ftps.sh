@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# FTPS through an inspecting gateway: after AUTH TLS data passes by static rules only; behind CCC commands are read again, or
+# that is forbidden, or demanded. The server is ProFTPD, the client curl.
+source "$(dirname "$0")/inline.sh"
+need_commands openssl
+LAB_DEPLOYMENT=${T_DEPLOYMENT:-route}
+i_begin
+lab_proftpd 6 || die "no FTP server with TLS"
+head -c 300000 /dev/urandom >"$LAB_STATE/ftproot/pub/secret"
+head -c 200000 /dev/urandom >"$LAB_STATE/upload"
+tls=(--ssl-reqd -k)
+get() {
+    rm -f "$LAB_STATE/got"
+    lab_exec client curl -sS -m "${T_LIMIT:-10}" "$@" "ftp://$LAB_SERVER/pub/secret" -o "$LAB_STATE/got" &&
+        cmp "$LAB_STATE/got" "$LAB_STATE/ftproot/pub/secret"
+}
+put() {
+    rm -f "$LAB_STATE/ftproot/pub/put"
+    lab_exec client curl -sS -m 10 "$@" -T "$LAB_STATE/upload" "ftp://$LAB_SERVER/pub/put" &&
+        cmp "$LAB_STATE/upload" "$LAB_STATE/ftproot/pub/put"
+}
+RULE='[[firewall.data]]
+name = "ftps"
+servers = ["198.51.100.7"]
+ports = ["30000-39999"]'
+
+check "the gateway begins" inline_gateway
+check "without a rule for it, data of an encrypted session is refused" eval '! T_LIMIT=3 get "${tls[@]}"'
+check "the event says that the session is encrypted" event '"state":"encrypted"'
+check "clear sessions go on" get --disable-epsv
+for mode in active passive; do
+    ccc=("${tls[@]}" --ftp-ssl-ccc --ftp-ssl-ccc-mode "$mode")
+    check "CCC, $mode: a download by EPSV" get "${ccc[@]}"
+    check "CCC, $mode: a download by PASV" get "${ccc[@]}" --disable-epsv
+    check "CCC, $mode: an upload" put "${ccc[@]}"
+done
+# curl closes TLS before the server says anything, or waits for the server.
+check "commands behind CCC are read" event '"verb":"EPSV".*"action"'
+check "and passwords before it are not" eval '! grep -q "\"verb\":\"PASS\".*nobody" "$LAB_STATE/events.jsonl"'
+
+LAB_TABLES=$RULE check "the gateway begins, with a static rule" inline_gateway
+check "a download by EPSV in TLS" get "${tls[@]}"
+check "a download by PASV in TLS" get "${tls[@]}" --disable-epsv
+check "an upload in TLS" put "${tls[@]}"
+unneeded() {
+    lab_exec server timeout 5 python3 -c "
+import socket
+s = socket.create_server(('$LAB_SERVER', 30007))
+s.settimeout(4)
+s.accept()" 2>/dev/null &
+    sleep 0.5
+    inline_connects client "$LAB_CLIENT_TWO" "$LAB_SERVER" 30007
+}
+check "the rule holds only for clients that have an encrypted session" eval '! unneeded'
+
+LAB_SERVICE_KEYS='ccc = "deny"' LAB_TABLES=$RULE check "the gateway begins, ccc = deny" inline_gateway
+check "in TLS to the end all is well" get "${tls[@]}"
+check "CCC ends the session" eval '! T_LIMIT=4 get "${tls[@]}" --ftp-ssl-ccc --ftp-ssl-ccc-mode active'
+check "the event says why" event 'ccc denied'
+
+LAB_SERVICE_KEYS='ccc = "require"' LAB_TABLES=$RULE check "the gateway begins, ccc = require" inline_gateway
+check "in TLS no data passes, whatever the rule" eval '! T_LIMIT=3 get "${tls[@]}"'
+check "the event says why" event 'ccc required'
+check "behind CCC it passes" get "${tls[@]}" --ftp-ssl-ccc --ftp-ssl-ccc-mode active
