@@ -154,7 +154,7 @@ pub(super) fn both_ways(
             let what = format!("{WHY}, and no group of role \"reverse\" brings what servers send");
             let remedy = "add a [[wccp.group]] of role \"reverse\" with ports = [21, 20] or ports = \"all\", or write \
                           handling = \"proxy\"";
-            return source.error(&port.place, what, remedy);
+            source.error(&port.place, what, remedy);
         }
         Reverse::Ports(listed) => {
             for port in raw.ports.iter().filter(|p| !listed.contains(&p.value)) {

@@ -168,10 +168,8 @@ impl With<'_> {
             return self.refuse(clean, line, 530, "Log in first.");
         }
         let coming = self.rules.awaits(|t| matches!(t, Tag::Active | Tag::Passive));
-        if !coming
-            && !self.doors.has_door()
-            && !(self.settings.default_data_port && self.doors.default_port(now).is_ok())
-        {
+        let default = self.settings.default_data_port;
+        if !(coming || self.doors.has_door() || default && self.doors.default_port(now).is_ok()) {
             self.log.counters.no_setup += 1;
             return self.refuse(clean, line, 425, "Use PORT or PASV first.");
         }
