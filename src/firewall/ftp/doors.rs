@@ -101,12 +101,6 @@ impl State {
     pub(super) fn until(&self) -> Option<Instant> {
         if let Door::Open(a) = &self.door { Some(a.until) } else { None }
     }
-
-    /// Bytes of memory held beyond the value itself.
-    #[cfg(test)]
-    pub(super) fn memory(&self) -> usize {
-        self.running.capacity() * size_of::<Running>() + self.datas.capacity() * size_of::<u32>()
-    }
 }
 
 /// A session at its doors.
