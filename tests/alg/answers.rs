@@ -1,7 +1,6 @@
 //! Answers of ours to a client that asks on and acknowledges nothing.
 
-use crate::rig::{Rig, to_client, to_server};
-use crate::rig::{ToClient, ToServer};
+use crate::rig::{Rig, ToServer, to_client, to_server};
 use crate::support::{ACK, Rule, Table};
 use tidegate::alg::What;
 
