@@ -30,7 +30,7 @@ pub(crate) fn worker(stats: Arc<Mutex<PortStats>>, breaks: bool) -> Worker {
     let config = config::parse(CONFIG, Path::new("t.toml")).unwrap();
     let (name, mac) = (NAME.to_owned(), [2, 0, 0, 0, 0, 1]);
     let info = PortInfo { name, driver: "test", mac, mtu: 1500, attach: None, zero_copy: false };
-    let engine = settings::build(&config, &[info.clone()], [1; 16]).unwrap();
+    let engine = settings::build(&config, std::slice::from_ref(&info), [1; 16]).unwrap();
     Worker::new(engine, vec![Box::new(Empty { info, stats, looks: 0, breaks })], Idle::Spin)
 }
 
