@@ -206,13 +206,13 @@ impl Network {
     pub(crate) fn until(&mut self, seconds: u64, mut done: impl FnMut(&mut Self) -> bool) {
         let end = self.now + Duration::from_secs(seconds);
         while !done(self) {
-            if self.now >= end {
-                let last = self.seen.iter().rev().take(40).rev();
-                last.for_each(|s| {
-                    println!("{} {} {}", s.side, if s.sent { "<-" } else { "->" }, check::show(&s.frame))
-                });
-            }
-            assert!(self.now < end, "nothing came of it; events: {:#?}", self.events);
+            let last: Vec<_> =
+                if self.now < end { Vec::new() } else { self.seen.iter().rev().take(40).collect() };
+            let shown = last.iter().rev().map(|s| {
+                format!("{} {} {}\n", s.side, if s.sent { "<-" } else { "->" }, check::show(&s.frame))
+            });
+            let shown: String = shown.collect();
+            assert!(self.now < end, "nothing came of it; events: {:#?}\n{shown}", self.events);
             self.pass(end);
         }
     }
@@ -228,7 +228,7 @@ impl Network {
     fn pass(&mut self, end: Instant) {
         if self.step() {
             // A little for everybody's way.
-            self.now = self.now + Duration::from_micros(50);
+            self.now += Duration::from_micros(50);
             return;
         }
         let now = self.now;
