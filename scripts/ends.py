@@ -100,7 +100,8 @@ def connected(space, source, to, patience=PATIENCE):
 
 def reaches(space, source, to, listener):
     """Whether a connection from `source` to `to` comes to `listener`."""
-    with_source = connected(space, source, to, 1.5)
+    # A way that is open takes a millisecond.
+    with_source = connected(space, source, to, 0.8)
     came = bool(select.select([listener], [], [], 0.2)[0])
     if with_source:
         with_source.close()

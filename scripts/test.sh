@@ -129,7 +129,7 @@ stage client count_demo "$TG_ROOT/scripts/demo.sh" --upstream client --only '(0|
 stage reverse count_demo "$TG_ROOT/scripts/demo.sh" --upstream client --reverse ports --only '(0|1MiB)$'
 stage bridge count_demo "$TG_ROOT/scripts/demo.sh" --deployment bridge --only '(0|1MiB)$'
 stage route count_demo "$TG_ROOT/scripts/demo.sh" --deployment route --only '(0|1MiB)$'
-stage compare count_lines bash scripts/compare.sh --quick
+stage compare count_lines bash scripts/compare.sh --quick --only tidegate
 stage matrix count_lines bash scripts/matrix.sh
 stage lab count_lines run_lab_tests
 
