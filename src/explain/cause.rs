@@ -116,8 +116,8 @@ impl<'a> Case<'a> {
 
     /// No final reply came.
     fn unanswered(&self, transfer: &Transfer) -> Verdict {
-        if self.session.encrypted.is_some_and(|e| e.order > transfer.asked.order) {
-            return ("unknown", Some(self.auth_hides()));
+        if self.session.hidden_behind(transfer.asked).is_some() {
+            return ("unknown", Some(self.auth_hides(transfer)));
         }
         let mut fault = self.data_fault();
         if let (Some((data, _)), Some((rst, by_a))) = (self.data.and_then(|d| d.rst), self.control.rst)

@@ -85,8 +85,10 @@ impl<'a> Finder<'a> {
                 units.push(Unit { transfer: None, setup: Some(i), conns, guessed: false });
             }
         }
-        if let Some(from) = session.encrypted.or(session.lost_at) {
-            let span = Span { from: from.order, until: u64::MAX, last };
+        let unread = session.hidden.iter().map(|h| (h.from.order, h.until.map_or(u64::MAX, |u| u.order)));
+        let lost = session.lost_at.filter(|_| session.hidden.is_empty()).map(|at| (at.order, u64::MAX));
+        for (from, until) in unread.chain(lost) {
+            let span = Span { from, until, last };
             for id in self.between(client, server, span, usize::MAX) {
                 self.used.insert(id);
                 units.push(Unit { transfer: None, setup: None, conns: vec![id], guessed: true });

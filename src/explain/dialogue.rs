@@ -5,13 +5,19 @@ use super::stream::{Assembler, Piece};
 use super::words::{clean, masked};
 use crate::ftp::Mode;
 use crate::ftp::command::{Command, Foreign, foreign_first_line, starts_tls};
-use crate::ftp::hostport::{EpsvArg, parse_eprt, parse_epsv, parse_lprt, parse_passive, parse_port};
+use crate::ftp::hostport::{EpsvArg, parse_eprt, parse_epsv, parse_lprt, parse_port};
 use crate::ftp::line::Line;
-use crate::ftp::pending::{Match, Pending};
+use crate::ftp::pending::Pending;
 use crate::ftp::reader::{Input, Reader};
 use crate::ftp::reply::{Held, ReplyReader};
+use crate::ftp::tls::Records;
 use crate::ftp::verb::Verb;
 use std::net::{IpAddr, SocketAddr};
+
+mod cover;
+mod reply;
+
+pub(super) use cover::Hidden;
 
 /// Longest line, in bytes.
 const LINE: usize = 8192;
@@ -109,11 +115,19 @@ struct Side {
     spoke: bool,
     /// Bytes before the next ones are missing: they may be the rest of a line.
     torn: bool,
+    /// It is encrypted.
+    records: Option<Records>,
 }
 
 impl Side {
     fn new() -> Self {
-        Self { assembler: Assembler::default(), reader: Reader::new(LINE), spoke: false, torn: false }
+        Self {
+            assembler: Assembler::default(),
+            reader: Reader::new(LINE),
+            spoke: false,
+            torn: false,
+            records: None,
+        }
     }
 }
 
@@ -138,9 +152,8 @@ pub(super) struct Session {
     current: Option<usize>,
     /// When the last announcement was asked for that was accepted.
     pub(super) last_accepted: u64,
-    /// From here on nothing can be read; by AUTH, or by TLS from the start.
-    pub(super) encrypted: Option<Spot>,
-    pub(super) auth: Option<Spot>,
+    /// Where nothing can be read: behind AUTH, or from the start.
+    pub(super) hidden: Vec<Hidden>,
     pub(super) foreign: Option<Foreign>,
     pub(super) closing: Option<Spot>,
     pub(super) user: Option<String>,
@@ -197,8 +210,7 @@ impl Session {
             transfers: Vec::new(),
             current: None,
             last_accepted: 0,
-            encrypted: None,
-            auth: None,
+            hidden: Vec::new(),
             foreign: None,
             closing: None,
             user: None,
@@ -230,7 +242,7 @@ impl Session {
         self.drain(1 - from, part, false);
         let side = &mut self.sides[from];
         side.assembler.push(part.at, part.payload, part.len);
-        if side.assembler.conflict && self.conflict.is_none() && self.encrypted.is_none() {
+        if side.assembler.conflict && self.conflict.is_none() && side.records.is_none() {
             self.conflict = Some(part.spot);
         }
         self.drain(from, part, false);
@@ -246,36 +258,35 @@ impl Session {
 
     fn drain(&mut self, side: usize, part: &Part<'_>, end: bool) {
         while let Some(piece) = self.sides[side].assembler.next(part.acked[side], end) {
-            if self.encrypted.is_some() || self.foreign.is_some() {
+            if self.foreign.is_some() {
                 continue;
             }
-            match piece {
-                Piece::Bytes(bytes) => self.bytes(side, &bytes, part),
-                Piece::Lost(n) => self.gap(side, n, part),
+            match (piece, &mut self.sides[side].records) {
+                (Piece::Bytes(bytes), Some(_)) => self.encrypted(side, &bytes, part),
+                (Piece::Lost(n), Some(records)) => records.skip(n),
+                (Piece::Bytes(bytes), None) => self.bytes(side, &bytes, part),
+                (Piece::Lost(n), None) => self.gap(side, n, part),
             }
         }
     }
 
     fn bytes(&mut self, side: usize, bytes: &[u8], part: &Part<'_>) {
         if side == 0 && !self.sides[0].spoke && !self.mid && starts_tls(bytes) {
-            self.encrypted = Some(part.spot);
+            self.hide(part.spot, false);
             return self.note(part, "TLS from the first byte: nothing of this connection can be read");
         }
         self.sides[side].spoke = true;
-        let mut lines: Vec<(Vec<u8>, bool, bool)> = Vec::new();
         let mut input = bytes;
-        let reader = &mut self.sides[side].reader;
-        while let Some(item) = reader.next(&mut input) {
-            match item {
-                Input::Line(line) => lines.push((line.bytes.to_vec(), line.crlf, line.synch)),
-                Input::Overlong { head } => lines.push(([head, b"..."].concat(), true, false)),
-                Input::Answer(_) | Input::Runaway => {}
+        while self.foreign.is_none() {
+            if self.sides[side].records.is_some() {
+                return self.encrypted(side, input, part);
             }
-        }
-        for (bytes, crlf, synch) in lines {
-            if self.encrypted.is_some() || self.foreign.is_some() {
-                return;
-            }
+            let (bytes, crlf, synch) = match self.sides[side].reader.next(&mut input) {
+                Some(Input::Line(line)) => (line.bytes.to_vec(), line.crlf, line.synch),
+                Some(Input::Overlong { head }) => ([head, b"..."].concat(), true, false),
+                Some(Input::Answer(_) | Input::Runaway) => continue,
+                None => return,
+            };
             let line = Line { bytes: &bytes, crlf, synch };
             if side == 0 { self.command(&line, part, false) } else { self.reply(&line, part, false) }
         }
@@ -398,185 +409,5 @@ impl Session {
             return Tag::Transfer(self.transfers.len() - 1);
         }
         Tag::Other
-    }
-
-    fn reply(&mut self, line: &Line<'_>, part: &Part<'_>, cut: bool) {
-        let awaited = self.pending.awaited();
-        let got = self.replies_in.push(line.bytes, awaited);
-        let coded = |l: &[u8]| l.first_chunk::<3>().is_some_and(|c| c.iter().all(u8::is_ascii_digit));
-        self.reply_lines += u64::from(coded(line.bytes));
-        use crate::ftp::reply::Part as P;
-        match got.part {
-            P::Stray => {
-                let text = clean(line.bytes);
-                // A reply without a code is none; but the announcement that it was to be came to nothing.
-                if let Some(Tag::Setup(i)) = self.pending.front().map(|e| e.tag)
-                    && let Some(setup) =
-                        self.setups.get_mut(i).filter(|s| s.said == Said::Asked && s.passive())
-                {
-                    (setup.said, setup.answered, setup.text) =
-                        (Said::NoAddress, Some(part.spot), text.clone());
-                }
-                if !text.is_empty() {
-                    self.entry(part, Who::Server, None, text);
-                }
-                return;
-            }
-            P::TooLong => return,
-            P::Whole | P::First => {
-                self.first_text = clean(got.text);
-                self.more_lines = 0;
-                self.held.clear();
-            }
-            P::Middle | P::Last => self.more_lines += 1,
-        }
-        let (code, text) = (got.code, clean(got.text));
-        if matches!(code, 227..=229) && !self.held.push(&got) {
-            self.held.clear();
-        }
-        if !got.part.ends() && !cut {
-            return;
-        }
-        self.replies += 1;
-        let mut shown = match self.more_lines {
-            0 => self.first_text.clone(),
-            n if self.first_text.is_empty() => format!("({} lines) {text}", n + 1),
-            1 => format!("{} (and 1 more line)", self.first_text),
-            n => format!("{} (and {n} more lines)", self.first_text),
-        };
-        if cut {
-            shown += " (cut off here)";
-        }
-        let text = if got.part == P::Last && !text.is_empty() { text } else { self.first_text.clone() };
-        self.entry(part, Who::Server, Some(code), shown);
-        self.on_reply(code, text, part, cut);
-        self.held.clear();
-    }
-
-    fn on_reply(&mut self, code: u16, text: String, part: &Part<'_>, cut: bool) {
-        let end = self.sides[1].assembler.position();
-        let answer = Answer { spot: part.spot, code, text, end };
-        let outcome = self.pending.on_reply(code);
-        match outcome.what {
-            Match::Preliminary => {
-                if let Some(Tag::Transfer(t)) = self.pending.front().map(|e| e.tag)
-                    && let Some(t) = self.transfers.get_mut(t)
-                {
-                    t.begun = Some(answer);
-                }
-            }
-            Match::Done(entry) => match entry.tag {
-                Tag::Setup(i) => self.set_up(i, &answer, cut),
-                Tag::Transfer(i) => self.transferred(i, answer),
-                Tag::Other => {
-                    if entry.verb == Verb::Auth && matches!(code, 234 | 334) {
-                        self.encrypted = Some(part.spot);
-                        self.auth = Some(part.spot);
-                        self.note(part, "from here on the control connection is encrypted");
-                    }
-                }
-            },
-            Match::Closing => {
-                self.closing = Some(part.spot);
-                if let Some(t) = self.transfers.last_mut().filter(|t| t.done.is_none()) {
-                    t.done = Some(answer);
-                }
-            }
-            Match::Extra => {}
-            Match::Unsolicited => self.unasked(answer, part, cut),
-        }
-    }
-
-    /// A reply whose command was not captured.
-    fn unasked(&mut self, answer: Answer, part: &Part<'_>, cut: bool) {
-        let incomplete = self.mid || self.lost > 0 || !self.sides[0].spoke;
-        if !incomplete || !part.keep {
-            return;
-        }
-        let verb = match answer.code {
-            227 => Verb::Pasv,
-            228 => Verb::Lpsv,
-            229 => Verb::Epsv,
-            125 | 150 => {
-                self.transfers.push(Transfer {
-                    verb: None,
-                    name: String::new(),
-                    setup: self.current,
-                    asked: part.spot,
-                    begun: Some(answer),
-                    done: None,
-                    aborted: None,
-                });
-                return;
-            }
-            code => {
-                let open = self.transfers.len().checked_sub(1);
-                let ends = matches!(code, 226 | 250 | 425 | 426 | 450..=452 | 550..=553);
-                if let Some(i) = open.filter(|_| ends)
-                    && self.transfers.get(i).is_some_and(|t| t.done.is_none() && t.verb.is_none())
-                {
-                    self.transferred(i, answer);
-                }
-                return;
-            }
-        };
-        self.setups.push(Setup {
-            verb,
-            asked: part.spot,
-            answered: None,
-            code: 0,
-            said: Said::Asked,
-            address: None,
-            port: None,
-            text: String::new(),
-            before: None,
-        });
-        self.current = Some(self.setups.len() - 1);
-        self.set_up(self.setups.len() - 1, &answer, cut);
-    }
-
-    /// The announcement that is in force.
-    fn accepted(&self) -> Option<usize> {
-        self.current.filter(|i| self.setups.get(*i).is_some_and(|s| s.said == Said::Accepted))
-    }
-
-    fn set_up(&mut self, i: usize, answer: &Answer, cut: bool) {
-        let Some(setup) = self.setups.get_mut(i).filter(|s| matches!(s.said, Said::Asked | Said::Cut)) else {
-            return;
-        };
-        (setup.answered, setup.code) = (Some(answer.spot), answer.code);
-        if answer.code >= 400 {
-            setup.said = Said::Refused;
-            setup.text = answer.text.clone();
-            if let Some(before) = setup.before.filter(|_| self.current == Some(i)) {
-                self.current = Some(before);
-            }
-        } else if setup.passive() {
-            setup.text = answer.text.clone();
-            match parse_passive(answer.code, self.held.lines(), Mode::Lenient) {
-                // Of a number that is cut off the rest might be missing.
-                _ if cut => setup.said = Said::Cut,
-                Ok(at) => {
-                    (setup.said, setup.address, setup.port) = (Said::Accepted, at.address, Some(at.port));
-                }
-                Err(_) => setup.said = Said::NoAddress,
-            }
-        } else if setup.said != Said::Cut {
-            setup.said = if setup.port.is_some() { Said::Accepted } else { Said::NoAddress };
-        }
-        if setup.said == Said::Accepted {
-            self.last_accepted = self.last_accepted.max(setup.asked.order);
-        }
-    }
-
-    fn transferred(&mut self, i: usize, answer: Answer) {
-        let Some(transfer) = self.transfers.get_mut(i) else { return };
-        let done = answer.code < 400;
-        transfer.done = Some(answer);
-        // A listener is used once; a client's announcement stays until the next (RFC 959 section 5.1).
-        let setup = transfer.setup.and_then(|s| self.setups.get(s));
-        if done && setup.is_some_and(Setup::passive) && transfer.setup == self.current {
-            self.current = None;
-        }
     }
 }

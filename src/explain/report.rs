@@ -109,6 +109,8 @@ pub struct Session {
     pub one_sided: Option<&'static str>,
     /// The frame from which on it is encrypted.
     pub encrypted: Option<FrameRef>,
+    /// The frame from which on it is clear again (CCC).
+    pub clear_again: Option<FrameRef>,
     /// What stands out, for people.
     pub remarks: Vec<String>,
     /// What happened, in order.

@@ -70,6 +70,22 @@ impl Records {
         if self.lost { Seen::Lost } else { Seen::Records }
     }
 
+    /// A follower of what is not followed.
+    #[must_use]
+    pub const fn lost() -> Self {
+        Self { header: [0; 5], have: 0, left: 0, whole: 0, lost: true }
+    }
+
+    /// Passes over bytes that nobody has seen: they are of a record's content, or it is lost where the next one begins.
+    pub fn skip(&mut self, bytes: u64) {
+        if bytes > u64::from(self.left) {
+            self.lost = true;
+        } else if bytes > 0 {
+            self.left -= bytes as u16;
+            self.ended();
+        }
+    }
+
     /// Whole records so far. With none, what is not a record's begin was never encrypted.
     #[must_use]
     pub const fn count(&self) -> u64 {
@@ -198,6 +214,25 @@ mod tests {
         // The longest there is.
         let stream = [&record(23, 3, usize::from(LONGEST))[..], b"x"].concat();
         assert_eq!(clear(&stream, 777).0, Some(5 + usize::from(LONGEST)));
+    }
+
+    #[test]
+    fn what_nobody_saw_of_a_record_is_passed_over() {
+        let stream = [record(22, 3, 9), record(23, 3, 300), b"PASV\r\n".to_vec()].concat();
+        for seen in 0..=stream.len() {
+            for gap in 0..=stream.len() - seen {
+                let mut records = Records::default();
+                let first = records.next(&stream[..seen]);
+                records.skip(gap as u64);
+                let inside = |from: usize, to: usize| from <= seen && seen + gap <= to;
+                let within = gap == 0 || inside(5, 14) && seen < 14 || inside(19, 319) && seen < 319;
+                assert_eq!(records.is_lost(), !within, "{seen} {gap}");
+                if within && first == Seen::Records {
+                    let found = records.next(&stream[seen + gap..]);
+                    assert_eq!(found, Seen::Clear(319 - seen - gap), "{seen} {gap}");
+                }
+            }
+        }
     }
 
     #[test]

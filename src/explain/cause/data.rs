@@ -74,7 +74,7 @@ impl Case<'_> {
         if let Some(fault) = text_first {
             return Some(fault);
         }
-        if self.session.auth.is_some_and(|auth| auth.order < syn.order) {
+        if self.session.auth_before(syn).is_some() {
             return Some(self.auth_hid_port(data, syn));
         }
         let more = data.syn_count.saturating_sub(1);

@@ -186,7 +186,7 @@ impl Case<'_> {
     }
 
     pub(super) fn auth_hid_port(&self, data: &Connection, syn: Spot) -> Finding {
-        let auth = self.session.auth.unwrap_or(syn);
+        let auth = self.session.auth_before(syn).unwrap_or(syn);
         self.finding(
             "auth_tls",
             format!(
@@ -201,8 +201,8 @@ impl Case<'_> {
         )
     }
 
-    pub(super) fn auth_hides(&self) -> Finding {
-        let spot = self.session.encrypted.unwrap_or(self.end);
+    pub(super) fn auth_hides(&self, transfer: &Transfer) -> Finding {
+        let spot = self.session.hidden_behind(transfer.asked).unwrap_or(self.end);
         let text = format!("the control connection is encrypted from {} on", self.at(spot));
         self.finding("auth_tls", text, vec![spot])
     }
