@@ -1,6 +1,12 @@
 //! What the fuzz targets do, over the small inputs that are kept under `fuzz/corpus`: those that reach far, and what was
 //! found.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed"
+)]
 
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;

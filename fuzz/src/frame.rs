@@ -1,4 +1,5 @@
-//! Frames, one after the other, into the engine as each deployment has it. What it sends is well formed.
+//! Frames, one after the other, into the engine as each deployment has it: behind a router, and in line. What it sends is
+//! well formed.
 
 use super::input::Input;
 use super::packets::packet;
@@ -14,47 +15,83 @@ use tidegate::wire::gre::{self, Redirect};
 use tidegate::wire::{build, eth, parse_ip};
 
 const US: eth::Mac = [2, 0, 0, 0, 0, 1];
+const US_OUTSIDE: eth::Mac = [2, 0, 0, 0, 0, 3];
 const ROUTER: eth::Mac = [2, 0, 0, 0, 0, 2];
 /// Frames of one input.
 const MOST: usize = 64;
 
-const INTERFACE: &str = "version = 1\n[[interface]]\nname = \"eth1\"\n\
-                         address = [\"10.9.0.2/24\", \"2001:db8:9::2/64\"]\n\
-                         next_hop = [\"10.9.0.1\", \"2001:db8:9::1\"]\n[limits]\nflows = 256\n";
+const ONE: &str = "[[interface]]\nname = \"eth1\"\naddress = [\"10.9.0.2/24\", \"2001:db8:9::2/64\"]\n\
+                   next_hop = [\"10.9.0.1\", \"2001:db8:9::1\"]\n";
 const WCCP: &str = "[deployment]\nkind = \"wccp\"\n[wccp]\nrouters = [\"10.9.0.1\"]\n\
                     [[wccp.group]]\nid = 61\nports = [21, 20, 2020]\n";
+const WCCP_ALL: &str = "[deployment]\nkind = \"wccp\"\n[wccp]\nrouters = [\"10.9.0.1\"]\n\
+                        [[wccp.group]]\nid = 61\nports = [21, 20, 2020]\n\
+                        [[wccp.group]]\nid = 62\nrole = \"reverse\"\nports = [21]\n";
 const STATIC: &str = "[deployment]\nkind = \"static\"\n";
-const SERVICE: &str = "[[service]]\nname = \"ftp\"\nports = [21]\ndata_ports = [2020]\n";
+const PROXY: &str = "[[service]]\nname = \"ftp\"\nports = [21]\ndata_ports = [2020]\n";
+const BRIDGE: &str = "[deployment]\nkind = \"bridge\"\n[[interface]]\nname = \"in0\"\nrole = \"inside\"\n\
+                      [[interface]]\nname = \"out0\"\nrole = \"outside\"\n";
+const ROUTE: &str = "[deployment]\nkind = \"route\"\n[[interface]]\nname = \"in0\"\nrole = \"inside\"\n\
+                     address = [\"10.0.0.1/24\", \"2001:db8:a::1/64\"]\n\
+                     [[interface]]\nname = \"out0\"\nrole = \"outside\"\n\
+                     address = [\"10.9.0.2/24\", \"2001:db8:9::2/64\"]\n\
+                     next_hop = [\"10.9.0.1\", \"2001:db8:9::1\"]\n[nat]\nmasquerade = true\n";
+const FILTER: &str = "[firewall]\ndefault = \"deny\"\n[[firewall.rule]]\nname = \"ftp\"\naction = \"allow\"\n\
+                      from = \"inside\"\nprotocol = \"tcp\"\nports = [21, 7]\n";
+const INSPECT: &str = "[[service]]\nname = \"ftp\"\nports = [21]\nhandling = \"inspect\"\n";
+
+/// The deployments: sections, interfaces, whether packets come in GRE.
+fn deployments() -> [(String, usize, bool); 6] {
+    [
+        ([STATIC, ONE, PROXY].concat(), 1, false),
+        ([WCCP, ONE, PROXY].concat(), 1, true),
+        ([BRIDGE, FILTER, INSPECT].concat(), 2, false),
+        ([ROUTE, FILTER, INSPECT].concat(), 2, false),
+        ([STATIC, ONE, INSPECT].concat(), 1, false),
+        ([WCCP_ALL, ONE, INSPECT].concat(), 1, true),
+    ]
+}
 
 pub fn body(data: &[u8]) {
     let mut input = Input::new(data);
-    let by_mac = input.u8() & 1 == 0;
-    let mut engine = engine(if by_mac { STATIC } else { WCCP });
+    let how = usize::from(input.u8());
+    let all = deployments();
+    let (text, ports, gre) = &all[how % all.len()];
+    let mut engine = engine(text, *ports);
     let mut now = Instant::from_millis(1000);
     for _ in 0..MOST {
         if input.is_empty() {
             break;
         }
-        let frame = match input.u8() & 3 {
+        let op = input.u8();
+        let frame = match op & 3 {
             0 => input.counted().to_vec(),
             1 => {
                 now += Duration::from_millis(u64::from(input.u16()) * 10);
                 Vec::new()
             }
-            // As routers send it: by policy, or redirected in GRE.
-            _ if by_mac => ethernet(&packet(&mut input)),
-            _ => ethernet(&in_gre(&packet(&mut input))),
+            _ if *gre => ethernet(&in_gre(&packet(&mut input))),
+            _ => ethernet(&packet(&mut input)),
         };
-        turn(&mut engine, now, &frame);
+        turn(&mut engine, now, *ports, usize::from(op >> 7), &frame);
     }
+    assert!(engine.occupied().iter().all(|(_, n)| *n < 1 << 20));
 }
 
-fn engine(deployment: &str) -> Engine {
-    let text = [INTERFACE, deployment, SERVICE].concat();
-    let config = config::parse(&text, Path::new("fuzz.toml")).unwrap();
-    let port =
-        PortInfo { name: "eth1".into(), driver: "mem", mac: US, mtu: 1500, attach: None, zero_copy: false };
-    settings::build(&config, &[port], [7; 16]).unwrap()
+fn engine(text: &str, ports: usize) -> Engine {
+    let text = format!("version = 1\n{text}[limits]\nflows = 256\n");
+    let config = config::parse(&text, Path::new("fuzz.toml")).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let names = if ports == 1 { &["eth1"][..] } else { &["in0", "out0"] };
+    let port = |(n, name): (usize, &&str)| PortInfo {
+        name: (*name).into(),
+        driver: "mem",
+        mac: if n == 0 { US } else { US_OUTSIDE },
+        mtu: 1500,
+        attach: None,
+        zero_copy: false,
+    };
+    let infos: Vec<_> = names.iter().enumerate().map(port).collect();
+    settings::build(&config, &infos, [7; 16]).unwrap()
 }
 
 fn ethernet(packet: &[u8]) -> Vec<u8> {
@@ -73,15 +110,20 @@ fn in_gre(packet: &[u8]) -> Vec<u8> {
     out
 }
 
-fn turn(engine: &mut Engine, now: Instant, frame: &[u8]) {
-    let mut rx = [Burst::new()];
-    if let Some(frame) = Frame::from_bytes(frame) {
-        rx[0].push(frame).unwrap();
+fn turn(engine: &mut Engine, now: Instant, ports: usize, at: usize, frame: &[u8]) {
+    let mut frame = frame.to_vec();
+    let at = at.min(ports - 1);
+    if at == 1 && frame.starts_with(&US) {
+        frame[..6].copy_from_slice(&US_OUTSIDE);
     }
-    let spare = (0..8).map(|_| Frame::heap()).collect();
-    let mut tx = [Tx { slots: 8, spare, out: vec![], done: vec![] }];
-    let given = rx[0].len() + tx[0].spare.len();
-    let mut events = Vec::new();
+    let mut rx: Vec<Burst> = (0..ports).map(|_| Burst::new()).collect();
+    if let Some(frame) = Frame::from_bytes(&frame) {
+        rx[at].push(frame).unwrap();
+    }
+    let spare = || (0..8).map(|_| Frame::heap()).collect();
+    let mut tx: Vec<Tx> =
+        (0..ports).map(|_| Tx { slots: 8, spare: spare(), out: vec![], done: vec![] }).collect();
+    let given = rx.iter().map(Burst::len).sum::<usize>() + 8 * ports;
     engine.turn(&mut Turn {
         now,
         rx: &mut rx,
@@ -89,19 +131,19 @@ fn turn(engine: &mut Engine, now: Instant, frame: &[u8]) {
         handoff_in: &mut Vec::new(),
         handoff_out: &mut Vec::new(),
         control: &[],
-        events: &mut events,
+        events: &mut Vec::new(),
     });
-    let [tx] = tx;
-    assert!(tx.out.len() <= 8, "more was sent than there is room");
-    assert!(tx.spare.len() + tx.out.len() + tx.done.len() >= given, "a frame was lost");
-    for sent in &tx.out {
+    let back: usize = tx.iter().map(|t| t.spare.len() + t.out.len() + t.done.len()).sum();
+    assert!(back >= given, "a frame was lost");
+    for sent in tx.iter().flat_map(|t| &t.out) {
         let bytes = sent.bytes();
         let l2 = eth::parse(bytes).unwrap();
-        // What is passed on goes as it came; what is ours says so by its source, and is whole.
-        if l2.ethertype == eth::TYPE_ARP || bytes.len() == frame.len() {
+        // What is passed on goes as it came; what is ours is whole.
+        if !matches!(l2.ethertype, eth::TYPE_IPV4 | eth::TYPE_IPV6) || bytes.len() == frame.len() {
             continue;
         }
         let ip = parse_ip(bytes, l2.len).unwrap();
         assert!(ip.transport_checksum_ok(bytes), "{bytes:x?}");
     }
+    assert!(tx.iter().all(|t| t.out.len() <= 8), "more was sent than there is room");
 }
