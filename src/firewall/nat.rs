@@ -383,3 +383,6 @@ impl Ports for Nat {
 const fn is_shared(proto: u8) -> bool {
     matches!(proto, proto::UDP | proto::ICMP)
 }
+
+#[cfg(test)]
+mod tests;
