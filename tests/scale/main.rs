@@ -5,8 +5,12 @@
 include!("../mem/lab_router.rs");
 
 mod count;
-#[path = "../transit/support/mod.rs"]
-mod in_line;
+#[path = "../transit/support/craft.rs"]
+#[allow(dead_code, reason = "a part of it is needed here")]
+mod line_craft;
+#[path = "../transit/support/options.rs"]
+#[allow(dead_code, reason = "a part of it is needed here")]
+mod line_options;
 #[path = "../mem/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "a part of it is needed here")]
 mod support;

@@ -1,8 +1,8 @@
 //! What passes in line costs no memory: frames of a connection that stands are forwarded without an allocation.
 
 use crate::count;
-use crate::in_line::craft::{frame, who_has};
-use crate::in_line::options::{
+use crate::line_craft::{frame, who_has};
+use crate::line_options::{
     BRIDGED, CLIENT, INSIDE, INSIDE_MAC, OUTSIDE, OUTSIDE_MAC, Options, ROUTED, bridge, engine, masquerade,
     route,
 };
@@ -37,7 +37,7 @@ impl Line {
 
     /// One turn with copies of a frame: how many left on each side, and what the engine allocated for it.
     fn turn(&mut self, side: usize, bytes: &[u8], copies: usize) -> ([usize; 2], usize) {
-        self.now = self.now + Duration::from_micros(10);
+        self.now += Duration::from_micros(10);
         for _ in 0..copies {
             let mut f = self.pool.pop().unwrap();
             assert!(f.set(bytes) && self.rx[side].push(f).is_ok());

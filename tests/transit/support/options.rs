@@ -153,7 +153,7 @@ pub(crate) fn engine(o: &Options) -> Engine {
     Engine::new(settings(o), table).unwrap()
 }
 
-/// The address of a side's host with this number in its network, as [`Host`](super::host::Host) takes it.
+/// The address of a side's host with this number in its network, as hosts take it.
 pub(crate) fn host6(side: usize, host: u16) -> IpAddr {
     Ipv6Addr::new(0xfd00, 0, 0, [0, 51][side], 0, 0, 0, host).into()
 }
