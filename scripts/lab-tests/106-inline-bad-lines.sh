@@ -3,7 +3,7 @@
 # carry so little that no command and no reply is in one piece.
 source "$(dirname "$0")/inline.sh"
 LAB_INNER=yes LAB_LIMIT=50 LAB_PATIENCE=40
-BAD='drop = 0.02, duplicate = 0.02, reorder = 0.05, reorder_ms = 8, segment = 9'
+BAD='drop = 0.01, duplicate = 0.02, reorder = 0.05, reorder_ms = 8, segment = 9'
 LAB_DEPLOYMENT=route
 i_begin
 lab_lossy
