@@ -70,19 +70,31 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# place WHICH [HOW]: the lab with this gateway; HOW: how bad the lines on both its sides are.
+# place WHICH [HOW]: the lab with this gateway, or with nobody who translates and filters; HOW: how bad the lines on both its sides are.
 place() {
-    LAB_DEPLOYMENT=$([ "$1" = kernel ] && echo kernel || echo route)
+    LAB_DEPLOYMENT=$([ "$1" = tidegate ] && echo route || echo kernel)
     LAB_INNER=no LAB_IMPAIR_IN='' LAB_IMPAIR_OUT=''
     [ -z "${2:-}" ] || LAB_INNER=yes LAB_IMPAIR_IN="$2, seed = 21" LAB_IMPAIR_OUT="$2, seed = 22"
     inline_up || die "the lab cannot be made here"
     lab_lossy
     inline_routers || die "no router"
-    if [ "$1" = kernel ]; then
-        inline_kernel || die "the kernel cannot be the gateway here"
-    else
-        inline_gateway || die "tidegate cannot be the gateway here"
-    fi
+    case $1 in
+        nobody) inline_forwarding || die "the kernel cannot forward here" ;;
+        kernel) inline_kernel || die "the kernel cannot be the gateway here" ;;
+        *) inline_gateway || die "tidegate cannot be the gateway here" ;;
+    esac
+}
+
+# lines_pass: where packets are only forwarded, short segments harm nobody.
+lines_pass() {
+    local mode
+    place nobody "$SHORT"
+    lab_server vsftpd 6 || die "no FTP server"
+    for mode in PORT PASV EPRT EPSV EPRT6 EPSV6; do
+        run_transfer 0 "$mode" curl download 64KiB
+        [ "$result" = identical ] || die "the lines with short segments do not work: $mode: $result"
+    done
+    say "nobody, short lines: every mode passes"
 }
 
 # transfers WHICH LINES AT-A-TIME SIZE OPERATION...: all clients with all servers; results to transfers.tsv.
@@ -140,6 +152,7 @@ need_commands ip ethtool sysctl curl lftp nft python3 ss
     die "$LAB_ROUTER_BIN or $LAB_TIDEGATE_BIN is not built: cargo build --release"
 [ "$quick" = yes ] || unpack ncftp tnftp
 lab_lock || die "this lab is in use"
+[ "$quick" = yes ] || lines_pass
 for which in $only; do
     place "$which"
     [ "$which" = tidegate ] || alive
