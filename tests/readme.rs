@@ -79,6 +79,44 @@ fn lists_all_ports(text: &str, list: &str, group: &Group) {
     assert!(text.contains(&format!("ip wccp {} redirect in", group.id)));
 }
 
+/// The samples of docs/inspect.md, put into files that differ from them by what stands around only.
+#[test]
+fn the_samples_of_inspected_services_load() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/inspect.md")).unwrap();
+    let samples = blocks(&text, "toml");
+    let [service, groups, firewall, nat] = samples[..] else { panic!("{}", samples.len()) };
+    let side = |name: &str, role: &str, address: &str, hop: &str| {
+        format!("[[interface]]\nname = {name:?}\nrole = {role:?}\naddress = [{address:?}]\n{hop}\n")
+    };
+    let route = format!(
+        "version = 1\n[deployment]\nkind = \"route\"\n{}{}{firewall}{nat}{service}",
+        side("in0", "inside", "10.0.0.1/24", ""),
+        side("out0", "outside", "203.0.113.9/24", "next_hop = \"203.0.113.1\""),
+    );
+    let route = parse(&route, Path::new("t.toml")).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(route.notes, Vec::<String>::new(), "nothing to remark on");
+    assert!(route.nat.masquerade.is_some() && route.firewall.unwrap().rules.len() == 1);
+    // What is said of the usual list is that list.
+    let usual = parse(
+        "version = 1\n[deployment]\nkind = \"bridge\"\n[[interface]]\nname = \"a\"\nrole = \"inside\"\n[[interface]]\n\
+         name = \"b\"\nrole = \"outside\"\n[[service]]\nname = \"ftp\"\nports = [21]\n",
+        Path::new("t.toml"),
+    );
+    let named = usual.unwrap().inspected[0].denied_ports.clone();
+    let told = text.split_once("these are denied:").unwrap().1.split_once(".\n").unwrap().0;
+    let told: Vec<&str> = told.split(',').map(str::trim).collect();
+    let shown = named.iter().map(|r| {
+        if r.start() == r.end() { r.start().to_string() } else { format!("{}-{}", r.start(), r.end()) }
+    });
+    assert_eq!(shown.collect::<Vec<_>>(), told);
+    let wccp = format!(
+        "version = 1\n[deployment]\nkind = \"wccp\"\n[[interface]]\nname = \"eth1\"\naddress = [\"10.9.0.2/24\"]\n\
+         next_hop = \"10.9.0.1\"\n[wccp]\nrouters = [\"10.9.0.1\"]\npassword = \"secret1\"\n{groups}"
+    );
+    let wccp = parse(&wccp, Path::new("t.toml")).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!((wccp.notes, wccp.inspected[0].data_bypasses), (Vec::<String>::new(), false));
+}
+
 #[test]
 fn documents_that_are_linked_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -89,6 +127,7 @@ fn documents_that_are_linked_exist() {
         ("docs/architecture.md", "docs"),
         ("docs/decisions.md", "docs"),
         ("docs/requirements.md", "docs"),
+        ("docs/inspect.md", "docs"),
     ] {
         let text = fs::read_to_string(root.join(name)).unwrap();
         for link in text.split("](").skip(1).map(|l| l.split(')').next().unwrap()) {

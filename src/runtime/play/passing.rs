@@ -36,7 +36,8 @@ const SPARE: usize = 128;
 /// How long the gateway is watched after the last frame.
 const AFTER: Duration = Duration::from_secs(120);
 /// Counts of what goes on all the time; other counts tell why a frame did not pass as it was.
-const USUAL: [&str; 12] = [
+const USUAL: [&str; 13] = [
+    "made",
     "connections",
     "connections_unread",
     "data_connections",
