@@ -133,6 +133,9 @@ impl Half {
 
     /// Puts a line into the stream toward the receiver, as soon as it stands between lines.
     pub(super) fn answer(&mut self, dir: Direction, answer: Vec<u8>, limits: &Limits, out: &mut Output) {
+        if answer.is_empty() {
+            return;
+        }
         let waiting: usize = self.answers.iter().map(Vec::len).sum();
         let closed =
             self.fin_out().is_some_and(|fin| self.nxt > fin) || (self.tail.is_empty() && self.is_cut());
@@ -142,7 +145,7 @@ impl Half {
             || self.kept.len() + waiting + answer.len() > limits.kept;
         if closed || full {
             out.notes.push(Note { dir, at: self.decided.saturating_sub(1), what: What::AnswerLost });
-        } else if !answer.is_empty() {
+        } else {
             self.answers.push_back(answer);
             self.release_answers();
         }
