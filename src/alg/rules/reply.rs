@@ -231,6 +231,10 @@ impl With<'_> {
             Tag::Auth if matches!(code, 234 | 334) => self.agreed(now, code),
             _ => {}
         }
+        if entry.verb == Verb::User {
+            // What was asked for before, and announced since, was another user's.
+            self.doors.close(now, Why::Over);
+        }
         match entry.verb {
             // Not only 230 and 232: 202 where a password was superfluous, and plain 200 from small servers.
             Verb::User | Verb::Pass | Verb::Acct if success => {
