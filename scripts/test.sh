@@ -58,7 +58,7 @@ count_demo() {
 FIGURES=$TG_TARGET/tmp/figures
 run_tests() {
     rm -rf "$FIGURES"
-    export TG_ALG_CASES=${TG_ALG_CASES:-100000}
+    export TG_ALG_CASES=${TG_ALG_CASES:-100000} TG_DIFF_CASES=${TG_DIFF_CASES:-20000}
     if command -v cargo-nextest >/dev/null; then
         cargo nextest run --locked --no-fail-fast && cargo test --locked --doc
     else

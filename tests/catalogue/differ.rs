@@ -20,7 +20,7 @@ use tidegate::firewall::Side;
 use tidegate::time::Duration;
 
 /// Virtual time in which a step must be over, in milliseconds.
-const PATIENCE: u64 = 150_000;
+const PATIENCE: u64 = 300_000;
 
 struct Play<'a> {
     net: Net,

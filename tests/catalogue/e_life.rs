@@ -266,7 +266,10 @@ fn e14_a_transfer_without_an_announcement() {
     }
     case_with(
         Standard,
-        |s| s.rules().default_data_port = true,
+        |s| {
+            s.rules().default_data_port = true;
+            s.settings.nat.masquerade = None;
+        },
         |net| {
             says(net, "RETR f\r\n", "150 here\r\n");
             let outside = net.client_outside();
@@ -329,9 +332,9 @@ fn e27_a_200_that_is_sent_again_opens_once() {
             net.conns[0].server.stream.extend(b"200 ok\r\n");
             net.wait(10_000);
             net.cut[0] = false;
-            net.wait(1500);
+            net.wait(20_000);
             net.client_gets("200 ok\r\n");
-            net.wait(wait - 1500);
+            net.wait(wait - 20_000);
             assert_eq!(net.active(20, 5001).is_some(), passes, "{wait}");
             let opened =
                 net.events().iter().filter(|e| e["event"] == "expectation" && e["state"] == "opened");

@@ -24,4 +24,5 @@ mod reenact;
 mod s_bounds;
 mod s_lines;
 mod setup;
+mod table;
 mod talk;

@@ -55,6 +55,10 @@ pub(crate) struct Naive {
     greeted: bool,
     logged_in: bool,
     refusals: usize,
+    /// The client has said something.
+    spoke: bool,
+    /// A transfer was asked for in this breath, and nobody came for its data.
+    spent: bool,
     epsv_all: bool,
     ports: Vec<u16>,
     pub(crate) door: Door,
@@ -84,6 +88,8 @@ impl Naive {
             greeted: false,
             logged_in: false,
             refusals: 0,
+            spoke: false,
+            spent: false,
             epsv_all: false,
             ports: Vec::new(),
             door: Door::None,
@@ -92,6 +98,11 @@ impl Naive {
             replies: Vec::new(),
             opened: Vec::new(),
         }
+    }
+
+    /// What was said before has all been answered.
+    pub(crate) fn breath(&mut self) {
+        self.spent = false;
     }
 
     /// The server says a line that answers nothing.
@@ -108,6 +119,11 @@ impl Naive {
         }
         let clean = without_telnet(&said.command)?;
         let (verb, argument) = words(&clean)?;
+        // Who begins with something else may not be taken for a client of FTP.
+        if !self.spoke && !matches!(verb.as_str(), "USER" | "NOOP" | "SYST" | "HELP") {
+            return None;
+        }
+        self.spoke = true;
         match self.command(&said.command, &clean, &verb, &argument)? {
             Fate::Answer(codes) => self.to_client.push(Item::Own(codes)),
             Fate::Forward(items) => {
@@ -126,7 +142,8 @@ impl Naive {
     fn command(&mut self, raw: &[u8], clean: &[u8], verb: &str, argument: &str) -> Option<Fate> {
         let forward = |line: Vec<u8>| Some(Fate::Forward(vec![Item::Exact(line)]));
         if raw.contains(&0) {
-            return Some(Fate::Answer(&["501"]));
+            let is_transfer = self.logged_in && TRANSFERS.contains(&verb);
+            return is_transfer.then_some(Fate::Answer(&["501"]));
         }
         let setup = matches!(verb, "PORT" | "EPRT" | "PASV" | "EPSV");
         if setup && !self.logged_in {
@@ -187,6 +204,8 @@ impl Naive {
             _ if TRANSFERS.contains(&verb) => match self.door {
                 _ if !self.logged_in => None,
                 Door::Unsure => None,
+                // It may have gone before the one before was answered.
+                Door::None if self.spent => None,
                 Door::None => Some(Fate::Answer(&["425"])),
                 _ => forward(raw.to_vec()),
             },
@@ -238,19 +257,19 @@ impl Naive {
                     format!("(|||{port}|)")
                 };
                 let line = String::from_utf8(lines.last()?.clone()).ok()?;
-                // A line that every program understands, and that says what is to be said, may stay.
+                // What every program reads rightly stays: one line, parentheses, and no other number before them.
                 let before = line[4..].split('(').next()?;
-                let plain = lines.len() == 1
+                let stays = lines.len() == 1
                     && line.contains(&right)
                     && (verb == "PASV") == (code == "227")
                     && !before.contains(|c: char| c.is_ascii_digit());
-                self.to_client.push(if lines.len() > 1 {
-                    Item::Ends(canonical.into_bytes())
-                } else if plain {
-                    Item::OneOf(vec![line.into_bytes(), canonical.into_bytes()])
+                if stays {
+                    pass(&mut self.to_client);
+                } else if lines.len() > 1 {
+                    self.to_client.push(Item::Ends(canonical.into_bytes()));
                 } else {
-                    Item::Exact(canonical.into_bytes())
-                });
+                    self.to_client.push(Item::Exact(canonical.into_bytes()));
+                }
                 self.opens(Door::Passive(port));
                 return Some(());
             }
@@ -278,7 +297,10 @@ impl Naive {
             },
             _ if TRANSFERS.contains(&verb) => match (code.as_bytes()[0], self.door) {
                 // Nobody came for it, and the transfer is over.
-                (b'2', Door::Active(..) | Door::Passive(_)) => self.door = Door::None,
+                (b'2', Door::Active(..) | Door::Passive(_)) => {
+                    self.door = Door::None;
+                    self.spent = true;
+                }
                 (_, Door::Used) => self.door = Door::Unsure,
                 (b'4' | b'5', Door::Passive(_)) => {}
                 _ => self.door = Door::Unsure,

@@ -1,7 +1,7 @@
 //! Hosts around a firewall, and a network between them that cuts, swaps, doubles and loses.
 
 use crate::host::{Host, Manner};
-use crate::packet::Packet;
+use crate::packet::{Packet, Pieces};
 use crate::setup::Setup;
 use crate::support::{ACK, FIN, Faults, RST, Rng, SYN, Seg};
 use std::collections::VecDeque;
@@ -47,12 +47,14 @@ pub(crate) struct Net {
     pub(crate) stray: Vec<(Side, Vec<u8>)>,
     /// What the firewall told of.
     pub(crate) log: Vec<serde_json::Value>,
-    /// Nothing reaches clients, servers any more.
+    /// Nothing reaches clients, servers any more; what would have is kept here.
     pub(crate) cut: [bool; 2],
+    pub(crate) lost: Vec<Seg>,
     pub(crate) faults: Faults,
     rng: Rng,
     queue: VecDeque<(u64, Flight)>,
     ids: u16,
+    pieces: Pieces,
     tells: bool,
 }
 
@@ -76,10 +78,12 @@ impl Net {
             stray: Vec::new(),
             log: Vec::new(),
             cut: [false; 2],
+            lost: Vec::new(),
             faults: setup.faults,
             rng: Rng(setup.seed),
             queue: VecDeque::new(),
             ids: 0,
+            pieces: Pieces::default(),
             tells: std::env::var_os("TG_NET_TRACE").is_some(),
         }
     }
@@ -91,6 +95,7 @@ impl Net {
         (outside, server): (Side, SocketAddr),
         (cm, sm): (Manner, Manner),
     ) -> bool {
+        let (cm_scaled, sm_scaled) = (cm.clone(), sm.clone());
         let chost = Host::new("client", cm.clone(), sm.clone(), Vec::new(), self.rng.next());
         let shost = Host::new("server", sm, cm, Vec::new(), self.rng.next());
         let (syn, mut answer) = (chost.syn(), shost.syn());
@@ -109,7 +114,7 @@ impl Net {
             seq: answer.ack,
             ack: answer.seq.wrapping_add(1),
             flags: ACK,
-            window: syn.window,
+            window: first_window(&cm_scaled, &sm_scaled),
             // Timestamps, where both have them.
             options: stamps(&syn, &answer),
             ..Seg::default()
@@ -183,6 +188,7 @@ impl Net {
 
     /// A packet that came out at this side.
     fn leaves(&mut self, side: Side, bytes: Vec<u8>) {
+        let Some(bytes) = self.pieces.take(&bytes) else { return };
         let Some(p) = Packet::parse(&bytes) else { return self.stray.push((side, bytes)) };
         for i in 0..self.conns.len() {
             let c = &self.conns[i];
@@ -190,10 +196,10 @@ impl Net {
             let to_client = side == c.sides[0] && p.src == c.near[1] && p.dst == c.near[0];
             if (to_server || to_client) && p.seg.flags & SYN == 0 {
                 self.say(|| format!("    → {side:?} {}", shown(&bytes)));
-                if !self.cut[usize::from(to_server)] {
-                    self.put(|seg| Flight::Host(i, to_server, seg), p.seg);
+                if self.cut[usize::from(to_server)] {
+                    return self.lost.push(p.seg);
                 }
-                return;
+                return self.put(|seg| Flight::Host(i, to_server, seg), p.seg);
             }
         }
         self.say(|| format!("    → {side:?} {} (nobody's)", shown(&bytes)));
@@ -341,6 +347,7 @@ impl Net {
     }
 
     /// Told with `TG_NET_TRACE` set only.
+    #[allow(clippy::print_stderr, reason = "asked for")]
     fn say(&self, text: impl Fn() -> String) {
         if self.tells {
             eprintln!("{:6} {}", self.now, text());
@@ -365,6 +372,12 @@ impl Net {
         let log = format!("{:?}", self.events());
         assert!(!log.contains("geheim"), "a password in the events: {log}");
     }
+}
+
+/// The window that a client tells first, scaled as both agreed.
+fn first_window(client: &Manner, server: &Manner) -> u16 {
+    let scale = if server.scale.is_some() { client.scale.unwrap_or(0) } else { 0 };
+    (client.room.min(65_535) >> scale) as u16
 }
 
 fn stamps(syn: &Seg, answer: &Seg) -> Vec<u8> {

@@ -113,6 +113,52 @@ impl Packet {
     }
 }
 
+/// The pieces of a datagram that have come so far.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces(Vec<(usize, Vec<u8>, bool)>);
+
+impl Pieces {
+    /// Takes a packet; gives it if it is whole, or what it completes.
+    ///
+    /// # Panics
+    /// The pieces do not fit each other.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let sliced = SlicedPacket::from_ip(bytes).unwrap_or_else(|e| panic!("{e}: {bytes:02x?}"));
+        if !sliced.is_ip_payload_fragmented() {
+            return Some(bytes.to_vec());
+        }
+        let part = sliced.ip_payload()?.payload.to_vec();
+        let (src, dst, ttl, at, more): (IpAddr, IpAddr, u8, usize, bool) = match sliced.net.as_ref()? {
+            NetSlice::Ipv4(v4) => {
+                let h = v4.header().to_header();
+                let at = usize::from(h.fragment_offset.value()) * 8;
+                (h.source.into(), h.destination.into(), h.time_to_live, at, h.more_fragments)
+            }
+            NetSlice::Ipv6(v6) => {
+                let h = v6.header().to_header();
+                let head = bytes.len() - part.len() - 8;
+                let word = u16::from_be_bytes([bytes[head + 2], bytes[head + 3]]);
+                (h.source.into(), h.destination.into(), h.hop_limit, usize::from(word & !7), word & 1 == 1)
+            }
+            NetSlice::Arp(_) => return None,
+        };
+        self.0.push((at, part, more));
+        self.0.sort();
+        let mut whole = Vec::new();
+        for (at, part, _) in &self.0 {
+            if *at != whole.len() {
+                return None;
+            }
+            whole.extend(part);
+        }
+        if self.0.last()?.2 {
+            return None;
+        }
+        self.0.clear();
+        Some(ip(src, dst, IpNumber::TCP, ttl, 0, &whole))
+    }
+}
+
 /// An IP packet with this payload.
 pub(crate) fn ip(src: IpAddr, dst: IpAddr, proto: IpNumber, ttl: u8, id: u16, payload: &[u8]) -> Vec<u8> {
     let mut bytes = match (src, dst) {
@@ -142,7 +188,7 @@ pub(crate) fn ip(src: IpAddr, dst: IpAddr, proto: IpNumber, ttl: u8, id: u16, pa
 
 /// A piece of a datagram, `at` bytes into its payload.
 pub(crate) fn piece(p: &Packet, id: u16, at: usize, part: &[u8], more: bool, hop: bool) -> Vec<u8> {
-    assert!(at % 8 == 0);
+    assert!(at.is_multiple_of(8));
     match (p.src.ip(), p.dst.ip()) {
         (IpAddr::V4(s), IpAddr::V4(d)) => {
             let mut h =

@@ -106,6 +106,7 @@ pub(crate) fn play(recorded: &Recorded, nat: bool, seed: u64) {
 }
 
 /// Plays it in so many ways, with translation and without.
+#[allow(clippy::print_stderr, reason = "a failure is told")]
 fn play_all(recorded: &Recorded, ways: u64) {
     let from = setting("TG_REENACT_FROM", 0);
     for seed in from..from + ways {

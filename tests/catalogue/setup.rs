@@ -175,6 +175,7 @@ pub(crate) fn denied() -> Vec<std::ops::RangeInclusive<u16>> {
 struct Tell(String);
 
 impl Drop for Tell {
+    #[allow(clippy::print_stderr, reason = "a failure is told")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("in this way: {}", self.0);
