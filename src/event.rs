@@ -88,7 +88,7 @@ pub enum What {
     Expectation {
         /// The session.
         session: SessionId,
-        /// `opened`, `used`, `expired`, `superseded`, `refused`, `waiting`.
+        /// `opened`, `used`, `expired`, `superseded`, `refused`, `waiting`, `elsewhere`.
         state: &'static str,
         /// The address that the client was told, or told us.
         client_side: SocketAddr,

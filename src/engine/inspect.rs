@@ -37,6 +37,9 @@ struct Way {
     tags: Tags,
 }
 
+/// Sessions that pass are numbered from here on, beyond those that end here.
+const INSPECTED: u64 = 1 << 32;
+
 /// The firewall that redirected packets go through.
 pub(super) struct Inspect {
     firewall: Firewall<Way>,
@@ -52,7 +55,8 @@ impl Inspect {
     pub(super) fn new(settings: InspectSettings, flows: Arc<FlowTable>, keyed: Keyed) -> Self {
         let services = &settings.firewall.services;
         let control = services.iter().flat_map(|s| s.ports.iter().copied()).collect();
-        let firewall = Firewall::new(settings.firewall, flows, keyed);
+        let mut firewall = Firewall::new(settings.firewall, flows, keyed);
+        firewall.number_from(INSPECTED);
         let reverse = settings.reverse;
         Self { firewall, control, reverse, emitted: Vec::new(), draining: false }
     }

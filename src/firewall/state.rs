@@ -255,6 +255,11 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         .min_by_key(|due| due.0)
     }
 
+    /// Numbers sessions from here on: for who has other sessions beside those of the firewall.
+    pub fn number_from(&mut self, first: u64) {
+        self.sessions.number_from(first);
+    }
+
     /// Begins no inspected session any more.
     pub fn drain(&mut self) {
         self.sessions.drain();

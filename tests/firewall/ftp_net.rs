@@ -131,6 +131,8 @@ pub(crate) struct Net {
     /// All that left the firewall.
     pub(crate) left: Vec<(Side, Vec<u8>)>,
     pub(crate) events: Vec<Event>,
+    /// Told when the firewall begins to work, and when it has done so.
+    pub(crate) around: fn(bool),
 }
 
 fn packet(src: SocketAddr, dst: SocketAddr, seq: u32, ack: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
@@ -173,6 +175,7 @@ impl Net {
             queue: VecDeque::new(),
             left: Vec::new(),
             events: Vec::new(),
+            around: |_| {},
         }
     }
 
@@ -260,7 +263,9 @@ impl Net {
         let mut frame = Frame::from_bytes(&bytes).unwrap();
         let ip = parse_ip(frame.bytes(), 0).unwrap();
         let mut out = Vec::new();
+        (self.around)(true);
         let fate = self.fw.packet(self.now, from, 1, &mut frame, &ip, &mut out);
+        (self.around)(false);
         self.send_out(out);
         if fate == Fate::Forward {
             self.leave(from.other(), frame.bytes().to_vec());
@@ -357,7 +362,9 @@ impl Net {
         while let Some((at, _)) = self.fw.poll_timeout().filter(|(at, _)| *at <= until) {
             self.now = self.now.max(at);
             let mut out = Vec::new();
+            (self.around)(true);
             self.fw.handle_timeout(self.now, &mut out);
+            (self.around)(false);
             self.send_out(out);
             self.fw.take_events(&mut self.events);
             self.run();

@@ -7,6 +7,7 @@ mod ftp_doors;
 mod ftp_nat;
 mod ftp_net;
 mod ftp_passive;
+mod ftp_random;
 mod icmp;
 mod nat;
 mod pieces;

@@ -5,6 +5,10 @@
 include!("../mem/lab_router.rs");
 
 mod count;
+#[path = "../firewall/ftp_net.rs"]
+#[allow(dead_code, reason = "a part of it is needed here")]
+mod ftp_net;
+mod inspected;
 #[path = "../transit/support/craft.rs"]
 #[allow(dead_code, reason = "a part of it is needed here")]
 mod line_craft;

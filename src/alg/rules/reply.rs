@@ -216,16 +216,19 @@ impl With<'_> {
         let success = Class::of(code) == Some(Class::Success);
         match &entry.tag {
             Tag::Active => {
-                // Only the last announcement stands, and its own answer opens it.
-                let last = !self.rules.awaits(|t| matches!(t, Tag::Active | Tag::Passive));
-                match (last, success) {
-                    (true, true) => self.doors.open(now),
-                    (true, false) => self.doors.close(now, Why::Unused),
-                    (false, _) => {}
+                // Only the last announcement stands, and its own answer opens it. What is reserved is the last PORT's.
+                let (active, passive) = (self.rules.awaits(|t| *t == Tag::Active), self.rules.awaits(|t| *t == Tag::Passive));
+                match (active, passive, success) {
+                    (true, _, _) => {}
+                    (false, true, _) => self.doors.close(now, Why::Superseded),
+                    (false, false, true) => self.doors.open(now),
+                    (false, false, false) => self.doors.close(now, Why::Unused),
                 }
             }
-            // What was announced before went with the question.
-            Tag::Passive if !matches!(code, 227..=229) => self.doors.close(now, Why::Superseded),
+            // What was announced before went with the question, but not what was asked for since.
+            Tag::Passive if !matches!(code, 227..=229) && !self.rules.awaits(|t| *t == Tag::Active) => {
+                self.doors.close(now, Why::Superseded);
+            }
             Tag::Transfer => self.doors.transfer_over(now, code),
             Tag::Prot(protected) if success => self.rules.protected = *protected,
             Tag::Auth if matches!(code, 234 | 334) => self.agreed(now, code),

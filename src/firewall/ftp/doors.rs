@@ -275,8 +275,12 @@ impl Doorman<'_> {
             Door::Reserved(a) => {
                 self.unexpect();
                 self.release(now, &a);
-                self.shared.counters.expectations_refused += 1;
-                self.tell(now, "refused", &a, reason);
+                let state = if reason == SUPERSEDED { state } else { "refused" };
+                match state {
+                    "superseded" => self.shared.counters.expectations_superseded += 1,
+                    _ => self.shared.counters.expectations_refused += 1,
+                }
+                self.tell(now, state, &a, reason);
             }
             Door::Open(a) => {
                 self.unexpect();
@@ -346,6 +350,8 @@ impl Doorman<'_> {
     }
 }
 
+const SUPERSEDED: &str = "replaced by a new one";
+
 impl Doors for Doorman<'_> {
     fn reserve(&mut self, now: Instant, at: SocketAddr) -> Result<SocketAddr, NoDoor> {
         self.close(now, Why::Superseded);
@@ -404,6 +410,12 @@ impl Doors for Doorman<'_> {
                 self.state.door = Door::None;
                 Some(port)
             }
+            // Replies come in the order of the commands: the client has asked for something else since.
+            Door::Reserved(_) => {
+                let told = SocketAddr::new(known, at.port());
+                self.shared.expectation(now, self.id, "superseded", (told, Some(at)), SUPERSEDED);
+                return Ok(told);
+            }
             _ => {
                 self.close(now, Why::Superseded);
                 None
@@ -441,7 +453,7 @@ impl Doors for Doorman<'_> {
 
     fn close(&mut self, now: Instant, why: Why) {
         let reason = match why {
-            Why::Superseded => "replaced by a new one",
+            Why::Superseded => SUPERSEDED,
             Why::Unused if matches!(self.state.door, Door::Reserved(_)) => "the server refused it",
             Why::Unused => "the transfer ended without it",
             Why::Over => "the client left, or logs in anew",

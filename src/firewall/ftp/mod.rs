@@ -120,8 +120,8 @@ pub(super) struct Sessions<W> {
     /// Half-open sessions and ended ones, oldest first: they give way when places are scarce.
     opening: VecDeque<(u32, SessionId)>,
     closing: VecDeque<(u32, SessionId)>,
-    /// Sessions that began.
-    begun: u64,
+    /// The number of the session that began last.
+    numbered: u64,
     draining: bool,
     /// When it was last told that one was turned away.
     turned_told: Option<Instant>,
@@ -141,10 +141,15 @@ impl<W: Copy> Sessions<W> {
             output: Output::default(),
             opening: VecDeque::new(),
             closing: VecDeque::new(),
-            begun: 0,
+            numbered: 0,
             draining: false,
             turned_told: None,
         }
+    }
+
+    /// Counts sessions from here on, so that their numbers are nobody else's.
+    pub(super) fn number_from(&mut self, first: u64) {
+        self.numbered = self.numbered.max(first);
     }
 
     /// The SYN of an admitted connection to a service's port; it is to be given to [`segment`](Self::segment) next. The
@@ -162,7 +167,7 @@ impl<W: Copy> Sessions<W> {
             self.shared.counters.sessions_refused += 1;
             return None;
         }
-        let id = SessionId(self.begun + 1);
+        let id = SessionId(self.numbered + 1);
         let mind = match why {
             Some(why) => Mind::Turned(Turned::new(why)),
             None => {
@@ -177,7 +182,7 @@ impl<W: Copy> Sessions<W> {
         };
         let alg = Alg::new(self.shared.limits.alg);
         let number = self.slots.insert(Box::new(Session::new(now, id, service, path, alg, mind)));
-        self.begun += 1;
+        self.numbered = id.0;
         if why.is_some() {
             self.shared.counters.sessions_refused += 1;
             self.turned.take(client);
