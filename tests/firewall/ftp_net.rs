@@ -227,6 +227,11 @@ impl Net {
         self.ends.iter().rposition(|e| e.local == addr(at) && e.open)
     }
 
+    /// The end that came last.
+    pub(crate) fn newest(&self) -> usize {
+        self.ends.len() - 1
+    }
+
     pub(crate) fn say(&mut self, i: usize, text: &str) {
         self.send(i, ACK | PSH, text.as_bytes());
     }

@@ -217,7 +217,8 @@ impl With<'_> {
         match &entry.tag {
             Tag::Active => {
                 // Only the last announcement stands, and its own answer opens it. What is reserved is the last PORT's.
-                let (active, passive) = (self.rules.awaits(|t| *t == Tag::Active), self.rules.awaits(|t| *t == Tag::Passive));
+                let (active, passive) =
+                    (self.rules.awaits(|t| *t == Tag::Active), self.rules.awaits(|t| *t == Tag::Passive));
                 match (active, passive, success) {
                     (true, _, _) => {}
                     (false, true, _) => self.doors.close(now, Why::Superseded),
