@@ -102,9 +102,10 @@ impl Dialogue {
     fn read(&mut self, net: &mut Net) {
         for line in net.got(self.s).lines() {
             let setup = ["PORT", "PASV", "EPSV", "QUIT", "USER", "REIN"].iter().any(|v| line.starts_with(v));
-            if setup {
-                self.told = None;
-            }
+            // A transfer that is asked for may use it yet.
+            let used = self.asked.iter().any(|c| c.starts_with("RETR") || c.starts_with("NLST"));
+            self.told = self.told.take().filter(|_| !setup || used);
+            self.told.iter_mut().for_each(|t| t.last &= !setup);
             if line.starts_with("PORT") {
                 // Behind a translation only the host can be told from here, not its port.
                 let own = SocketAddr::new(self.host.parse().unwrap(), 0);

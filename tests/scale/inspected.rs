@@ -29,7 +29,7 @@ fn round(net: &mut Net, first: u16) -> (isize, Vec<(usize, usize)>) {
 }
 
 #[test]
-fn an_idle_inspected_session_costs_less_than_two_kilobytes_and_leaves_nothing() {
+fn an_idle_inspected_session_costs_less_than_four_kilobytes_and_leaves_nothing() {
     let mut net = net();
     let (_, first) = round(&mut net, 10_000);
     let (each, second) = round(&mut net, 20_000);
