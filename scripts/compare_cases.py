@@ -145,9 +145,10 @@ def two_lines():
     s.client.send("PASV")
     s.server.line()
     s.server.send(f"227-listen socket created\r\n227 ({comma(SERVER, port)})")
-    need(s.client.line().startswith("227"), "the reply does not arrive")
+    # In two lines, or put into one.
     while not announced(line := s.client.line()):
-        need(line.startswith("227"), f"the client got {line!r}")
+        need(line.startswith("227-"), f"the client got {line!r}")
+    need(line.startswith("227 ") and announced(line) == (SERVER, port), f"the client got {line!r}")
     data = s.client_connects((SERVER, port))
     need(data is not None, "the client's data connection is refused")
     data.sendall(b"here")

@@ -292,6 +292,9 @@ class MiniServer:
         tcp = ip[(ip[0] & 15) * 4 :]
         source, _, seq = struct.unpack("!HHI", tcp[:8])
         flags, data = tcp[13], tcp[(tcp[12] >> 4) * 4 :]
+        if not flags & 2 and source != self.ports:
+            # Of a case before this one.
+            return
         if flags & 2:
             self.ports, self.next = source, (seq + 1) & 0xFFFFFFFF
             self.emit(0x12, b"", b"\2\4\5\xb4")
