@@ -315,7 +315,10 @@ impl Net {
             if seg.flags & ACK != 0 && !e.open {
                 (e.rcv, e.open) = (seg.seq.wrapping_add(1), true);
             }
-            return if e.open { self.send(i, ACK, &[]) } else { () };
+            if e.open {
+                self.send(i, ACK, &[]);
+            }
+            return;
         }
         if seg.seq != e.rcv {
             return;
