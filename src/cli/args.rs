@@ -4,7 +4,7 @@ use crate::config::Cidr;
 use clap::{ArgAction, ArgGroup, Parser, Subcommand};
 use std::path::PathBuf;
 
-/// An FTP gateway on raw packets: transparent FTP behind WCCP or policy redirection.
+/// An FTP gateway on raw packets: transparent FTP behind WCCP or policy redirection, or in line as a bridge or router.
 #[derive(Debug, Parser)]
 #[command(
     name = "tidegate",

@@ -51,7 +51,7 @@ reasons! {
     FtpRule = "ftp_rule", "a rule about FTP forbids it";
     HiddenTags = "hidden_tags", "a frame with more than two VLAN tags, behind which nothing is looked at";
     NoWay = "no_way", "a packet of ours to an end of whom no frame has shown the way";
-    NoRoute = "no_route", "no network behind the interface on the other side has the destination; see address, next_hop and [[route]]";
+    NoRoute = "no_route", "no network behind the interface on the other side has the destination; see address, next_hop and the route sections";
     Spoofed = "spoofed", "a source address that belongs to the other side";
 }
 

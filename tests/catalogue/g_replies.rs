@@ -236,7 +236,7 @@ fn g36_a_reply_ended_by_another_code_ends_the_transfer() {
     });
 }
 
-/// A greeting of 1 MiB, where the bound is the sheet's; of 64 KiB with a bound of 16 KiB where it comes in small
+/// A greeting of 1 MiB, where the bound is the default; of 64 KiB with a bound of 16 KiB where it comes in small
 /// pieces.
 #[test]
 fn g37_a_greeting_without_end_passes_up_to_its_bound() {

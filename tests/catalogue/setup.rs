@@ -163,7 +163,7 @@ fn settings(profile: Profile) -> Settings {
     }
 }
 
-/// Ports that no data connection goes to, as the sheet lists them.
+/// Ports that no data connection goes to: the list of the defaults, written again.
 pub(crate) fn denied() -> Vec<std::ops::RangeInclusive<u16>> {
     let one = [1433, 1521, 2049, 2375, 3306, 3389, 5060, 5432, 5985, 6379, 8080, 8443, 9200, 11211, 27017];
     let mut all: Vec<_> = one.into_iter().map(|p| p..=p).collect();
