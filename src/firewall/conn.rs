@@ -12,6 +12,8 @@ use std::net::SocketAddr;
 
 /// How long a connection that has ended stays known: segments may still come, and its ports rest meanwhile.
 pub(super) const TIME_WAIT: Duration = Duration::from_secs(120);
+/// What ended by a reset is over as its receiver believed that, which nobody here sees: if more comes, it did not.
+pub(super) const RESET: &str = "reset";
 /// How often a data connection is looked at. At 100 Gbit/s the bytes between two looks stay below what the meter can
 /// tell apart.
 const LOOK: Duration = Duration::from_millis(250);
@@ -135,12 +137,12 @@ impl Conn {
                     State::Answered
                 }
                 (0, true) if seg.seq == isn.wrapping_add(1) => State::Over(now, "aborted"),
-                (1, true) if seg.has(ACK) && seg.ack == isn.wrapping_add(1) => State::Over(now, "reset"),
+                (1, true) if seg.has(ACK) && seg.ack == isn.wrapping_add(1) => State::Over(now, RESET),
                 _ => before,
             },
             _ if seg.has(RST) => {
                 let slack = if matches!(self.kind, Kind::Data(_)) { RST_SLACK_DATA } else { RST_SLACK };
-                if near(seg.seq, view, slack) { State::Over(now, "reset") } else { before }
+                if near(seg.seq, view, slack) { State::Over(now, RESET) } else { before }
             }
             State::Answered if end == 0 && syn == ACK => State::Open,
             _ => before,
@@ -167,6 +169,7 @@ impl Conn {
     /// When it is to be looked at, if its last segment came `idle` ago.
     pub(super) fn next_look(&self, now: Instant, idle: Duration, timers: &Timers) -> Instant {
         let patience = match (self.state, &self.kind) {
+            (State::Over(_, RESET), _) => return now + TIME_WAIT.saturating_sub(idle),
             (State::Over(at, _), _) => return at + TIME_WAIT,
             (_, Kind::Data(_)) => return now + LOOK,
             _ => self.patience(timers),

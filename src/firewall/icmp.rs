@@ -46,6 +46,16 @@ impl Kind {
     }
 }
 
+/// Whether a message can only have been sent on this link: by its hops, none of which it lost (RFC 4861 4, RFC 2710 3).
+fn of_the_link(bytes: &[u8], ip: &IpPacket) -> bool {
+    let kind = ip.payload(bytes).first().copied().unwrap_or_default();
+    let src = if let IpAddr::V6(a) = ip.src { a } else { return false };
+    match kind {
+        133..=137 => ip.ttl(bytes) == 255,
+        _ => ip.ttl(bytes) == 1 && (src.is_unicast_link_local() || src.is_unspecified()),
+    }
+}
+
 impl<W: Copy + Eq + Debug> Firewall<W> {
     /// An ICMP or ICMPv6 message.
     pub(super) fn icmp(&mut self, p: &mut Passing<'_, W>, out: &mut Vec<Emit<W>>) -> Went {
@@ -60,7 +70,9 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             Kind::Query(id) => self.exchange(p, &it(id, 0), true, out),
             Kind::Answer(id) => self.exchange(p, &it(0, id), false, out),
             // Without it no IPv6 host beyond a bridge would be found; a router does not pass it on.
-            Kind::Link if !self.settings.hop => Went::Pass { to: p.from.other(), changed: false },
+            Kind::Link if !self.settings.hop && of_the_link(p.bytes, p.ip) => {
+                Went::Pass { to: p.from.other(), changed: false }
+            }
             Kind::Error => match self.sender(p) {
                 Some(sender) => self.error(p, &sender),
                 None => self.unknown(&it(0, 0)),

@@ -1,6 +1,6 @@
 //! The tables of TCP connections: how they enter, are looked at, end, and go.
 
-use super::conn::{Conn, Kind, State, TIME_WAIT};
+use super::conn::{Conn, Kind, RESET, State, TIME_WAIT};
 use super::ftp::{Gone, Over};
 use super::nat::Plan;
 use super::packet::{Along, Emit, Side};
@@ -238,6 +238,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             Kind::Plain => {}
         }
         let over = match conn.state {
+            State::Over(_, RESET) => idle >= TIME_WAIT,
             State::Over(at, _) => now.since(at) >= TIME_WAIT,
             _ => !busy && idle >= conn.patience(&self.settings.timers),
         };

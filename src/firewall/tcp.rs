@@ -1,7 +1,7 @@
 //! TCP: segments of known connections, and what begins one. Connections are in the flow table; one that stands costs a
 //! segment a look there, and no more.
 
-use super::conn::{Conn, Data, Kind, Moved, State, closes, key};
+use super::conn::{Conn, Data, Kind, Moved, RESET, State, closes, key};
 use super::ftp::{Admitted, Over, Path, Syn};
 use super::nat::Plan;
 use super::packet::{Emit, Fate, Refused, Side};
@@ -56,6 +56,10 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         }
         let stands =
             self.conns.get(entry.id).is_some_and(|c| matches!(c.state, State::Open | State::Closing));
+        let judged = self.session_of(entry).map(|(session, _)| session).filter(|session| {
+            let begun = self.conns.get(entry.id).is_some_and(|c| !c.is_asked());
+            seg.has(RST) && begun && self.sessions.is_read(*session)
+        });
         let again = seg.is_first() && self.session_of(entry).is_some_and(|(s, _)| self.sessions.is_over(s));
         let moved = if again {
             Moved::Anew
@@ -63,7 +67,8 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             self.flows.touch(slot, p.now.tick(), seg.seq_end(), Sticky::NONE);
             Moved::No
         } else if p.ip.transport_checksum_ok(p.bytes) {
-            self.moved(p.now, entry.id, end, slot, seg)
+            // What a reset ends is for the session to say: it knows the one number that its receiver believes.
+            if judged.is_some() { Moved::No } else { self.moved(p.now, entry.id, end, slot, seg) }
         } else if control {
             return Went::Refuse(Refused::Checksum);
         } else {
@@ -74,11 +79,12 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             self.forget(p.now, entry.id);
             return self.begins(p, seg, out);
         }
+        let mut clamped = false;
         if seg.has(SYN)
             && entry.flags.has(Flags::CLAMP_MSS)
             && let Some(mss) = self.clamp_of(entry.id)
         {
-            tcp::clamp_mss(p.bytes, seg, mss);
+            clamped = tcp::clamp_mss(p.bytes, seg, mss);
         }
         let went = match self.conns.get(entry.id) {
             // Ended by us: who has not heard of it does now.
@@ -100,11 +106,26 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             }
             _ => rewrite(p, seg, entry),
         };
-        if moved == Moved::Ended {
+        if moved == Moved::Ended
+            || judged.is_some_and(|session| self.reset_by_an_end(p.now, entry.id, session))
+        {
             self.ended(p.now, entry.id);
         }
         self.gone(p.now, out);
-        went
+        match went {
+            // Pieces that it came in are not to go on as they were.
+            Went::Pass { to, changed } => Went::Pass { to, changed: changed || clamped },
+            other => other,
+        }
+    }
+
+    /// Whether a reset has ended a session; its connection is over then.
+    fn reset_by_an_end(&mut self, now: Instant, id: u32, session: u32) -> bool {
+        let over = self.sessions.is_over(session);
+        if over && let Some(conn) = self.conns.get_mut(id).filter(|c| !c.is_over()) {
+            conn.state = State::Over(now, RESET);
+        }
+        over
     }
 
     /// Notes a segment, and what it makes of its connection.
@@ -183,7 +204,12 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     /// A segment of no known connection.
     fn begins(&mut self, p: &mut Passing<'_, W>, seg: &Segment, out: &mut Vec<Emit<W>>) -> Went {
         let it = Begin { from: p.from, proto: proto::TCP, src: seg.src, dst: seg.dst };
-        if !seg.is_first() || seg.has(FIN) {
+        // No host asks so, but some take it for a SYN: then it is not to come past the rules.
+        let odd = seg.has(SYN) && seg.flags & (FIN | RST) != 0;
+        if odd && self.settings.filter.decide(&it).action != Rule::Allow {
+            return Went::Refuse(Refused::NoConnection);
+        }
+        if odd || !seg.is_first() {
             return self.unknown(&it);
         }
         match self.sessions.expected(p.now, it.from, it.src, it.dst) {

@@ -253,6 +253,18 @@ impl Net {
         p
     }
 
+    /// Somebody else says in an end's name that it resets, `off` bytes away from where it is, and before, that it is there.
+    pub(crate) fn forge_reset(&mut self, i: usize, off: u32) {
+        let e = &self.ends[i];
+        let (side, at) = (e.side, e.nxt.wrapping_add(off));
+        let forged = [ACK, RST].map(|flags| packet(e.local, e.peer, at, e.rcv, flags, b""));
+        for bytes in forged {
+            self.put(side, bytes);
+            self.run();
+            self.pass(Duration::from_millis(200));
+        }
+    }
+
     fn send(&mut self, i: usize, flags: u8, payload: &[u8]) {
         let e = &mut self.ends[i];
         let p = packet(e.local, e.peer, e.nxt, e.rcv, flags, payload);

@@ -99,6 +99,31 @@ fn a_reset_of_the_control_connection_ends_what_is_expected_and_soon_what_is_unde
 }
 
 #[test]
+fn a_reset_that_nobody_believes_ends_nothing() {
+    for off in [40, 70_000, 1 << 30] {
+        let mut net = Net::new(settings());
+        let (c, s) = logged_in(&mut net, CLIENT);
+        net.listen(Outside, DATA);
+        exchange(&mut net, c, s, "PASV\r\n", REPLY);
+        net.forge_reset(c, off);
+        net.forge_reset(s, off);
+        assert!(net.end(c).open && net.end(s).open);
+        let data = net.connect(Inside, "10.0.0.5:41000", DATA);
+        let d = net.accepted(DATA).unwrap();
+        exchange(&mut net, c, s, "RETR a\r\n", "150 here\r\n");
+        net.forge_reset(d, off);
+        // Longer than a connection that is over stays known.
+        for _ in 0..4 {
+            net.pass(Duration::from_secs(50));
+            net.say(d, "x");
+        }
+        assert_eq!(net.got(data), "xxxx", "{off}");
+        exchange(&mut net, c, s, "", "226 done\r\n");
+        exchange(&mut net, c, s, "NOOP\r\n", "200 here\r\n");
+    }
+}
+
+#[test]
 fn a_transfer_goes_on_after_quit() {
     let mut net = Net::new(settings());
     let (c, s) = logged_in(&mut net, CLIENT);

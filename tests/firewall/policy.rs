@@ -129,6 +129,16 @@ fn under_allow_unknown_connections_pass_unread_and_unchanged() {
 }
 
 #[test]
+fn a_syn_with_a_fin_does_not_come_past_a_rule() {
+    let deny = Rule { ports: vec![3306..=3306], protocol: Protocol::Tcp, ..rule("db", Action::Drop) };
+    let mut rig = Rig::new(settings(Action::Allow, vec![deny]));
+    for odd in [SYN | FIN, SYN | RST] {
+        let packet = seg(at("198.51.100.7:2000"), at("10.0.0.5:3306"), odd, 1000, 1, b"");
+        rig.send(OUT, &packet).refused(Refused::NoConnection);
+    }
+}
+
+#[test]
 fn refusals_are_told_once_a_second_with_their_number() {
     let mut rig = Rig::new(settings(Action::Drop, vec![]));
     for port in 0..5 {
@@ -174,7 +184,7 @@ fn answers_to_what_is_rejected_are_paced_and_never_go_to_a_crowd() {
 #[test]
 fn neighbour_discovery_crosses_a_bridge_and_no_router() {
     let mut solicitation = echo("fe80::1", "ff02::1:ff00:5", 0, false);
-    solicitation[40] = 135;
+    (solicitation[7], solicitation[40]) = (255, 135);
     let fix = |b: &mut Vec<u8>| {
         b[42..44].fill(0);
         let head = [&b[8..40], &(b.len() as u32 - 40).to_be_bytes(), &[0, 0, 0, 58]].concat();
@@ -192,6 +202,10 @@ fn neighbour_discovery_crosses_a_bridge_and_no_router() {
     fix(&mut solicitation);
     let mut rig = Rig::new(settings(Action::Drop, vec![]));
     assert_eq!(rig.send(OUT, &solicitation).passed(IN), solicitation);
+    // One that was passed on before is of no link.
+    let mut far = solicitation.clone();
+    far[7] = 254;
+    rig.send(OUT, &far).refused(Refused::Policy);
     let mut rig = Rig::new(tidegate::firewall::Settings { hop: true, ..settings(Action::Drop, vec![]) });
     rig.send(OUT, &solicitation).refused(Refused::Policy);
 }

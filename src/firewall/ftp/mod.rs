@@ -240,6 +240,11 @@ impl<W: Copy> Sessions<W> {
         self.slots.get(session).is_none_or(|s| s.is_over())
     }
 
+    /// Whether a control connection's bytes are followed, TLS or not, so that the session knows their numbers.
+    pub(super) fn is_read(&self, session: u32) -> bool {
+        self.slots.get(session).is_some_and(|s| !s.alg.is_opaque())
+    }
+
     /// What an ICMP error quotes of a segment that left toward `dir`, as its sender knows it; none if it is forged.
     pub(super) fn quoted(&mut self, session: u32, dir: Direction, seq: u32, mtu: Option<u16>) -> Option<u32> {
         let session = self.slots.get_mut(session)?;

@@ -158,8 +158,8 @@ impl<W: Copy> Sessions<W> {
         let Some(session) = self.slots.get_mut(number).filter(|s| !s.is_over()) else { return };
         let reset = seg.flags & RST != 0;
         let over = if session.alg.is_opaque() {
-            let closed = seg.flags & FIN != 0 && session.closes(dir);
-            closed || reset
+            // Which reset counts the connection's own entry knows.
+            seg.flags & FIN != 0 && session.closes(dir)
         } else {
             session.alg.is_over() || (reset && session.life == Life::Opening && dir == Direction::ToClient)
         };

@@ -4,7 +4,7 @@ use super::super::packet::Side;
 use super::super::settings::{Data, Net};
 use super::data::DataConn;
 use super::doors::Door;
-use super::session::{Mind, Session};
+use super::session::{Life, Mind, Session};
 use super::{Admitted, Path, Sessions, Syn};
 use crate::alg::rules::Profile;
 use crate::flow::SteerSyn;
@@ -99,7 +99,8 @@ impl<W: Copy> Sessions<W> {
             let Some(session) = self.slots.get(number) else { continue };
             let path = &session.path;
             let passive = path.client.ip() == src.ip() && path.server_told.ip() == dst.ip();
-            if !passive || path.client_side != from || session.is_over() {
+            // A SYN alone is no session: anybody can send one, in any name.
+            if !passive || path.client_side != from || session.is_over() || session.life == Life::Opening {
                 continue;
             }
             // One that can be read has announced what it needs.
