@@ -119,9 +119,16 @@ impl<T> Pending<T> {
         self.queue.pop_front()
     }
 
-    /// Drops what may never get an answer of its own ([`Entry::is_loose`]).
-    pub fn drop_loose(&mut self) {
-        self.queue.retain(|e| !e.loose);
+    /// Drops `which` of the commands, as ones that get no answer any more (what may never get one of its own:
+    /// [`Entry::is_loose`]). How many of them `count`.
+    pub fn drop_such(
+        &mut self,
+        which: impl Fn(&Entry<T>) -> bool,
+        count: impl Fn(&Entry<T>) -> bool,
+    ) -> usize {
+        let counted = self.queue.iter().filter(|e| which(e) && count(e)).count();
+        self.queue.retain(|e| !which(e));
+        counted
     }
 
     /// Gives back the memory that is kept for the next command.

@@ -1,6 +1,7 @@
 //! What passes, what is answered, in which order.
 
 use crate::rig::{PROFILES, Profile, Way, each_way, settings, text, within};
+use tidegate::time::Duration;
 
 #[test]
 fn an_ordinary_session_goes_by_as_it_is() {
@@ -178,6 +179,35 @@ fn an_announcement_waits_for_the_transfer_before() {
         rig.passes(b"PASV\r\n");
         rig.server(b"227 ok (198,51,100,7,200,10)\r\n");
         assert!(rig.doors.story().contains(&"over 426"));
+    });
+}
+
+#[test]
+fn a_transfer_that_no_answer_ends_is_over_all_the_same() {
+    within(Profile::Standard, |mut rig| {
+        let aborted = |rig: &mut crate::rig::Rig| {
+            rig.client(b"PASV\r\n");
+            rig.server(b"227 ok (198,51,100,7,200,10)\r\n");
+            rig.client(b"RETR a\r\n");
+            rig.server(b"150 here\r\n");
+            rig.client(b"ABOR\r\n");
+            rig.server(b"225 gone\r\n");
+            rig.forget();
+            assert!(!rig.doors.story().contains(&"over 426"));
+        };
+        // An answer of ours waits for what the server may still say of the transfer, but not for ever.
+        aborted(&mut rig);
+        rig.client(b"PORT 203,0,113,9,19,137\r\n");
+        assert_eq!(text(&rig.at_client()), "");
+        rig.wait(Duration::from_secs(60));
+        assert_eq!(text(&rig.at_client()), "504 Refused: the address is not yours.\\r\\n");
+        assert_eq!(rig.doors.story(), ["over 426"]);
+        // Behind AUTH nothing is read that could end it.
+        rig.forget();
+        aborted(&mut rig);
+        rig.passes(b"AUTH TLS\r\n");
+        rig.replies(b"234 go\r\n");
+        assert_eq!(rig.doors.story(), ["over 426"]);
     });
 }
 

@@ -95,7 +95,7 @@ impl With<'_> {
             if clean.erases || clean.open {
                 return self.violation(now, "Telnet commands within a command");
             }
-            return self.refuse(&clean, line, 500, "Telnet commands within a command are not allowed.");
+            return self.refuse(now, &clean, line, 500, "Telnet commands within a command are not allowed.");
         }
         let command = match parsed {
             Ok(Some(command)) => command,
@@ -105,7 +105,7 @@ impl With<'_> {
         if whole.has_bare_cr() && (!self.is_compat() || command.verb.is_data_setup()) {
             return self.fault(now, Fault::BareCr, &clean, line);
         }
-        if let Some(verdict) = self.lock_step(&command, &clean, line) {
+        if let Some(verdict) = self.lock_step(now, &command, &clean, line) {
             return verdict;
         }
         self.log.counters.telnet += u64::from(dirty);
@@ -126,12 +126,12 @@ impl With<'_> {
         match command.verb {
             verb if verb.is_data_setup() => self.setup(now, command, clean, line, plain),
             verb if verb.is_transfer() => self.transfer(now, command, clean, line, dirty),
-            Verb::Auth => self.auth(command, clean, line, dirty),
+            Verb::Auth => self.auth(now, command, clean, line, dirty),
             Verb::Adat | Verb::Mic | Verb::Conf | Verb::Enc if !self.is_compat() => {
-                self.refuse(clean, line, 534, "Refused by policy: only AUTH TLS is passed on.")
+                self.refuse(now, clean, line, 534, "Refused by policy: only AUTH TLS is passed on.")
             }
             Verb::Pbsz | Verb::Prot | Verb::Ccc if self.settings.ftps == Ftps::Refuse => {
-                self.refuse(clean, line, 534, "Refused by policy: ftps = \"refuse\".")
+                self.refuse(now, clean, line, 534, "Refused by policy: ftps = \"refuse\".")
             }
             Verb::Prot => {
                 let protected = command.argument.trim_ascii().eq_ignore_ascii_case(b"P");
@@ -140,10 +140,12 @@ impl With<'_> {
             Verb::Feat => self.forward(command, Tag::Feat, dirty),
             Verb::Syst if strict => self.forward(command, Tag::System, dirty),
             Verb::Rein if strict => {
-                self.refuse(clean, line, 502, "REIN is not supported; reconnect instead.")
+                self.refuse(now, clean, line, 502, "REIN is not supported; reconnect instead.")
             }
-            Verb::Sscn if strict => self.refuse(clean, line, 502, "Server to server transfers are refused."),
-            Verb::Other if strict => self.refuse(clean, line, 502, "Command not implemented."),
+            Verb::Sscn if strict => {
+                self.refuse(now, clean, line, 502, "Server to server transfers are refused.")
+            }
+            Verb::Other if strict => self.refuse(now, clean, line, 502, "Command not implemented."),
             Verb::User | Verb::Rein | Verb::Quit => {
                 // QUIT lets a transfer end (RFC 959 4.1.1).
                 if !self.rules.awaits(|t| *t == Tag::Transfer) {
@@ -165,13 +167,13 @@ impl With<'_> {
     ) -> Verdict {
         if !self.rules.logged_in && !self.is_compat() {
             self.log.counters.before_login += 1;
-            return self.refuse(clean, line, 530, "Log in first.");
+            return self.refuse(now, clean, line, 530, "Log in first.");
         }
         let coming = self.rules.awaits(|t| matches!(t, Tag::Active | Tag::Passive));
         let default = self.settings.default_data_port;
         if !(coming || self.doors.has_door() || default && self.doors.default_port(now).is_ok()) {
             self.log.counters.no_setup += 1;
-            return self.refuse(clean, line, 425, "Use PORT or PASV first.");
+            return self.refuse(now, clean, line, 425, "Use PORT or PASV first.");
         }
         let one_way = self.is_strict() && !self.rules.protected;
         let transfer = Transfer { verb: command.verb, name: lossy(command.argument), one_way };
@@ -213,7 +215,13 @@ impl With<'_> {
     }
 
     /// Whether a command has to wait for the answers to others, or cannot wait any longer.
-    fn lock_step(&mut self, command: &Command<'_>, clean: &Stripped<'_>, line: &Line<'_>) -> Option<Verdict> {
+    fn lock_step(
+        &mut self,
+        now: Instant,
+        command: &Command<'_>,
+        clean: &Stripped<'_>,
+        line: &Line<'_>,
+    ) -> Option<Verdict> {
         let (rules, verb) = (&*self.rules, command.verb);
         let login = |v: Verb| matches!(v, Verb::User | Verb::Pass | Verb::Acct);
         let data = verb.is_data_setup() || verb.is_transfer();
@@ -240,13 +248,13 @@ impl With<'_> {
         }
         if unknown {
             self.log.counters.before_login += 1;
-            return Some(self.refuse(clean, line, 530, "Log in first."));
+            return Some(self.refuse(now, clean, line, 530, "Log in first."));
         }
         // A transfer may take hours.
         if (busy || open) && !(strict || crossed) {
             return None;
         }
-        Some(self.refuse(clean, line, BUSY.0, BUSY.1))
+        Some(self.refuse(now, clean, line, BUSY.0, BUSY.1))
     }
 
     pub(super) fn wait(&mut self) -> Verdict {
@@ -277,7 +285,7 @@ impl With<'_> {
                     said.extend(self.farewell(now, "Lines must end in CR LF: closed.", text));
                     Verdict::Swallow(said)
                 }
-                _ => self.refuse(clean, line, 500, text),
+                _ => self.refuse(now, clean, line, 500, text),
             };
         }
         // It is no verb of ours: the server says so itself. What it would be to a server that takes a NUL or CR for
@@ -292,7 +300,7 @@ impl With<'_> {
                 Err(_) => Verdict::Reset,
             };
         }
-        self.refuse(clean, line, code, text)
+        self.refuse(now, clean, line, code, text)
     }
 
     /// A last line without its end is no command; but some servers take it for one.
@@ -324,7 +332,7 @@ impl With<'_> {
         }
         self.command_event("", String::new(), "refused");
         self.log.counters.refused += 1;
-        self.answer(500, "Line too long.")
+        self.answer(now, 500, "Line too long.")
     }
 
     fn late(&mut self, now: Instant) -> Verdict {
@@ -360,12 +368,19 @@ impl With<'_> {
     }
 
     /// Refuses a command. Waits while the answer could not be put in its place.
-    pub(super) fn refuse(&mut self, clean: &Stripped<'_>, line: &Line<'_>, code: u16, text: &str) -> Verdict {
+    pub(super) fn refuse(
+        &mut self,
+        now: Instant,
+        clean: &Stripped<'_>,
+        line: &Line<'_>,
+        code: u16,
+        text: &str,
+    ) -> Verdict {
         if self.cannot_answer() && !line.due {
             return Verdict::Hold;
         }
         self.refused_event(clean);
-        self.answer(code, text)
+        self.answer(now, code, text)
     }
 
     /// Whether an answer of ours has no place yet: the reply that it has to follow is going by and cannot be added to,
@@ -392,11 +407,20 @@ impl With<'_> {
         self.event(What::Command { session, verb, argument, action });
     }
 
+    /// Waits no longer for the answers to such commands. A transfer among them is over all the same: the next one's reply
+    /// is not to be taken for its.
+    pub(super) fn unanswered(&mut self, now: Instant, which: impl Fn(&Entry<Tag>) -> bool) {
+        let transfers = self.rules.pending.drop_such(which, |e| e.tag == Tag::Transfer);
+        for _ in 0..transfers {
+            self.doors.transfer_over(now, 426);
+        }
+    }
+
     /// Answers the client's line ourselves, in its turn.
-    pub(super) fn answer(&mut self, code: u16, text: &str) -> Verdict {
+    pub(super) fn answer(&mut self, now: Instant, code: u16, text: &str) -> Verdict {
         let said = reply_line(code, text);
         // It was waited for as long as could be.
-        self.rules.pending.drop_loose();
+        self.unanswered(now, Entry::is_loose);
         if self.rules.pending.is_empty() && !self.rules.replies.is_open() {
             self.told(code, text.to_owned(), "gateway");
             return Verdict::Swallow(said);

@@ -60,18 +60,19 @@ impl With<'_> {
     /// AUTH: it stands alone, with no command before it unanswered and none behind it.
     pub(super) fn auth(
         &mut self,
+        now: Instant,
         command: &Command<'_>,
         clean: &Stripped<'_>,
         line: &Line<'_>,
         dirty: bool,
     ) -> Verdict {
         if self.settings.ftps == Ftps::Refuse {
-            return self.refuse(clean, line, 534, "Refused by policy: ftps = \"refuse\".");
+            return self.refuse(now, clean, line, 534, "Refused by policy: ftps = \"refuse\".");
         }
         let mechanism = command.argument.trim_ascii().to_ascii_uppercase();
         let tls = matches!(mechanism.as_slice(), b"TLS" | b"TLS-C" | b"SSL" | b"TLS-P");
         if !tls && !self.is_compat() {
-            return self.refuse(clean, line, 504, "Refused by policy: only AUTH TLS is passed on.");
+            return self.refuse(now, clean, line, 504, "Refused by policy: only AUTH TLS is passed on.");
         }
         self.forward(command, Tag::Auth, dirty)
     }
@@ -80,6 +81,7 @@ impl With<'_> {
     pub(super) fn agreed(&mut self, now: Instant, code: u16) {
         self.doors.close(now, Why::Opaque);
         self.log.counters.encrypted += 1;
+        self.unanswered(now, |_| true);
         let rules = &mut *self.rules;
         rules.pending = Pending::default();
         let mut tls = Tls::default();

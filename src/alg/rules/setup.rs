@@ -25,17 +25,17 @@ impl With<'_> {
         let verb = command.verb;
         if !self.rules.logged_in && !self.is_compat() {
             self.log.counters.before_login += 1;
-            return self.refuse(clean, line, 530, "Log in first.");
+            return self.refuse(now, clean, line, 530, "Log in first.");
         }
         if !self.rate(now) {
             self.log.counters.too_fast += 1;
             return self.end(now, "Too many announcements of data connections.", "announcements too fast");
         }
         if self.is_strict() && matches!(verb, Verb::Lprt | Verb::Lpsv | Verb::Cpsv) {
-            return self.refuse(clean, line, 502, "Use EPRT or EPSV.");
+            return self.refuse(now, clean, line, 502, "Use EPRT or EPSV.");
         }
         if self.rules.epsv_all && verb != Verb::Epsv {
-            return self.refuse(clean, line, 500, "Refused: EPSV ALL was sent.");
+            return self.refuse(now, clean, line, 500, "Refused: EPSV ALL was sent.");
         }
         let at = match verb {
             Verb::Port => hostport::parse_port(command.argument).map(SocketAddr::from),
@@ -49,10 +49,10 @@ impl With<'_> {
                 self.log.counters.unnamed += 1;
                 let (code, text) = e.reply();
                 if self.is_strict() && e == ArgError::Syntax {
-                    let verdict = self.refuse(clean, line, code, text);
+                    let verdict = self.refuse(now, clean, line, code, text);
                     return self.refused_for_good(now, verdict, "an announcement that is none");
                 }
-                self.refuse(clean, line, code, text)
+                self.refuse(now, clean, line, code, text)
             }
         }
     }
@@ -75,16 +75,16 @@ impl With<'_> {
                     self.rules.epsv_all = true;
                     let verb = crate::ftp::lossy(command.verb_text);
                     self.command_event(&verb, command.shown(), "answered");
-                    return self.answer(200, "EPSV ALL ok.");
+                    return self.answer(now, 200, "EPSV ALL ok.");
                 }
                 Ok(asked) if !asked.fits(ipv4) => {
                     let (code, text) = hostport::other_family(Verb::Epsv, ipv4);
-                    return self.refuse(clean, line, code, text);
+                    return self.refuse(now, clean, line, code, text);
                 }
                 Ok(_) => {}
                 Err(e) => {
                     let (code, text) = e.reply();
-                    return self.refuse(clean, line, code, text);
+                    return self.refuse(now, clean, line, code, text);
                 }
             }
         }
@@ -106,7 +106,7 @@ impl With<'_> {
         let (verb, client) = (command.verb, self.rules.ends.client);
         if at.is_ipv4() != client.is_ipv4() {
             let (code, text) = hostport::other_family(verb, client.is_ipv4());
-            return self.refuse(clean, line, code, text);
+            return self.refuse(now, clean, line, code, text);
         }
         // Their forms have no zone; the client's address may have one in other places.
         if at.ip() != client.ip() {
@@ -115,7 +115,7 @@ impl With<'_> {
             }
             self.log.counters.foreign_addresses += 1;
             self.refused_door(at, "the address is not the client's own");
-            let verdict = self.refuse(clean, line, 504, "Refused: the address is not yours.");
+            let verdict = self.refuse(now, clean, line, 504, "Refused: the address is not yours.");
             self.rules.foreign = self.rules.foreign.saturating_add(1);
             if self.is_strict() && self.rules.foreign >= FOREIGN {
                 return self.refused_for_good(now, verdict, "addresses of others were announced");
@@ -129,7 +129,7 @@ impl With<'_> {
             self.log.counters.denied_ports += 1;
             self.refused_door(at, "the port is not allowed");
             let (code, text) = ArgError::Port.reply();
-            let verdict = self.refuse(clean, line, code, text);
+            let verdict = self.refuse(now, clean, line, code, text);
             if self.is_strict() && at.port() < 1024 {
                 return self.refused_for_good(now, verdict, "a privileged port was announced");
             }
@@ -140,7 +140,7 @@ impl With<'_> {
             Err(NoDoor::Wait) if !line.due => return self.wait(),
             Err(no) => {
                 let (code, text) = self.no_door(no);
-                return self.refuse(clean, line, code, &text);
+                return self.refuse(now, clean, line, code, &text);
             }
         };
         let mut new = Vec::new();
