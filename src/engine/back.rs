@@ -12,13 +12,13 @@ use crate::neigh::Resolution;
 use crate::time::Instant;
 use crate::wire::eth::{self, Mac};
 use crate::wire::gre::{self, Redirect};
-use crate::wire::{build, parse_ip};
+use crate::wire::{IpPacket, build, parse_ip};
 use std::net::{IpAddr, Ipv4Addr};
 
 impl Redirected {
     /// Returns a packet that is not ours to the router that sent it, if it may pass.
-    pub(super) fn give_back(&mut self, turn: &mut Turn<'_>, a: Arrived) {
-        if let Some(a) = self.inspect(turn, a) {
+    pub(super) fn give_back(&mut self, turn: &mut Turn<'_>, a: Arrived, ip: &IpPacket) {
+        if let Some(a) = self.inspect(turn, a, ip) {
             self.send_back(turn, a);
         }
         self.inspect_emits(turn);

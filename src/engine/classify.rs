@@ -15,8 +15,8 @@ use crate::wire::eth::{self, Mac, Tags};
 use crate::wire::gre;
 use crate::wire::icmp::{self, Icmp};
 use crate::wire::tcp::{self, Segment};
-use crate::wire::{Fragment, IpPacket, build, parse_ip, proto};
-use std::net::{IpAddr, Ipv4Addr};
+use crate::wire::{Fragment, IpPacket, build, is_host, parse_ip, proto};
+use std::net::IpAddr;
 
 /// A packet with what is known of its way here. The frame begins with the IP packet.
 pub(super) struct Arrived {
@@ -194,7 +194,7 @@ impl Redirected {
             return self.drop(turn, arrived.interface, arrived.frame, DropReason::Loop);
         }
         if ip.fragment != Fragment::None {
-            return self.give_back(turn, arrived);
+            return self.give_back(turn, arrived, ip);
         }
         match ip.proto {
             proto::TCP => self.tcp(turn, arrived, ip),
@@ -204,10 +204,10 @@ impl Redirected {
                     _ => Some(arrived),
                 };
                 if let Some(arrived) = strange {
-                    self.give_back(turn, arrived);
+                    self.give_back(turn, arrived, ip);
                 }
             }
-            _ => self.give_back(turn, arrived),
+            _ => self.give_back(turn, arrived, ip),
         }
     }
 
@@ -378,7 +378,7 @@ impl Redirected {
         }
         if a.origin.is_some() {
             if !self.sessions.may_be_torn(turn.now, seg) {
-                return self.give_back(turn, a);
+                return self.give_back(turn, a, ip);
             }
             // Its two directions may come to different workers.
             let owner = self.owner(&a, seg);
@@ -386,7 +386,7 @@ impl Redirected {
                 return self.hand_over(turn, a, owner);
             }
             if self.is_ours(turn.now, &a) || !ip.transport_checksum_ok(a.frame.bytes()) {
-                return self.give_back(turn, a);
+                return self.give_back(turn, a, ip);
             }
             let now = turn.now;
             let Some(tx) = turn.tx.get_mut(a.interface) else { return };
@@ -394,7 +394,7 @@ impl Redirected {
             if self.sessions.torn(now, seg, &mut out) {
                 return out.tx.done.push(a.frame);
             }
-            return self.give_back(turn, a);
+            return self.give_back(turn, a, ip);
         }
         // To our own address, and of no connection: what any host answers.
         let now = turn.now;
@@ -450,10 +450,4 @@ impl Redirected {
             tx.done.push(frame);
         }
     }
-}
-
-/// Whether a single host can have this address (RFC 1122 3.2.1.3).
-fn is_host(a: IpAddr) -> bool {
-    let broadcast = a == IpAddr::V4(Ipv4Addr::BROADCAST);
-    !(a.is_multicast() || a.is_loopback() || a.is_unspecified() || broadcast)
 }

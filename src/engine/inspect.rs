@@ -132,10 +132,9 @@ impl Inspect {
 
 impl Redirected {
     /// Has the firewall look at a redirected packet that is not ours. Gives it back if it is to go on.
-    pub(super) fn inspect(&mut self, turn: &mut Turn<'_>, mut a: Arrived) -> Option<Arrived> {
+    pub(super) fn inspect(&mut self, turn: &mut Turn<'_>, mut a: Arrived, ip: &IpPacket) -> Option<Arrived> {
         let (Some(inspect), Some(origin)) = (&mut self.inspect, a.origin) else { return Some(a) };
-        let Ok(ip) = parse_ip(a.frame.bytes(), 0) else { return Some(a) };
-        let Some(side) = inspect.side(a.frame.bytes(), &ip, origin) else { return Some(a) };
+        let Some(side) = inspect.side(a.frame.bytes(), ip, origin) else { return Some(a) };
         // What will not reach its end is not to be believed.
         if matches!(origin, Origin::Static { .. }) && ip.ttl(a.frame.bytes()) <= 1 {
             return Some(a);
@@ -150,7 +149,7 @@ impl Redirected {
             return None;
         }
         let way = Way { interface: a.interface, origin, tags: a.tags };
-        match inspect.firewall.packet(turn.now, side, way, &mut a.frame, &ip, &mut inspect.emitted) {
+        match inspect.firewall.packet(turn.now, side, way, &mut a.frame, ip, &mut inspect.emitted) {
             Fate::Forward => return Some(a),
             Fate::Taken => self.done(turn, a.interface, a.frame),
             Fate::Refuse(why) => self.drop(turn, a.interface, a.frame, why.into()),

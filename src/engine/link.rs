@@ -10,7 +10,7 @@ use crate::tcp::Outlet;
 use crate::time::Instant;
 use crate::wire::arp::{self, Arp};
 use crate::wire::eth::{self, Mac, Tags};
-use crate::wire::{build, nd};
+use crate::wire::{build, nd, within};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -56,20 +56,17 @@ impl Link {
 
     /// Where a packet to `dst` goes next; none if we have no address of its family, or know no way.
     pub(super) fn hop(&self, dst: IpAddr) -> Option<IpAddr> {
-        match dst {
-            IpAddr::V4(d) => {
+        let (net, next_hop, local) = match dst {
+            IpAddr::V4(_) => {
                 let n = self.settings.v4?;
-                let mask = u32::MAX.checked_shl(32 - u32::from(n.prefix)).unwrap_or(0);
-                let on_link = (d.to_bits() ^ n.address.to_bits()) & mask == 0;
-                if on_link { Some(dst) } else { n.next_hop.map(IpAddr::from) }
+                ((n.address.into(), n.prefix), n.next_hop.map(IpAddr::from), false)
             }
             IpAddr::V6(d) => {
                 let n = self.settings.v6?;
-                let mask = u128::MAX.checked_shl(128 - u32::from(n.prefix)).unwrap_or(0);
-                let on_link = (d.to_bits() ^ n.address.to_bits()) & mask == 0 || d.is_unicast_link_local();
-                if on_link { Some(dst) } else { n.next_hop.map(IpAddr::from) }
+                ((n.address.into(), n.prefix), n.next_hop.map(IpAddr::from), d.is_unicast_link_local())
             }
-        }
+        };
+        if local || within(dst, &net) { Some(dst) } else { next_hop }
     }
 
     /// Whether `address` is a neighbour's, not ours, on our link.

@@ -6,12 +6,12 @@
 
 use super::ftp::Ports;
 use super::packet::{Refused, Side};
-use super::policy::{Begin, within};
+use super::policy::Begin;
 use super::settings;
 use crate::flow::Salted;
 use crate::rng::{Keyed, Purpose};
 use crate::time::{Duration, Instant};
-use crate::wire::proto;
+use crate::wire::{proto, within};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -74,13 +74,13 @@ pub(super) struct Nat {
     used: HashMap<Tuple, (), Salted>,
     /// Ports that rest: whose they were, and until when. Who had one may have it again at once.
     resting: HashMap<Tuple, (SocketAddrV4, Instant), Salted>,
+    /// The same in their order; some have been put off since.
+    rests: VecDeque<(Instant, Tuple)>,
     toward: HashMap<(u8, SocketAddrV4, Ipv4Addr), Toward, Salted>,
     /// By protocol, inside end and outside address.
     endpoints: HashMap<(u8, SocketAddrV4, Ipv4Addr), Endpoint, Salted>,
     /// Who has an outside port toward all, and for how many connections.
     owners: HashMap<(u8, SocketAddrV4), (SocketAddrV4, u32), Salted>,
-    /// The same in their order; some have been put off since.
-    rests: VecDeque<(Instant, Tuple)>,
     /// Who listens, by outside end and remote address.
     listeners: HashMap<(SocketAddrV4, Ipv4Addr), SocketAddrV4, Salted>,
     ordinal: u64,
@@ -144,9 +144,7 @@ impl Nat {
         let (SocketAddr::V4(inside), IpAddr::V4(told), SocketAddr::V4(remote)) = (src, told, remote) else {
             return Ok((src, None));
         };
-        if *inside.ip() == told
-            || self.settings.one_to_one.iter().any(|s| (s.inside, s.outside) == (*inside.ip(), told))
-        {
+        if self.keeps_ports(*inside.ip(), told) {
             return Ok((SocketAddr::new(told.into(), src.port()), None));
         }
         self.expire(now);
@@ -218,6 +216,11 @@ impl Nat {
         self.settings.masquerade.as_ref().is_some_and(|m| m.address == a)
             || self.settings.one_to_one.iter().any(|s| s.outside == a)
             || self.settings.forwards.iter().any(|f| *f.outside.ip() == a)
+    }
+
+    /// Whether all ports of an address are the same where it is known as `told`.
+    fn keeps_ports(&self, inside: Ipv4Addr, told: Ipv4Addr) -> bool {
+        inside == told || self.settings.one_to_one.iter().any(|s| (s.inside, s.outside) == (inside, told))
     }
 
     /// Whether a packet of an unknown connection would have to be translated.
@@ -340,9 +343,7 @@ impl Ports for Nat {
         let (SocketAddr::V4(inside), IpAddr::V4(told), IpAddr::V4(remote)) = (end, told, remote) else {
             return Some(end);
         };
-        if *inside.ip() == told
-            || self.settings.one_to_one.iter().any(|s| (s.inside, s.outside) == (*inside.ip(), told))
-        {
+        if self.keeps_ports(*inside.ip(), told) {
             return Some(SocketAddr::new(told.into(), end.port()));
         }
         self.expire(now);

@@ -7,9 +7,8 @@ use super::state::{Firewall, Went};
 use super::tcp::Passing;
 use crate::event::{Event, What};
 use crate::time::{Duration, Instant};
-use crate::wire::{build, icmp, proto, tcp};
+use crate::wire::{build, icmp, is_host, proto, tcp};
 use std::fmt::Debug;
-use std::net::IpAddr;
 
 /// Communication administratively prohibited (RFC 1812 5.2.7.1).
 const PROHIBITED_V4: (u8, u8) = (3, 13);
@@ -58,12 +57,6 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             out.push(Emit { to: p.from, along: Along::Reverse(p.way), packet });
         }
     }
-}
-
-/// Whether a single host can have this address.
-fn is_host(a: IpAddr) -> bool {
-    let broadcast = matches!(a, IpAddr::V4(a) if a.is_broadcast());
-    !(a.is_multicast() || a.is_loopback() || a.is_unspecified() || broadcast)
 }
 
 /// What became of packets by rule. The default stands behind the rules.

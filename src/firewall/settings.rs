@@ -3,11 +3,9 @@
 use super::packet::Side;
 use crate::alg;
 use crate::time::Duration;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use crate::wire::Net;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
-
-/// A network: address and length of its prefix in bits.
-pub type Net = (IpAddr, u8);
 
 /// What becomes of a packet that begins something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

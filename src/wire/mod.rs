@@ -4,6 +4,7 @@
 //! and edits at these offsets. A function that takes an [`IpPacket`] or [`Segment`] must be given the
 //! slice that it was parsed from; with another slice it may panic, never misread memory.
 
+pub mod address;
 pub mod arp;
 pub mod build;
 pub mod checksum;
@@ -15,6 +16,7 @@ pub mod parsed;
 pub mod tcp;
 pub mod udp;
 
+pub use address::{Net, is_host, within};
 pub use parsed::{Fragment, FragmentV6, IpPacket, Malformed, fragment_v6, parse_ip, parse_quoted};
 pub use tcp::Segment;
 

@@ -1,7 +1,7 @@
 //! Data connections that no line announced: those that a static rule lets in, and those that are refused for a reason.
 
 use super::super::packet::Side;
-use super::super::settings::{Data, Net};
+use super::super::settings::Data;
 use super::data::DataConn;
 use super::doors::Door;
 use super::session::{Life, Mind, Session};
@@ -9,6 +9,7 @@ use super::{Admitted, Path, Sessions, Syn};
 use crate::alg::rules::Profile;
 use crate::flow::SteerSyn;
 use crate::time::{Duration, Instant};
+use crate::wire::within;
 use std::net::{IpAddr, SocketAddr};
 
 /// A session's refused data connections are told so often.
@@ -212,21 +213,8 @@ fn is_encrypted<W: Copy>(session: &Session<W>) -> bool {
 impl Data {
     /// Whether the rule is about a server and its port, by the name in the SYN or its own.
     fn fits(&self, dst: SocketAddr, path: Option<&Path>) -> bool {
-        let names = |ip: IpAddr| self.servers.is_empty() || self.servers.iter().any(|net| holds(net, ip));
+        let names = |ip: IpAddr| self.servers.is_empty() || self.servers.iter().any(|net| within(ip, net));
         self.ports.iter().any(|p| p.contains(&dst.port()))
             && (names(dst.ip()) || path.is_some_and(|p| names(p.server.ip())))
-    }
-}
-
-/// Whether a network holds an address.
-fn holds((net, prefix): &Net, ip: IpAddr) -> bool {
-    let same = |a: u128, b: u128, bits: u32| {
-        let shift = bits.saturating_sub(u32::from(*prefix));
-        shift >= bits || a >> shift == b >> shift
-    };
-    match (net, ip) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => same(a.to_bits().into(), b.to_bits().into(), 32),
-        (IpAddr::V6(a), IpAddr::V6(b)) => same(a.to_bits(), b.to_bits(), 128),
-        _ => false,
     }
 }

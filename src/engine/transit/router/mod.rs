@@ -62,7 +62,7 @@ pub(in crate::engine) struct Router {
     fragments: Reassembly,
     /// Packets of the firewall's that are to leave.
     emitted: Vec<Emit<()>>,
-    /// Outside addresses besides our own that we answer for.
+    /// Outside addresses besides our own that we answer for, in order.
     besides: Vec<Ipv4Addr>,
     backlog: bool,
     announced: bool,
@@ -144,7 +144,7 @@ impl Router {
         let parsed = arp::parse(&frame.bytes()[at..]);
         let (link, Some(tx)) = (&mut self.links[index(from)], turn.tx.get_mut(index(from))) else { return };
         tx.done.push(frame);
-        let besides = |a: Ipv4Addr| from == Side::Outside && self.besides.contains(&a);
+        let besides = |a: Ipv4Addr| from == Side::Outside && self.besides.binary_search(&a).is_ok();
         Out { now: turn.now, link, tx, drops: &mut self.drops }.arp_came(parsed, tags, besides);
     }
 
@@ -159,7 +159,7 @@ impl Router {
 
     fn packet(&mut self, turn: &mut Turn<'_>, from: Side, frame: Frame, ip: &IpPacket) {
         let ours = self.is_ours(ip.dst);
-        if !ways::is_host(ip.src) || self.is_ours(ip.src) {
+        if !ways::is_routable(ip.src) || self.is_ours(ip.src) {
             return self.drop(turn, from, frame, DropReason::BadSource);
         }
         // Answers must go back to where it comes from (RFC 3704 2.2).
@@ -180,7 +180,7 @@ impl Router {
     fn may_cross(&self, from: Side, ip: &IpPacket) -> bool {
         let scoped = ways::stays(ip.src) || ways::stays(ip.dst);
         let back = || self.ways.hop(&self.links, from, ip.dst, false).is_some();
-        ways::is_host(ip.dst) && !scoped && (self.is_besides(ip.dst) || !back())
+        ways::is_routable(ip.dst) && !scoped && (self.is_besides(ip.dst) || !back())
     }
 
     /// A packet that the firewall decides about.
@@ -330,7 +330,7 @@ impl Router {
 
     /// Whether it is an outside address that we answer for and that is not ours.
     fn is_besides(&self, a: IpAddr) -> bool {
-        matches!(a, IpAddr::V4(a) if self.besides.contains(&a))
+        matches!(a, IpAddr::V4(a) if self.besides.binary_search(&a).is_ok())
     }
 
     fn destination(&self, frame: &Frame) -> Option<IpAddr> {
@@ -376,7 +376,7 @@ fn nobody(why: Refused, ip: &IpPacket) -> bool {
     why == Refused::NoConnection && ip.proto != proto::TCP && ip.fragment == Fragment::None
 }
 
-/// The outside addresses that a translation uses, but for our own.
+/// The outside addresses that a translation uses, but for our own, in order.
 fn translated(nat: &Nat, own: Option<Ipv4Addr>) -> Vec<Ipv4Addr> {
     let masquerade = nat.masquerade.iter().map(|m| m.address);
     let all = masquerade

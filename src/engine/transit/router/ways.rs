@@ -4,7 +4,8 @@ use super::super::super::link::Link;
 use super::super::super::settings::Route;
 use super::index;
 use crate::firewall::Side;
-use std::net::{IpAddr, Ipv4Addr};
+use crate::wire::{self, within};
+use std::net::IpAddr;
 
 /// Networks behind routers, the narrowest first.
 #[derive(Debug)]
@@ -24,26 +25,12 @@ impl Ways {
             return here;
         }
         // A narrower network of the other side is not here.
-        let best = self.0.iter().find(|r| contains(r.to, dst));
+        let best = self.0.iter().find(|r| within(dst, &r.to));
         match best {
             Some(route) => (route.side == side).then_some(route.next_hop),
             None if links[index(side.other())].hop(dst) == Some(dst) => None,
             None => here.filter(|_| anything),
         }
-    }
-}
-
-fn contains((net, prefix): (IpAddr, u8), a: IpAddr) -> bool {
-    match (net, a) {
-        (IpAddr::V4(n), IpAddr::V4(a)) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
-            (n.to_bits() ^ a.to_bits()) & mask == 0
-        }
-        (IpAddr::V6(n), IpAddr::V6(a)) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
-            (n.to_bits() ^ a.to_bits()) & mask == 0
-        }
-        _ => false,
     }
 }
 
@@ -56,11 +43,9 @@ pub(super) fn means_all(link: &Link, a: IpAddr) -> bool {
     hosts > 1 && here && (host == hosts || host == 0)
 }
 
-/// Whether a single host can have this address (RFC 1122 3.2.1.3).
-pub(super) fn is_host(a: IpAddr) -> bool {
-    let broadcast = a == IpAddr::V4(Ipv4Addr::BROADCAST);
-    let nobody = matches!(a, IpAddr::V4(a) if a.octets()[0] == 0);
-    !(a.is_multicast() || a.is_loopback() || a.is_unspecified() || broadcast || nobody)
+/// Whether a router takes this for a host's address: "this network" (RFC 1122 3.2.1.3) goes no further than its link.
+pub(super) fn is_routable(a: IpAddr) -> bool {
+    wire::is_host(a) && !matches!(a, IpAddr::V4(a) if a.octets()[0] == 0)
 }
 
 /// Whether an address is good on its link only (RFC 3927 2.7, RFC 4291 2.5.6), or for nobody (RFC 4291 2.5.5.2).
