@@ -177,6 +177,7 @@ pub fn body(data: &[u8]) {
         setups_per_second: 5,
         reply: 4096,
         default_data_port: how & 4 != 0,
+        fxp: Vec::new(),
     };
     let ends =
         Ends { client: at(CLIENT), client_told: at(TOLD), server: at(SERVER), server_told: at(SERVER) };

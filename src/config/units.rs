@@ -2,7 +2,7 @@
 
 use crate::time::Duration;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An own address and the length of its network's prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,12 @@ pub struct Cidr {
 }
 
 impl Cidr {
+    /// Networks that every address is on.
+    pub const EVERY: [Self; 2] = [
+        Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix: 0 },
+        Self { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix: 0 },
+    ];
+
     /// Reads `10.9.0.2/24` and `2001:db8:9::2/64`; without a prefix, or with one that is too long, there is
     /// no answer.
     pub fn parse(text: &str) -> Option<Self> {

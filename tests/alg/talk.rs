@@ -140,6 +140,7 @@ impl Talk {
             setups_per_second: 100,
             reply: 65_536,
             default_data_port: false,
+            fxp: Vec::new(),
         };
         let ends = Ends {
             client: at("10.9.9.9:40000"),

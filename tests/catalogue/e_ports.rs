@@ -4,17 +4,26 @@ use crate::g_setup::{PORT, PORT_OUT, refused};
 use crate::host::Manner;
 use crate::net::{Net, shown_text};
 use crate::setup::{
-    CLIENT, OTHER_CLIENT, OTHER_SERVER, OUTSIDE, SERVER, STRANGER, Setup, Way, at, case, case_with,
+    CLIENT, OTHER_CLIENT, OTHER_SERVER, OUTSIDE, SERVER, STRANGER, Setup, WAYS, at, case, case_with,
 };
 use std::net::SocketAddr;
 use tidegate::alg::rules::Profile::Standard;
 use tidegate::firewall::{Action, Forward, Protocol, Rule, Side};
 
+pub(crate) const INSIDE_SERVER: &str = "10.0.0.80";
+/// The same server, as it is known outside.
+pub(crate) const PUBLISHED: &str = "203.0.113.80";
+
 /// One more client inside is logged in.
 pub(crate) fn join(net: &mut Net, client: SocketAddr, server: SocketAddr) {
+    join_at(net, client, (Side::Outside, server));
+}
+
+/// Likewise, with a server on either side.
+pub(crate) fn join_at(net: &mut Net, client: SocketAddr, server: (Side, SocketAddr)) {
     let manner = net.conns[0].client.manner.clone();
     let manners = (Manner { isn: 123_456, ..manner.clone() }, Manner { isn: 654_321, ..manner });
-    assert!(net.open((Side::Inside, client), (Side::Outside, server), manners));
+    assert!(net.open((Side::Inside, client), server, manners));
     net.log_in();
 }
 
@@ -87,10 +96,9 @@ fn e17_one_outside_port_serves_two_servers() {
     });
 }
 
-/// Whole and doubled only: 65 sessions a byte at a time show nothing more.
 #[test]
 fn e18_the_65th_announcement_of_one_client_is_refused() {
-    for way in [Way::Whole, Way::Duplicated] {
+    for way in WAYS {
         let mut setup = Setup::new(Standard).way(way);
         setup.settings.limits.sessions_per_client = 100;
         let mut net = Net::new(&setup);
@@ -170,35 +178,34 @@ fn e21_another_hosts_address_is_refused_and_counted() {
     }
 }
 
+/// A server inside has an outside address, which everybody may connect to.
+pub(crate) fn published(s: &mut Setup) {
+    let (SocketAddr::V4(outside), SocketAddr::V4(inside)) = (at(PUBLISHED, 21), at(INSIDE_SERVER, 21)) else {
+        unreachable!()
+    };
+    s.settings.nat.forwards.push(Forward { protocol: Protocol::Tcp, outside, inside });
+    s.settings.filter.rules.push(Rule {
+        name: "inside".into(),
+        action: Action::Allow,
+        from: None,
+        protocol: Protocol::Tcp,
+        source: Vec::new(),
+        destination: Vec::new(),
+        ports: vec![21..=21],
+    });
+}
+
 /// A client and a server inside, by an outside address of the server: the server is told the client's inside address,
 /// and reaches it without us.
 #[test]
 fn e23_both_ends_inside() {
-    let inside = at("10.0.0.80", 21);
-    let change = |s: &mut Setup| {
-        let outside = match at("203.0.113.80", 21) {
-            SocketAddr::V4(a) => a,
-            SocketAddr::V6(_) => unreachable!(),
-        };
-        let SocketAddr::V4(inside) = inside else { unreachable!() };
-        s.settings.nat.forwards.push(Forward { protocol: Protocol::Tcp, outside, inside });
-        s.settings.filter.rules.push(Rule {
-            name: "inside".into(),
-            action: Action::Allow,
-            from: None,
-            protocol: Protocol::Tcp,
-            source: Vec::new(),
-            destination: Vec::new(),
-            ports: vec![21..=21],
-        });
-    };
-    for way in crate::setup::WAYS {
+    for way in WAYS {
         let mut setup = Setup::new(Standard).way(way);
-        change(&mut setup);
+        published(&mut setup);
         let mut net = Net::empty(&setup);
         let manners = (setup.client_manner.clone(), setup.server_manner.clone());
         assert!(
-            net.open((Side::Inside, setup.client), (Side::Inside, at("203.0.113.80", 21)), manners),
+            net.open((Side::Inside, setup.client), (Side::Inside, at(PUBLISHED, 21)), manners),
             "the hairpin"
         );
         net.log_in();

@@ -11,6 +11,7 @@ mod support;
 
 mod dialogue;
 mod differ;
+mod e_fxp;
 mod e_life;
 mod e_ports;
 mod g_replies;

@@ -107,6 +107,7 @@ fn settings(profile: Profile) -> Settings {
         setups_per_second: 20,
         reply: 256 << 10,
         default_data_port: false,
+        fxp: Vec::new(),
     };
     let service = Service {
         name: "ftp".to_owned(),

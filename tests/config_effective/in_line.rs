@@ -4,7 +4,7 @@ use super::small;
 use std::path::Path;
 use std::time::Duration;
 use tidegate::config::{
-    Ccc, Config, Deployment, Driver, Ftps, IpProtocol, MssClamp, Profile, RuleAction, Side, parse,
+    Ccc, Cidr, Config, Deployment, Driver, Ftps, IpProtocol, MssClamp, Profile, RuleAction, Side, parse,
 };
 
 const ROUTE: &str = r#"version = 1
@@ -81,6 +81,7 @@ ccc = "require"
 denied_ports = [3306, "6000-6063"]
 active_source_ports = [20]
 default_data_port = true
+fxp = ["198.51.100.0/24", "203.0.113.80"]
 setups_per_second = 3
 [limits]
 expectations = 100
@@ -177,6 +178,10 @@ fn every_written_value_arrives() {
         (Ftps::Opaque, Ccc::Require, &vec![3306..=3306, 6000..=6063])
     );
     assert_eq!((&s.active_source_ports, s.default_data_port, s.setups_per_second), (&vec![20], true, 3));
+    assert_eq!(
+        s.fxp.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["198.51.100.0/24", "203.0.113.80/32"]
+    );
     assert_eq!((s.mss_clamp, s.data_bypasses), (MssClamp::Off, false));
     assert_eq!(
         (c.limits.expectations, c.limits.expectations_per_client, c.limits.connections),
@@ -210,6 +215,13 @@ fn what_is_left_out_has_the_documented_value() {
 }
 
 #[test]
+    assert!(s.fxp.is_empty());
+    let fxp = |value: &str| parse(&format!("{text}fxp = {value}\n"), Path::new("t.toml")).unwrap();
+    assert_eq!(
+        (fxp("false").inspected[0].fxp.len(), &fxp("true").inspected[0].fxp[..]),
+        (0, &Cidr::EVERY[..])
+    );
+    assert!(fxp("true").effective_toml().contains("fxp = true "));
 fn the_effective_forms_mean_the_same() {
     for config in [route(), wccp("\"all\"", "data_ports = [2020]\nmss_clamp = 1300")] {
         let shown = config.effective_toml();

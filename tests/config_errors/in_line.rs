@@ -406,11 +406,13 @@ fn keys_go_with_a_handling() {
     refuses(
         WCCP,
         "\"inspect\"",
-        "\"proxy\"\nalg = true\nccc = \"deny\"",
+        "\"proxy\"\nalg = true\nccc = \"deny\"\nfxp = true",
         &[
             "21: key `service.alg`: is for control connections that are edited in flight; take the key out, or write \
              handling = \"inspect\"",
             "22: key `service.ccc`: is for control connections that are edited in flight; take the key out, or write \
+             handling = \"inspect\"",
+            "23: key `service.fxp`: is for control connections that are edited in flight; take the key out, or write \
              handling = \"inspect\"",
         ],
     );
@@ -428,13 +430,14 @@ fn keys_go_with_a_handling() {
     refuses(
         BRIDGE,
         "ports = [21]",
-        "ports = [21]\nftps = \"refuse\"\nccc = \"require\"\nsetups_per_second = 0\nalg = 1\nprofile = \"lax\"",
+        "ports = [21]\nftps = \"refuse\"\nccc = \"require\"\nsetups_per_second = 0\nalg = 1\nprofile = \"lax\"\nfxp = [\"1.2.3.4/24\"]",
         &[
             "14: key `service.ccc`: ccc = \"require\" with ftps = \"refuse\": nothing is ever encrypted; write ftps = \
              \"opaque\", or take the key out",
             "15: key `service.setups_per_second`: 0 is out of range; write a whole number from 1 to 1000",
             "16: key `service.alg`: is a whole number; write true or false",
             "17: key `service.profile`: \"lax\" is no choice here; write \"compat\" or \"standard\" or \"strict\"",
+            "18: key `service.fxp`: \"1.2.3.4/24\" has a host part; write \"1.2.3.0/24\"",
         ],
     );
     refuses(

@@ -91,6 +91,7 @@ pub(crate) fn service() -> Service {
             setups_per_second: 1000,
             reply: 256 << 10,
             default_data_port: false,
+            fxp: Vec::new(),
         },
         active_source_ports: Vec::new(),
         data_ports: Vec::new(),

@@ -92,6 +92,7 @@ pub(crate) fn service(ports: Vec<u16>) -> Service {
             setups_per_second: 20,
             reply: 256 << 10,
             default_data_port: false,
+            fxp: Vec::new(),
         },
         active_source_ports: vec![],
         data_ports: vec![],

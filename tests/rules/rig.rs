@@ -145,6 +145,7 @@ pub(crate) fn settings(profile: Profile) -> Settings {
         setups_per_second: 20,
         reply: 256 << 10,
         default_data_port: false,
+        fxp: Vec::new(),
     }
 }
 

@@ -142,7 +142,7 @@ impl With<'_> {
             Verb::Rein if strict => {
                 self.refuse(now, clean, line, 502, "REIN is not supported; reconnect instead.")
             }
-            Verb::Sscn if strict => {
+            Verb::Sscn if strict && self.settings.fxp.is_empty() => {
                 self.refuse(now, clean, line, 502, "Server to server transfers are refused.")
             }
             Verb::Other if strict => self.refuse(now, clean, line, 502, "Command not implemented."),

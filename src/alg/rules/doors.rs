@@ -46,10 +46,11 @@ pub struct Transfer {
 /// The data connections of one control connection. There is one announcement at a time.
 ///
 /// Addresses are pinned before they come here: the client's is [`Ends::client`](super::Ends::client), the server's
-/// [`Ends::server`](super::Ends::server).
+/// [`Ends::server`](super::Ends::server). The one exception is what another server [offers](Doors::offer).
 pub trait Doors {
-    /// The client listens at `at` (as it knows itself). Where is the server to connect to? Nothing may come yet:
-    /// the server has not accepted it.
+    /// The client listens at `at` (as it knows itself), or what another server listens for there [is
+    /// offered](Self::is_offered). Where is the server to connect to? Nothing may come yet: the server has not
+    /// accepted it.
     ///
     /// # Errors
     /// There is no such door; nothing was reserved.
@@ -72,6 +73,16 @@ pub trait Doors {
     /// # Errors
     /// There is no such door, and none was opened.
     fn listen(&mut self, now: Instant, at: SocketAddr) -> Result<SocketAddr, NoDoor>;
+
+    /// What the server [listens](Self::listen) for at `at`, and the client is told as `told`, may be named to another
+    /// server by the same client's PORT, for a short time.
+    fn offer(&mut self, _now: Instant, _at: SocketAddr, _told: SocketAddr) {}
+
+    /// Whether the same client was [offered](Self::offer) `at` in another session, a short time ago. If so, it can be
+    /// [reserved](Self::reserve) here: this server is to connect to that one.
+    fn is_offered(&self, _now: Instant, _at: SocketAddr) -> bool {
+        false
+    }
 
     /// What was reserved or opened, and not used, is no more.
     fn close(&mut self, now: Instant, why: Why);

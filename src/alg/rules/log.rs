@@ -32,8 +32,10 @@ counters! {
     not_ftp,
     /// Clients that spoke before the greeting.
     early,
-    /// PORT, EPRT, LPRT with an address that is not the client's.
+    /// PORT, EPRT, LPRT with an address that is not the client's, refused.
     foreign_addresses,
+    /// PORT, EPRT, LPRT that name another server, as `fxp` allows.
+    exchanges,
     /// Ports that no data connection may use, of either side.
     denied_ports,
     /// Addresses in 227, 228, 229 that are not the server's; the server's was taken.

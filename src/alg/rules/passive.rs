@@ -66,6 +66,9 @@ impl With<'_> {
                 return Told::Nothing(425, text);
             }
         };
+        if self.may_exchange() {
+            self.doors.offer(now, at, told);
+        }
         if self.doors.is_elsewhere() {
             return Told::Same;
         }

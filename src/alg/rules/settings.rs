@@ -1,5 +1,6 @@
 //! What the rules obey: plain values, checked by whoever made them.
 
+use crate::wire::Net;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
@@ -58,6 +59,9 @@ pub struct Settings {
     pub reply: usize,
     /// Without PORT or PASV the server connects from port 20 to the client's control port (RFC 959 3.2). Else 425.
     pub default_data_port: bool,
+    /// Servers, as clients know them, whose data connections may go to another of them; none if a PORT may name only
+    /// the client itself.
+    pub fxp: Vec<Net>,
 }
 
 /// Whose addresses the two ends of the control connection have, to each other and to themselves.

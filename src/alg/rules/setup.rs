@@ -8,6 +8,7 @@ use crate::ftp::command::{Command, Verb};
 use crate::ftp::hostport::{self, ArgError, EpsvArg};
 use crate::ftp::telnet::Stripped;
 use crate::time::{Duration, Instant};
+use crate::wire::within;
 use std::net::SocketAddr;
 
 /// A client that names so many addresses of others is shown the door by strict rules.
@@ -109,7 +110,8 @@ impl With<'_> {
             return self.refuse(now, clean, line, code, text);
         }
         // Their forms have no zone; the client's address may have one in other places.
-        if at.ip() != client.ip() {
+        let exchange = at.ip() != client.ip() && self.is_exchange(now, at);
+        if at.ip() != client.ip() && !exchange {
             if self.cannot_answer() && !line.due {
                 return Verdict::Hold;
             }
@@ -149,11 +151,24 @@ impl With<'_> {
             (Verb::Lprt, _) => hostport::write_lprt(&mut new, told),
             _ => hostport::write_eprt(&mut new, told),
         }
+        self.log.counters.exchanges += u64::from(exchange);
         let keeps = told == at && plain && is_plain(command, &new);
         if !keeps && told == at {
             self.log.counters.repaired += 1;
         }
         self.forward_as(command, Tag::Active, (!keeps).then_some(new))
+    }
+
+    /// Whether the server may be told to connect to another one: what that one listens for was told to the same client,
+    /// in a session that is read as this one is.
+    fn is_exchange(&self, now: Instant, at: SocketAddr) -> bool {
+        self.may_exchange() && self.doors.is_offered(now, at)
+    }
+
+    /// Whether the server is one that may exchange files with others, and the client is logged in there.
+    pub(super) fn may_exchange(&self) -> bool {
+        let server = self.rules.ends.server_told.ip();
+        self.rules.logged_in && self.settings.fxp.iter().any(|net| within(server, net))
     }
 
     /// A refusal that also ends the session.

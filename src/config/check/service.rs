@@ -114,6 +114,7 @@ fn inspected(
         denied_ports: s.denied_ports.clone(),
         active_source_ports: s.active_source_ports.iter().map(|p| p.value).collect(),
         default_data_port: s.default_data_port,
+        fxp: s.fxp.clone(),
         setups_per_second: s.setups_per_second,
         data_ports: s.data_ports.iter().map(|p| p.value).collect(),
         data_bypasses: false,

@@ -1,5 +1,6 @@
 //! FTP services: which connections are ours, and how they are treated.
 
+use crate::config::units::Cidr;
 use std::ops::RangeInclusive;
 
 /// An FTP service whose control connections end here on both sides (`handling = "proxy"`).
@@ -193,6 +194,9 @@ pub struct Inspected {
     pub active_source_ports: Vec<u16>,
     /// Transfers without PORT and PASV are let in from port 20 to the client's control port (RFC 959 3.2).
     pub default_data_port: bool,
+    /// Servers that may send files to each other, as clients know them, without host parts; none if a PORT may name
+    /// only the client itself.
+    pub fxp: Vec<Cidr>,
     /// Commands that announce data connections, of one session in a second: 1 to 1000.
     pub setups_per_second: u32,
     /// Ports that passive data connections are steered to; none if the server's own are told, and where packets are

@@ -84,7 +84,7 @@ fn unless_any(key: &'static str, list: &[Cidr]) -> Option<Entry> {
     (!list.is_empty()).then(|| plain(key, networks(list)))
 }
 
-fn networks(list: &[Cidr]) -> Value {
+pub(super) fn networks(list: &[Cidr]) -> Value {
     json!(list.iter().map(ToString::to_string).collect::<Vec<_>>())
 }
 

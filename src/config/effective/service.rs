@@ -2,6 +2,7 @@
 
 use super::{Block, many, noted, plain};
 use crate::config::checked::{Ccc, Ftps, Inspected, MssClamp, Profile, Service};
+use crate::config::units::Cidr;
 use serde_json::json;
 
 /// `auto`: what an automatic clamp comes to.
@@ -48,6 +49,7 @@ pub(super) fn inspected(s: &Inspected, redirected: bool, auto: &str) -> Block {
         noted("denied_ports", super::firewall::ports(&s.denied_ports), "no data connection goes there"),
         noted("active_source_ports", json!(s.active_source_ports), sources),
         noted("default_data_port", s.default_data_port, "transfers without PORT and PASV"),
+        fxp(&s.fxp),
         noted("setups_per_second", s.setups_per_second, "PORT, PASV and the like, of one session"),
     ];
     if redirected {
@@ -66,6 +68,16 @@ fn ftps(ftps: Ftps) -> super::Entry {
     match ftps {
         Ftps::Refuse => noted("ftps", "refuse", "AUTH is answered with 534"),
         Ftps::Opaque => noted("ftps", "opaque", "AUTH TLS and all behind it is passed on unread"),
+    }
+}
+
+fn fxp(servers: &[Cidr]) -> super::Entry {
+    match servers {
+        [] => noted("fxp", false, "a PORT may name the client only"),
+        all if all == Cidr::EVERY => {
+            noted("fxp", true, "and a port that any other server named to the client")
+        }
+        some => noted("fxp", super::firewall::networks(some), "servers that may send files to each other"),
     }
 }
 

@@ -177,7 +177,7 @@ fn protocol(item: Item<'_, '_>) -> Option<IpProtocol> {
     item.choice(&words)
 }
 
-fn networks(item: Item<'_, '_>) -> Option<Vec<Cidr>> {
+pub(super) fn networks(item: Item<'_, '_>) -> Option<Vec<Cidr>> {
     let list = item.set(NETWORKS, network)?;
     if item.items(NETWORKS)?.is_empty() {
         return item.wrong("the list is empty", format!("write {NETWORKS}"));

@@ -1,12 +1,13 @@
 //! The sections `[[service]]`.
 
-use super::firewall::port_range;
+use super::firewall::{networks, port_range};
 use super::{PORTS, port};
 use crate::config::checked::{
     Ccc, ClientMode, DataSource, Deployment, Ftps, MssClamp, Profile, ServerMode, UpstreamSource,
 };
 use crate::config::reader::Choice::{self, Is, NotBuilt};
 use crate::config::reader::{At, Item, Place, Section, Source};
+use crate::config::units::Cidr;
 use std::ops::RangeInclusive;
 
 /// A service as written, by what becomes of its control connections.
@@ -41,6 +42,7 @@ pub(in crate::config) struct RawInspected {
     pub(in crate::config) default_data_port: bool,
     pub(in crate::config) setups_per_second: u32,
     pub(in crate::config) data_ports: Vec<At<u16>>,
+    pub(in crate::config) fxp: Vec<Cidr>,
     pub(in crate::config) mss_clamp: MssClamp,
 }
 
@@ -63,7 +65,7 @@ impl RawService {
 /// Keys of services of the one kind and not of the other.
 const PROXY_ONLY: [&str; 5] =
     ["active_source_port", "client_mode", "data_source", "server_mode", "upstream_source"];
-const INSPECT_ONLY: [&str; 7] = [
+const INSPECT_ONLY: [&str; 8] = [
     "active_source_ports",
     "alg",
     "ccc",
@@ -220,6 +222,13 @@ fn inspected(
         default_data_port,
         setups_per_second,
         data_ports,
+    let fxp = s.or("fxp", Vec::new(), |i| {
+        if i.is_boolean() {
+            i.boolean().map(|on| if on { Cidr::EVERY.to_vec() } else { Vec::new() })
+        } else {
+            networks(i)
+        }
+    });
         mss_clamp: clamp,
     }
 }
@@ -238,6 +247,7 @@ fn mss_clamp(item: Item<'_, '_>) -> Option<MssClamp> {
     } else if item.is_integer() {
         item.number(216..=1460).map(MssClamp::Bytes)
     } else {
+        fxp,
         item.wrong("no such clamp", "write \"auto\", \"off\" or a whole number from 216 to 1460")
     }
 }

@@ -8,7 +8,9 @@
 //!     │  no port free             │ none                     │
 //!     └────────▶ waiting ─────────┘◀─────────────────────────┘
 //! ```
+//! What another server listens for is reserved and opened likewise; see [`exchange`](super::exchange).
 
+use super::exchange::Offer;
 use super::shared::{Expect, Shared, expect_key};
 use super::{Path, Ports, Side};
 use crate::alg::rules::{Doors, NoDoor, Transfer, Why};
@@ -21,19 +23,23 @@ use std::net::SocketAddr;
 /// A listener that somebody was told of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Announced {
-    /// The client listens.
+    /// The client listens, or another server in its place.
     pub(super) active: bool,
     /// The listener as it knows itself.
     pub(super) at: SocketAddr,
+    /// The side that it is on.
+    pub(super) to: Side,
     /// As it is known to who connects.
     pub(super) told: SocketAddr,
     /// The one who connects, and the side it is on.
-    opener: std::net::IpAddr,
-    side: Side,
+    pub(super) opener: std::net::IpAddr,
+    pub(super) side: Side,
     /// The listener's other name, where both ends are on one side and the name was not said.
-    also: Option<SocketAddr>,
+    pub(super) also: Option<SocketAddr>,
     /// [`Ports`] gave `told`.
-    leased: bool,
+    pub(super) leased: bool,
+    /// What it is of another server's.
+    pub(super) of: Option<Offer>,
     /// Until when a SYN is taken.
     pub(super) until: Instant,
 }
@@ -94,6 +100,8 @@ pub(super) struct State {
     pub(super) running: VecDeque<Running>,
     /// Data connections that live or whose final reply is awaited.
     pub(super) datas: Vec<u32>,
+    /// The names under which what the server listens for is offered to others.
+    pub(super) offered: Option<[SocketAddr; 2]>,
 }
 
 impl State {
@@ -155,7 +163,7 @@ impl Shared {
 }
 
 impl Doorman<'_> {
-    fn tell(&mut self, now: Instant, state: &'static str, a: &Announced, reason: &str) {
+    pub(super) fn tell(&mut self, now: Instant, state: &'static str, a: &Announced, reason: &str) {
         self.shared.expectation(now, self.id, state, a.shown(), reason);
     }
 
@@ -165,7 +173,7 @@ impl Doorman<'_> {
     }
 
     /// There is no door, and that is told.
-    fn refuse(&mut self, now: Instant, at: SocketAddr, active: bool, why: NoDoor) -> NoDoor {
+    pub(super) fn refuse(&mut self, now: Instant, at: SocketAddr, active: bool, why: NoDoor) -> NoDoor {
         self.shared.counters.expectations_refused += 1;
         let reason = match why {
             NoDoor::Wait | NoDoor::Ports => "no port is free",
@@ -179,7 +187,7 @@ impl Doorman<'_> {
     }
 
     /// Whether there is room for one more.
-    fn room(&self) -> Result<(), NoDoor> {
+    pub(super) fn room(&self) -> Result<(), NoDoor> {
         let limits = &self.shared.limits;
         if self.shared.announced.total() >= limits.expectations {
             Err(NoDoor::Full)
@@ -229,10 +237,10 @@ impl Doorman<'_> {
     ) -> Result<Announced, NoDoor> {
         self.room()?;
         let path = self.path;
-        let (opener, side, known) = if active {
-            (path.server.ip(), path.server_side, path.client_told.ip())
+        let (opener, side, to, known) = if active {
+            (path.server.ip(), path.server_side, path.client_side, path.client_told.ip())
         } else {
-            (path.client.ip(), path.client_side, path.server_told.ip())
+            (path.client.ip(), path.client_side, path.server_side, path.server_told.ip())
         };
         let timers = &self.shared.timers;
         let until = now + if told.is_some() { timers.steer_timeout } else { timers.expectation };
@@ -244,7 +252,7 @@ impl Doorman<'_> {
             None if hairpin => at,
             None => self.ports.take(now, at, known, opener).ok_or(NoDoor::Ports)?,
         };
-        let a = Announced { active, at, told, opener, side, also, leased, until };
+        let a = Announced { active, at, to, told, opener, side, also, leased, of: None, until };
         // What the server has not accepted nobody may use, but its place is taken.
         match self.expect(&a, !active) {
             Ok(()) => Ok(a),
@@ -257,12 +265,13 @@ impl Doorman<'_> {
 
     fn opened(&mut self, now: Instant, a: Announced) {
         self.shared.counters.expectations_opened += 1;
-        self.tell(now, "opened", &a, "");
+        self.tell(now, "opened", &a, if a.of.is_some() { BETWEEN } else { "" });
         self.state.door = Door::Open(Box::new(a));
     }
 
     /// Ends what was announced and not used.
     pub(super) fn drop_door(&mut self, now: Instant, state: &'static str, reason: &str) {
+        self.withdraw_offer();
         match std::mem::take(&mut self.state.door) {
             Door::None | Door::Elsewhere | Door::InVain(_) => {}
             Door::Used(data) => self.forget_unused(data),
@@ -351,28 +360,36 @@ impl Doorman<'_> {
 }
 
 const SUPERSEDED: &str = "replaced by a new one";
+pub(super) const BETWEEN: &str = "between two servers";
 
 impl Doors for Doorman<'_> {
     fn reserve(&mut self, now: Instant, at: SocketAddr) -> Result<SocketAddr, NoDoor> {
         self.close(now, Why::Superseded);
-        let a = self.announce(now, at, true, None).map_err(|why| self.refuse(now, at, true, why))?;
+        let a = if at.ip() == self.path.client.ip() {
+            self.announce(now, at, true, None)
+        } else {
+            self.take_offer(now, at)
+        };
+        let a = a.map_err(|why| self.refuse(now, at, true, why))?;
         self.state.door = Door::Reserved(Box::new(a));
         Ok(a.told)
     }
 
     fn default_port(&mut self, now: Instant) -> Result<(), NoDoor> {
         self.close(now, Why::Superseded);
-        let Path { client, client_told, server, server_side, .. } = *self.path;
+        let Path { client, client_told, server, client_side, server_side, .. } = *self.path;
         // Its name outside is taken already: by the control connection, from another port of the server's.
         let until = now + self.shared.timers.expectation;
         let a = Announced {
             active: true,
             at: client,
+            to: client_side,
             told: client_told,
             opener: server.ip(),
             side: server_side,
             also: None,
             leased: false,
+            of: None,
             until,
         };
         let opened = self.room().and_then(|()| self.expect(&a, true));
@@ -386,6 +403,23 @@ impl Doors for Doorman<'_> {
             Door::Reserved(mut a) => {
                 self.unexpect();
                 a.until = now + self.shared.timers.expectation;
+                if let Some(offer) = a.of {
+                    if !self.accept(&offer) {
+                        self.release(now, &a);
+                        self.refuse(
+                            now,
+                            a.at,
+                            true,
+                            NoDoor::Policy("the other server's port is used already"),
+                        );
+                        return;
+                    }
+                    if a.side == a.to {
+                        self.tell(now, "elsewhere", &a, BETWEEN);
+                        self.state.door = Door::Elsewhere;
+                        return;
+                    }
+                }
                 match self.expect(&a, true) {
                     Ok(()) => self.opened(now, *a),
                     Err(why) => {
@@ -449,6 +483,14 @@ impl Doors for Doorman<'_> {
                 Err(self.refuse(now, at, false, why))
             }
         }
+    }
+
+    fn offer(&mut self, now: Instant, at: SocketAddr, told: SocketAddr) {
+        self.make_offer(now, at, told);
+    }
+
+    fn is_offered(&self, now: Instant, at: SocketAddr) -> bool {
+        self.offer_at(now, at).is_some()
     }
 
     fn close(&mut self, now: Instant, why: Why) {

@@ -2,6 +2,7 @@
 
 mod data;
 mod doors;
+mod exchange;
 mod run;
 mod session;
 mod shared;

@@ -56,6 +56,10 @@ impl<W: Copy> Sessions<W> {
         // What was said comes before what became of it.
         let said = self.log.events.drain(..).map(|what| Event { at: now, what });
         self.shared.events.splice(before..before, said);
+        while let Some(lender) = self.shared.lent.pop() {
+            self.at_doors(lender, ports, |doors| doors.lend(now));
+            self.arm(lender);
+        }
     }
 
     /// Calls a session's doors.

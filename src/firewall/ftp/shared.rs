@@ -3,6 +3,7 @@
 use super::super::packet::Side;
 use super::super::settings::{Data, Limits, Service, Settings, Timers};
 use super::data::DataConn;
+use super::exchange::Offer;
 use super::{Gone, Path};
 use crate::event::{Event, SessionId, What};
 use crate::flow::{
@@ -112,6 +113,10 @@ pub(super) struct Shared {
     pub(super) steering: Vec<Steering>,
     /// Live active data connections by pair and the port that they leave from.
     pub(super) leaving: HashMap<(Pair, u16), u32, Salted>,
+    /// What servers listen for that may be named to others, by client and name.
+    pub(super) offers: HashMap<(IpAddr, SocketAddr), Offer, Salted>,
+    /// Sessions whose offer another one took.
+    pub(super) lent: Vec<u32>,
     pub(super) datas: Slab<DataConn>,
     /// Sessions by who may open a data connection to whom, as the SYN shows them.
     pub(super) pairs: BTreeSet<(IpAddr, IpAddr, u32)>,
@@ -141,6 +146,8 @@ impl Shared {
             announced: Shares::new(salt),
             steering: settings.services.iter().map(steering).collect(),
             leaving: HashMap::with_hasher(Salted::new(salt)),
+            offers: HashMap::with_hasher(Salted::new(salt)),
+            lent: Vec::new(),
             datas: Slab::default(),
             pairs: BTreeSet::new(),
             wheel: Wheel::new(Duration::from_millis(5), 4096, TIMERS),

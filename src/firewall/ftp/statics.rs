@@ -43,18 +43,22 @@ impl<W: Copy> Sessions<W> {
             return Syn::Refused;
         }
         let (pair, active) = (session.path.pair(), announced.active);
-        let leaving = (active && service.data_ports.contains(&src.port())).then_some((pair, src.port()));
+        // Between a server and another there is no pair that a port is steered for.
+        let leaving = (active && announced.of.is_none() && service.data_ports.contains(&src.port()))
+            .then_some((pair, src.port()));
         let told_as = if active { session.path.server_told.ip() } else { session.path.client_told.ip() };
         let mut conn = DataConn::new(number, session.id, active, src.ip(), now);
         conn.leaving = leaving;
         conn.lease = announced.lease();
         let shown = announced.shown();
-        let to = announced.at;
+        let (to, side) = (announced.at, announced.to);
+        let straight = announced.side == side;
         conn.announced = Some(announced);
         let data = self.take_in(number, conn);
         let Some(session) = self.slots.get_mut(number) else { return Syn::Unknown };
         session.doors.door = Door::Used(data);
-        let (service, id, path) = (session.service, session.id, session.path);
+        let (service, id) = (session.service, session.id);
+        self.shared.withdraw_offer(session.path.client.ip(), number, &mut session.doors.offered);
         if self.shared.expected.remove_session(super::doors::name(number)) > 0 {
             self.shared.announced.give(session.path.client.ip());
         }
@@ -67,10 +71,9 @@ impl<W: Copy> Sessions<W> {
         self.shared.counters.expectations_used += 1;
         self.shared.expectation(now, id, "used", shown, "");
         // Where both ends are on one side they see each other as they are.
-        let src_ip = if path.is_hairpin() && dst == to { src.ip() } else { told_as };
+        let src_ip = if straight && dst == to { src.ip() } else { told_as };
         let one_way = self.is_strict(service);
         let src = SocketAddr::new(src_ip, src.port());
-        let side = if active { path.client_side } else { path.server_side };
         Syn::Admitted(Admitted { src, dst: to, to: side, data, service, one_way, by_client: !active })
     }
 

@@ -126,6 +126,7 @@ fn service(config: &Config, s: &config::Inspected, room: u16) -> Service {
         setups_per_second: s.setups_per_second,
         reply: config.limits.reply,
         default_data_port: s.default_data_port,
+        fxp: nets(&s.fxp),
     };
     Service {
         name: s.name.clone(),

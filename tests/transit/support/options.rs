@@ -93,6 +93,7 @@ fn ftp() -> Service {
             setups_per_second: 100,
             reply: 65_536,
             default_data_port: false,
+            fxp: Vec::new(),
         },
         active_source_ports: vec![],
         data_ports: vec![],
