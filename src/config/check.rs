@@ -104,20 +104,44 @@ const OF_INSPECTED: [&str; 9] = [
     "timers.icmp",
     "timers.orphan",
 ];
+/// Times of ports that passive clients are steered to.
+const OF_STEERING: [&str; 3] = ["timers.steer_timeout", "timers.steer_wait", "timers.quarantine"];
 /// Commands of an inspected session without an answer: its rules remember no more.
 const INSPECTED_COMMANDS: usize = 64;
 
-/// Whether a bound or time, `limits.sessions` for one, is of any use to these services.
-pub(super) fn is_used(key: &str, proxied: bool, inspected: bool) -> bool {
-    (proxied || !OF_PROXIED.contains(&key)) && (inspected || !OF_INSPECTED.contains(&key))
+/// What bounds and times can be of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Uses {
+    pub(super) proxied: bool,
+    pub(super) inspected: bool,
+    /// Passive data is steered to ports of a list, or may be.
+    pub(super) steered: bool,
+}
+
+impl Uses {
+    /// Whether a bound or time, `limits.sessions` for one, is of any use.
+    pub(super) fn has(self, key: &str) -> bool {
+        (self.proxied || !OF_PROXIED.contains(&key))
+            && (self.inspected || !OF_INSPECTED.contains(&key))
+            && (self.steered || !OF_STEERING.contains(&key))
+    }
 }
 
 /// Notes bounds and times of something that there is none of.
 fn bounds(source: &Source<'_>, raw: &Raw) {
     let proxied = raw.services.iter().any(|s| matches!(s, RawService::Proxy(_)));
     let inspected = raw.services.iter().any(|s| matches!(s, RawService::Inspect(_)));
+    let lists = |s: &RawService| matches!(s, RawService::Inspect(s) if !s.data_ports.is_empty());
+    let uses = Uses { proxied, inspected, steered: proxied || raw.services.iter().any(lists) };
     for place in &raw.bounds {
-        if (proxied || inspected) && !is_used(&place.key, proxied, inspected) {
+        if !(proxied || inspected) || uses.has(&place.key) {
+            // What is wrong has been said.
+        } else if OF_STEERING.contains(&place.key.as_str()) {
+            let what = "is for data ports that passive clients are steered to, and no service has any";
+            let in_line = raw.deployment.is_some_and(Deployment::in_line);
+            let remedy = if in_line { "take the key out" } else { "take the key out, or write data_ports" };
+            source.error(place, what, remedy);
+        } else {
             let (is, has) = if proxied { ("inspect", "proxy") } else { ("proxy", "inspect") };
             let what = format!("is for services of handling = {is:?}, and all have handling = {has:?}");
             source.error(place, what, "take the key out");

@@ -4,7 +4,7 @@
 mod firewall;
 mod service;
 
-use super::check::is_used;
+use super::check::Uses;
 use super::checked::{Config, EventTarget, GroupRole, Interface, Method, Mode, NicProfileName, Side, Wccp};
 use super::units::show_duration;
 use serde_json::{Map, Value, json};
@@ -199,7 +199,9 @@ impl Config {
     /// A section of bounds or times, without those of services that there are none of.
     fn used(&self, name: &'static str, mut entries: Vec<Entry>) -> Block {
         let (proxied, inspected) = (!self.services.is_empty(), !self.inspected.is_empty());
-        entries.retain(|(key, ..)| is_used(&format!("{name}.{key}"), proxied, inspected));
+        let steered = proxied || self.inspected.iter().any(|s| !s.data_ports.is_empty());
+        let uses = Uses { proxied, inspected, steered };
+        entries.retain(|(key, ..)| uses.has(&format!("{name}.{key}")));
         one(name, entries)
     }
 

@@ -191,7 +191,18 @@ fn every_written_value_arrives() {
     let s = Duration::from_secs;
     assert_eq!((c.timers.expectation, c.timers.established, c.timers.transitory), (s(30), s(10_800), s(300)));
     assert_eq!((c.timers.udp, c.timers.icmp, c.timers.orphan), (s(90), s(61), s(0)));
-    assert_eq!(c.notes, [""; 0]);
+    assert_eq!(
+        c.notes,
+        [
+            "service ftp: alg = false: active_source_ports, ccc, default_data_port, denied_ports, ftps, fxp, profile, \
+             setups_per_second mean nothing while no line is read"
+        ]
+    );
+    let on = parse(&ROUTE.replace("alg = false", "alg = true"), Path::new("t.toml")).unwrap();
+    assert_eq!(on.notes, [""; 0]);
+    let bare = "[[service]]\nname = \"ftp\"\nports = [21]\nalg = false\n";
+    let bare = ROUTE.split_once("[[service]]").unwrap().0.to_owned() + bare;
+    assert_eq!(parse(&bare, Path::new("t.toml")).unwrap().notes, [""; 0]);
 }
 
 #[test]
@@ -204,17 +215,6 @@ fn what_is_left_out_has_the_documented_value() {
     let s = &c.inspected[0];
     assert_eq!((s.alg, s.profile, s.ftps, s.ccc), (true, Profile::Standard, Ftps::Opaque, Ccc::Allow));
     assert_eq!((s.active_source_ports.len(), s.default_data_port, s.setups_per_second), (0, false, 10));
-    assert!(s.denied_ports.contains(&(6000..=6063)) && s.denied_ports.len() == 17);
-    let (s, t) = (Duration::from_secs, &c.timers);
-    assert_eq!((t.expectation, t.established, t.transitory), (s(60), s(7_440), s(240)));
-    assert_eq!((t.udp, t.icmp, t.orphan), (s(300), s(60), s(10)));
-    assert_eq!((c.limits.expectations, c.limits.expectations_per_client), (16_384, 64));
-    let again = parse(&c.effective_toml(), Path::new("t.toml")).unwrap();
-    assert_eq!(again, c);
-    assert!(!c.effective_toml().contains("relay_buffer"), "nothing is shown that has no use");
-}
-
-#[test]
     assert!(s.fxp.is_empty());
     let fxp = |value: &str| parse(&format!("{text}fxp = {value}\n"), Path::new("t.toml")).unwrap();
     assert_eq!(
@@ -222,6 +222,19 @@ fn what_is_left_out_has_the_documented_value() {
         (0, &Cidr::EVERY[..])
     );
     assert!(fxp("true").effective_toml().contains("fxp = true "));
+    assert!(s.denied_ports.contains(&(6000..=6063)) && s.denied_ports.len() == 17);
+    let (s, t) = (Duration::from_secs, &c.timers);
+    assert_eq!((t.expectation, t.established, t.transitory), (s(60), s(7_440), s(240)));
+    assert_eq!((t.udp, t.icmp, t.orphan), (s(300), s(60), s(10)));
+    assert_eq!((c.limits.expectations, c.limits.expectations_per_client), (16_384, 64));
+    let again = parse(&c.effective_toml(), Path::new("t.toml")).unwrap();
+    assert_eq!(again, c);
+    for idle in ["relay_buffer", "steer_", "quarantine"] {
+        assert!(!c.effective_toml().contains(idle), "nothing is shown that has no use");
+    }
+}
+
+#[test]
 fn the_effective_forms_mean_the_same() {
     for config in [route(), wccp("\"all\"", "data_ports = [2020]\nmss_clamp = 1300")] {
         let shown = config.effective_toml();

@@ -470,6 +470,33 @@ fn bounds_and_times_are_of_something_that_is_there() {
     );
     refuses(
         WCCP,
+        "data_ports = [2020]\n",
+        "[timers]\nsteer_wait = \"1s\"\ncontrol_idle = \"60s\"\n",
+        &[
+            "22: key `timers.steer_wait`: is for data ports that passive clients are steered to, and no service has any; \
+             take the key out, or write data_ports",
+        ],
+    );
+    for good in [BRIDGE, ROUTE] {
+        let at = good.lines().count();
+        let text =
+            format!("{good}[timers]\nsteer_timeout = \"1s\"\nsteer_wait = \"1s\"\nquarantine = \"1s\"\n");
+        let keys = ["steer_timeout", "steer_wait", "quarantine"];
+        let wanted: Vec<String> = keys
+            .iter()
+            .enumerate()
+            .map(|(n, key)| {
+                format!(
+                    "t.toml:{}: key `timers.{key}`: is for data ports that passive clients are steered to, and no service has \
+                     any; take the key out",
+                    at + 2 + n
+                )
+            })
+            .collect();
+        assert_eq!(errors(&text), wanted);
+    }
+    refuses(
+        WCCP,
         "handling = \"inspect\"\ndata_ports = [2020]\n",
         "data_ports = [2020]\n[timers]\nexpectation = \"3s\"\n",
         &[

@@ -120,6 +120,14 @@ fn inspected(
         data_bypasses: false,
         mss_clamp: s.mss_clamp,
     };
+    // Not an error: to see what it does it is switched off for a while, in a file that is whole.
+    if !s.idle.is_empty() {
+        let keys = s.idle.join(", ");
+        notes.push(format!(
+            "service {}: alg = false: {keys} mean nothing while no line is read",
+            inspected.name
+        ));
+    }
     match (kind, reverse) {
         (Some(Deployment::Wccp), Some(reverse)) => {
             upstream::both_ways(source, s, &mut inspected, redirected, reverse, notes);

@@ -34,15 +34,17 @@ pub(in crate::config) struct RawInspected {
     pub(in crate::config) name: Option<At<String>>,
     pub(in crate::config) ports: Vec<At<u16>>,
     pub(in crate::config) alg: bool,
+    /// Keys beside it that are written and mean nothing without it.
+    pub(in crate::config) idle: Vec<&'static str>,
     pub(in crate::config) profile: Profile,
     pub(in crate::config) ftps: Ftps,
     pub(in crate::config) ccc: At<Ccc>,
     pub(in crate::config) denied_ports: Vec<RangeInclusive<u16>>,
     pub(in crate::config) active_source_ports: Vec<At<u16>>,
     pub(in crate::config) default_data_port: bool,
+    pub(in crate::config) fxp: Vec<Cidr>,
     pub(in crate::config) setups_per_second: u32,
     pub(in crate::config) data_ports: Vec<At<u16>>,
-    pub(in crate::config) fxp: Vec<Cidr>,
     pub(in crate::config) mss_clamp: MssClamp,
 }
 
@@ -71,6 +73,20 @@ const INSPECT_ONLY: [&str; 8] = [
     "ccc",
     "default_data_port",
     "denied_ports",
+    "fxp",
+    "profile",
+    "setups_per_second",
+];
+/// Keys that mean nothing while lines are not read.
+const ALG_ONLY: [&str; 10] = [
+    "active_source_ports",
+    "ccc",
+    "data_ports",
+    "default_data_port",
+    "denied_ports",
+    "ftps",
+    "fxp",
+    "mss_clamp",
     "profile",
     "setups_per_second",
 ];
@@ -191,6 +207,9 @@ fn inspected(
 ) -> RawInspected {
     const DENIED_PORTS: &str = "a list of ports, as [3306, \"6000-6063\"]";
     let alg = s.or("alg", true, |i| i.boolean());
+    let written: Vec<Place> = if alg { Vec::new() } else { s.written() };
+    let is_written = |key: &&str| written.iter().any(|p| p.key.ends_with(&format!(".{key}")));
+    let idle = ALG_ONLY.into_iter().filter(is_written).collect();
     let profiles = [Profile::Compat, Profile::Standard, Profile::Strict].map(|p| (p.name(), Is(p)));
     let profile = s.or("profile", Profile::Standard, |i| i.choice(&profiles));
     let ftps = s.or("ftps", Ftps::Opaque, ftps);
@@ -203,6 +222,13 @@ fn inspected(
     let active_source_ports =
         s.or("active_source_ports", Vec::new(), |i| i.set("a list of ports, as [20]", port));
     let default_data_port = s.or("default_data_port", false, |i| i.boolean());
+    let fxp = s.or("fxp", Vec::new(), |i| {
+        if i.is_boolean() {
+            i.boolean().map(|on| if on { Cidr::EVERY.to_vec() } else { Vec::new() })
+        } else {
+            networks(i)
+        }
+    });
     let setups_per_second = s.or("setups_per_second", 10, |i| i.number(1..=1_000));
     let (mut data_ports, mut clamp) = (Vec::new(), MssClamp::Off);
     if !in_line {
@@ -214,21 +240,16 @@ fn inspected(
         name,
         ports,
         alg,
+        idle,
         profile,
         ftps,
         ccc,
         denied_ports,
         active_source_ports,
         default_data_port,
+        fxp,
         setups_per_second,
         data_ports,
-    let fxp = s.or("fxp", Vec::new(), |i| {
-        if i.is_boolean() {
-            i.boolean().map(|on| if on { Cidr::EVERY.to_vec() } else { Vec::new() })
-        } else {
-            networks(i)
-        }
-    });
         mss_clamp: clamp,
     }
 }
@@ -247,7 +268,6 @@ fn mss_clamp(item: Item<'_, '_>) -> Option<MssClamp> {
     } else if item.is_integer() {
         item.number(216..=1460).map(MssClamp::Bytes)
     } else {
-        fxp,
         item.wrong("no such clamp", "write \"auto\", \"off\" or a whole number from 216 to 1460")
     }
 }
