@@ -71,6 +71,9 @@ pub(crate) struct Host {
     pub(crate) reset: bool,
     pub(crate) sent: u64,
     repeated: Option<(u64, u64)>,
+    /// What its peer says comes in the order in which it was said: then a window that was given is not taken back, as
+    /// its peer never does that.
+    pub(crate) in_order: bool,
 }
 
 impl Host {
@@ -101,6 +104,7 @@ impl Host {
             reset: false,
             sent: 0,
             repeated: None,
+            in_order: false,
             manner,
             peer,
         }
@@ -290,6 +294,14 @@ impl Host {
         let scale = if self.scales() { self.peer.scale.unwrap() } else { 0 };
         let right = ack + (u64::from(seg.window) << scale);
         if ack >= self.una {
+            // The field is rounded down.
+            let kept = right + (1 << scale) > self.right;
+            assert!(
+                !self.in_order || kept,
+                "{}: its window's edge went from {} to {right}",
+                self.name,
+                self.right
+            );
             self.right = self.right.max(right);
         }
         if ack > self.una {

@@ -287,6 +287,9 @@ impl World {
             swapped: [None, None],
             tells: std::env::var_os("TG_ALG_TRACE").is_some(),
         };
+        // What is doubled comes again later.
+        let in_order = faults.reorder == 0 && faults.duplicate == 0 && !faults.swap;
+        (world.client.in_order, world.server.in_order) = (in_order, in_order);
         let syn = world.client.syn();
         let mut answer = world.server.syn();
         answer.ack = syn.seq.wrapping_add(1);

@@ -2,7 +2,9 @@
 
 use crate::g_setup::{PORT, PORT_OUT};
 use crate::net::Net;
-use crate::setup::{CLIENT, OTHER_CLIENT, OTHER_SERVER, OUTSIDE, SERVER, STRANGER, at, case, case_with};
+use crate::setup::{
+    CLIENT, OTHER_CLIENT, OTHER_SERVER, OUTSIDE, SERVER, STRANGER, Setup, at, case, case_with,
+};
 use tidegate::alg::rules::Profile::{Standard, Strict};
 use tidegate::firewall::Side;
 
@@ -264,20 +266,25 @@ fn e14_a_transfer_without_an_announcement() {
             net.nothing_is_open(&[40_001]);
         });
     }
-    case_with(
-        Standard,
-        |s| {
+    for translated in [false, true] {
+        let change = |s: &mut Setup| {
             s.rules().default_data_port = true;
-            s.settings.nat.masquerade = None;
-        },
-        |net| {
+            s.settings.nat.masquerade.take_if(|_| !translated);
+        };
+        case_with(Standard, change, |net| {
             says(net, "RETR f\r\n", "150 here\r\n");
             let outside = net.client_outside();
+            assert_eq!(outside.ip() != at(CLIENT, 0).ip(), translated);
+            assert_eq!(net.syn(Side::Outside, at(SERVER, 2020), outside), None, "from another port");
             let there = net.syn(Side::Outside, at(SERVER, 20), outside).expect("the default data connection");
             assert_eq!(there.dst, at(CLIENT, 40_001));
-            assert_eq!(net.syn(Side::Outside, at(SERVER, 2020), outside), None, "from another port");
-        },
-    );
+            net.establish(Side::Outside, (at(SERVER, 20), outside), &there);
+            assert_eq!(net.syn(Side::Outside, at(SERVER, 2020), outside), None, "a second one");
+            net.s("226 done\r\n");
+            net.client_gets("226 done\r\n");
+            net.lives();
+        });
+    }
 }
 
 /// The data connection of a download that is not protected carries nothing to the server.

@@ -62,20 +62,45 @@ fn p28_a_segment_that_dies_here_was_never_there() {
         net.client_gets("200 ok\r\n");
         net.nothing_is_open(&[5001]);
     });
-    // With a few hops to go it may go on: then it is what the server gets, whoever sends what afterwards.
-    for ttl in 2..5 {
-        case(Standard, |net| {
-            let mut near = net.by_hand(b"NOOP 1\r\n");
-            near.ttl = ttl;
-            net.cut[1] = true;
-            net.give(Side::Inside, &near);
-            net.wait(20);
-            let went = net.lost.iter().any(|s| s.payload == b"NOOP 1\r\n");
-            net.cut[1] = false;
-            net.says_now(b"DELE a\r\n");
-            net.wait(3000);
-            net.server_gets(if went { "NOOP 1\r\n" } else { "DELE a\r\n" });
-        });
+    // What has few hops left, where the client's packets have many, is for us alone: it goes no further and is not read.
+    for (hop, ttl) in [(true, 2), (true, 3), (false, 1), (false, 2)] {
+        case_with(
+            Standard,
+            |s| s.settings.hop = hop,
+            |net| {
+                let mut dying = net.by_hand(b"PORT 10,0,0,5,19,137\r\n");
+                dying.ttl = ttl;
+                assert_eq!(net.raw(Side::Inside, &dying.build(9)), [], "{hop} {ttl}");
+                net.settle();
+                net.server_gets("");
+                assert_eq!(net.counter("dying_segments"), 1);
+                net.c("DELE a\r\n");
+                net.server_gets("DELE a\r\n");
+                net.s("200 ok\r\n");
+                net.client_gets("200 ok\r\n");
+                net.nothing_is_open(&[5001]);
+            },
+        );
+    }
+    // With one more it goes on: then it is what the server gets, whoever sends what afterwards.
+    for (hop, ttl) in [(true, 4), (false, 3)] {
+        case_with(
+            Standard,
+            |s| s.settings.hop = hop,
+            |net| {
+                let mut near = net.by_hand(b"NOOP 1\r\n");
+                near.ttl = ttl;
+                net.cut[1] = true;
+                net.give(Side::Inside, &near);
+                net.wait(20);
+                assert!(net.lost.iter().any(|s| s.payload == b"NOOP 1\r\n"), "{hop} {ttl}");
+                net.cut[1] = false;
+                net.says_now(b"DELE a\r\n");
+                net.wait(3000);
+                net.server_gets("NOOP 1\r\n");
+                assert_eq!(net.counter("dying_segments"), 0);
+            },
+        );
     }
 }
 

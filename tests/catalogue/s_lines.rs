@@ -4,7 +4,7 @@ use crate::e_life::{pasv, says};
 use crate::g_setup::{PORT, PORT_OUT, accepted};
 use crate::net::{Net, shown_text};
 use crate::packet::Packet;
-use crate::setup::{Setup, Way, bare, case};
+use crate::setup::{Setup, WAYS, Way, bare, case};
 use crate::support::{ACK, PSH, Seg};
 use tidegate::alg::rules::Profile::{Compat, Standard, Strict};
 use tidegate::firewall::Side;
@@ -13,7 +13,7 @@ use tidegate::firewall::Side;
 /// retransmission begin there.
 #[test]
 fn s01_an_echoed_227_at_the_start_of_a_segment_opens_nothing() {
-    for way in [Way::Whole, Way::Bytes] {
+    for way in WAYS {
         for tuple in ["198,51,100,7,0,80", "198,51,100,7,195,80"] {
             let mut net = Net::new(&Setup::new(Standard).way(way));
             net.log_in();
@@ -311,29 +311,54 @@ fn s12_a_lone_cr_ends_no_line() {
     }
 }
 
-/// The line is given up after half a minute: it goes on unread, or the session ends; it opens nothing.
+/// Half a minute after its first byte, however many came since. The client is told and both ends are reset a second later;
+/// compat lets go what there is, strict resets.
 #[test]
 fn s13_a_line_that_drips_is_given_up() {
-    case(Standard, |net| {
-        for (n, byte) in PORT.bytes().enumerate() {
-            net.c([byte]);
-            if n == 3 {
-                // 30 s after the first byte.
-                net.wait(1000);
-                let ended = net.conns[0].client.reset || net.conns[0].client.peer_closed;
-                assert!(ended || !net.server_got().is_empty(), "still held");
+    for profile in [Compat, Standard, Strict] {
+        case(profile, |net| {
+            let begin = net.now;
+            let upto = |net: &mut Net, at: u64| net.wait(begin + at - net.now);
+            for (n, byte) in PORT.bytes().take(3).enumerate() {
+                upto(net, 1 + 10_000 * n as u64);
+                net.c([byte]);
             }
-            net.wait(10_000);
-        }
-        if !net.conns[0].server.reset {
-            net.s("200 ok\r\n");
-            net.wait(1000);
-        }
-        net.nothing_is_open(&[5001]);
-    });
+            upto(net, 29_990);
+            net.server_gets("");
+            net.client_gets("");
+            assert!(net.resets() == [false; 2], "too early");
+            upto(net, 30_050);
+            match profile {
+                Compat => net.server_gets("POR"),
+                Standard => net.client_gets("421 A command must end in time.\r\n"),
+                Strict => {}
+            }
+            assert_eq!(net.resets(), [profile == Strict; 2]);
+            upto(net, 30_900);
+            assert_eq!(net.resets(), [profile == Strict; 2], "the 421 is still to be read");
+            upto(net, 31_100);
+            assert_eq!(net.resets(), [profile != Compat; 2]);
+            if profile == Compat {
+                // The rest of it changes nothing: what went by was no line that could be judged.
+                net.c(&PORT[3..]);
+                net.s("200 ok\r\n");
+            }
+            net.client_got();
+            if profile != Compat {
+                net.server_gets("");
+            }
+            net.nothing_is_open(&[5001]);
+        });
+    }
 }
 
 impl Net {
+    /// Whether client, server were reset.
+    fn resets(&self) -> [bool; 2] {
+        let c = &self.conns[self.on];
+        [c.client.reset, c.server.reset]
+    }
+
     /// The client acknowledges the server's stream up to here, by a segment of its own making.
     fn acknowledges(&mut self, upto: usize) {
         let c = &self.conns[0];
