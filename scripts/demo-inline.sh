@@ -27,12 +27,15 @@ shown() {
 # show_the_gateway TRANSFERS: after so many transfers.
 show_the_gateway() {
     shown "every transfer was followed by the inspection" lab_wait 5 followed "$1"
-    local step
-    for step in unannounced announced-active announced-passive; do
+    local step lines
+    for step in "${LAB_DOORS[@]}"; do
+        lines=0
         # Both ends by hand, as no client tries to use a connection twice.
         while IFS=$'\t' read -r verdict what; do
             shown "$what" [ "$verdict" = yes ]
+            lines=$((lines + 1))
         done < <(doors "$step")
+        shown "$step: all of it was looked at" [ "$lines" = "$(inline_doors_lines "$step")" ]
     done
     legs
     without_alg

@@ -245,6 +245,18 @@ inline_gateway() {
 inline_works() { grep -q '"event":"gateway","state":"started"' "$LAB_STATE/events.jsonl" 2>/dev/null; }
 inline_works_or_ended() { ! lab_alive tidegate || inline_works; }
 
+# What doors.py looks at, and inline_doors_lines STEP: the lines that it has to print about that. Fewer are no success.
+# shellcheck disable=SC2034 # for those that source this
+LAB_DOORS=(unannounced announced-active announced-passive)
+inline_doors_lines() {
+    case $1 in
+        # Of the client's address inside and, where it has another one, outside; of the server's.
+        unannounced) [ "$LAB_DEPLOYMENT" = bridge ] && say 2 || say 3 ;;
+        announced-active) say 3 ;;
+        announced-passive) say 2 ;;
+    esac
+}
+
 # inline_connects SPACE FROM TO PORT: whether a SYN gets an answer there within a second and a half.
 inline_connects() {
     lab_exec "$1" timeout 3 python3 - "$2" "$3" "$4" <<'PY'

@@ -3,7 +3,7 @@
 # that is forbidden, or demanded. The server is ProFTPD, the client curl.
 source "$(dirname "$0")/inline.sh"
 need_commands openssl
-LAB_DEPLOYMENT=${T_DEPLOYMENT:-route}
+LAB_DEPLOYMENT=route
 i_begin
 lab_proftpd 6 || die "no FTP server with TLS"
 head -c 300000 /dev/urandom >"$LAB_STATE/ftproot/pub/secret"
@@ -24,24 +24,6 @@ name = "ftps"
 servers = ["198.51.100.7"]
 ports = ["30000-39999"]'
 
-check "the gateway begins" inline_gateway
-check "without a rule for it, data of an encrypted session is refused" eval '! T_LIMIT=3 get "${tls[@]}"'
-check "the event says that the session is encrypted" event '"state":"encrypted"'
-check "clear sessions go on" get --disable-epsv
-for mode in active passive; do
-    ccc=("${tls[@]}" --ftp-ssl-ccc --ftp-ssl-ccc-mode "$mode")
-    check "CCC, $mode: a download by EPSV" get "${ccc[@]}"
-    check "CCC, $mode: a download by PASV" get "${ccc[@]}" --disable-epsv
-    check "CCC, $mode: an upload" put "${ccc[@]}"
-done
-# curl closes TLS before the server says anything, or waits for the server.
-check "commands behind CCC are read" event '"verb":"EPSV".*"action"'
-check "and passwords before it are not" eval '! grep -q "\"verb\":\"PASS\".*nobody" "$LAB_STATE/events.jsonl"'
-
-LAB_TABLES=$RULE check "the gateway begins, with a static rule" inline_gateway
-check "a download by EPSV in TLS" get "${tls[@]}"
-check "a download by PASV in TLS" get "${tls[@]}" --disable-epsv
-check "an upload in TLS" put "${tls[@]}"
 unneeded() {
     lab_exec server timeout 5 python3 -c "
 import socket
@@ -51,14 +33,45 @@ s.accept()" 2>/dev/null &
     sleep 0.5
     inline_connects client "$LAB_CLIENT_TWO" "$LAB_SERVER" 30007
 }
-check "the rule holds only for clients that have an encrypted session" eval '! unneeded'
 
-LAB_SERVICE_KEYS='ccc = "deny"' LAB_TABLES=$RULE check "the gateway begins, ccc = deny" inline_gateway
-check "in TLS to the end all is well" get "${tls[@]}"
-check "CCC ends the session" eval '! T_LIMIT=4 get "${tls[@]}" --ftp-ssl-ccc --ftp-ssl-ccc-mode active'
-check "the event says why" event 'ccc denied'
+denials() { grep -c 'ccc denied' "$LAB_STATE/events.jsonl"; }
+denied_since() { [ "$(denials)" -gt "$1" ]; }
 
-LAB_SERVICE_KEYS='ccc = "require"' LAB_TABLES=$RULE check "the gateway begins, ccc = require" inline_gateway
-check "in TLS no data passes, whatever the rule" eval '! T_LIMIT=3 get "${tls[@]}"'
-check "the event says why" event 'ccc required'
-check "behind CCC it passes" get "${tls[@]}" --ftp-ssl-ccc --ftp-ssl-ccc-mode active
+for LAB_DEPLOYMENT in route bridge; do
+    lab_stop tidegate
+    inline_routers_again || die "no router"
+    check "$LAB_DEPLOYMENT: the gateway begins" inline_gateway
+    check "$LAB_DEPLOYMENT: without a rule for it, data of an encrypted session is refused" eval '! T_LIMIT=3 get "${tls[@]}"'
+    check "$LAB_DEPLOYMENT: the event says that the session is encrypted" event '"state":"encrypted"'
+    check "$LAB_DEPLOYMENT: clear sessions go on" get --disable-epsv
+    for mode in active passive; do
+        ccc=("${tls[@]}" --ftp-ssl-ccc --ftp-ssl-ccc-mode "$mode")
+        check "$LAB_DEPLOYMENT: CCC, $mode: a download by EPSV" get "${ccc[@]}"
+        check "$LAB_DEPLOYMENT: CCC, $mode: a download by PASV" get "${ccc[@]}" --disable-epsv
+        check "$LAB_DEPLOYMENT: CCC, $mode: an upload" put "${ccc[@]}"
+    done
+    # curl closes TLS before the server says anything, or waits for the server.
+    check "$LAB_DEPLOYMENT: commands behind CCC are read" event '"verb":"EPSV".*"action"'
+    check "$LAB_DEPLOYMENT: and passwords before it are not" eval '! grep -q "\"verb\":\"PASS\".*nobody" "$LAB_STATE/events.jsonl"'
+
+    LAB_TABLES=$RULE check "$LAB_DEPLOYMENT: the gateway begins, with a static rule" inline_gateway
+    check "$LAB_DEPLOYMENT: a download by EPSV in TLS" get "${tls[@]}"
+    check "$LAB_DEPLOYMENT: a download by PASV in TLS" get "${tls[@]}" --disable-epsv
+    check "$LAB_DEPLOYMENT: an upload in TLS" put "${tls[@]}"
+    check "$LAB_DEPLOYMENT: the rule holds only for clients that have an encrypted session" eval '! unneeded'
+
+    LAB_SERVICE_KEYS='ccc = "deny"' LAB_TABLES=$RULE check "$LAB_DEPLOYMENT: the gateway begins, ccc = deny" inline_gateway
+    check "$LAB_DEPLOYMENT: in TLS to the end all is well" get "${tls[@]}"
+    for mode in active passive; do
+        before=$(denials)
+        check "$LAB_DEPLOYMENT: CCC, $mode, ends the session" eval '! T_LIMIT=4 get "${tls[@]}" --ftp-ssl-ccc --ftp-ssl-ccc-mode "$mode"'
+        check "$LAB_DEPLOYMENT: the event says why" lab_wait 2 denied_since "$before"
+    done
+
+    LAB_SERVICE_KEYS='ccc = "require"' LAB_TABLES=$RULE check "$LAB_DEPLOYMENT: the gateway begins, ccc = require" inline_gateway
+    check "$LAB_DEPLOYMENT: in TLS no data passes, whatever the rule" eval '! T_LIMIT=3 get "${tls[@]}"'
+    check "$LAB_DEPLOYMENT: the event says why" event 'ccc required'
+    for mode in active passive; do
+        check "$LAB_DEPLOYMENT: behind CCC, $mode, it passes" get "${tls[@]}" --ftp-ssl-ccc --ftp-ssl-ccc-mode "$mode"
+    done
+done

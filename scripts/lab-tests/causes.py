@@ -4,6 +4,7 @@ captures.
     causes.py run CLIENT-NAMESPACE SERVER-NAMESPACE          plays them
     causes.py rules                                          nftables rules, for the gateway, that make them fail
     causes.py split STATE                                    one capture for each, and expected.tsv
+    causes.py count                                          how many there are
 
 The servers are 198.51.100.7 (as usual), .8 (names a wrong address, soon tired of waiting), .10 (neither PORT nor PASV), all
 vsftpd, .11 (ProFTPD, TLS), and .9, whose 227 is made here.
@@ -251,4 +252,4 @@ def split(state):
             table.write(f"{number}\t{name}\t{code}\n")
 
 
-{"run": run, "rules": rules, "split": lambda: split(sys.argv[1])}[sys.argv.pop(1)]()
+{"run": run, "rules": rules, "split": lambda: split(sys.argv[1]), "count": lambda: print(len(CAUSES))}[sys.argv.pop(1)]()

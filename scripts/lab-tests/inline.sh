@@ -42,13 +42,18 @@ i_failed() { ! LAB_LIMIT=2 transfer "$1" curl download 64KiB >/dev/null; }
 
 # i_doors: what is open, and for how long, with both ends by hand.
 i_doors() {
-    local step verdict what
-    for step in unannounced announced-active announced-passive; do
-        while IFS=$'\t' read -r verdict what; do check "$what" [ "$verdict" = yes ]; done < <(
+    local step verdict what lines
+    for step in "${LAB_DOORS[@]}"; do
+        lines=0
+        while IFS=$'\t' read -r verdict what; do
+            check "$what" [ "$verdict" = yes ]
+            lines=$((lines + 1))
+        done < <(
             OUTSIDE=$([ "$LAB_DEPLOYMENT" = bridge ] && echo "$LAB_CLIENT" || echo "$LAB_OUTSIDE") PYTHONDONTWRITEBYTECODE=1 \
                 python3 "$TG_ROOT/scripts/doors.py" "$(lab_ns client)" "$(lab_ns server)" "$step" ||
                 printf 'no\t%s\n' "$step came to an end"
         )
+        check "$step: all of it was looked at" [ "$lines" = "$(inline_doors_lines "$step")" ]
     done
 }
 
