@@ -3,7 +3,7 @@
 # that is forbidden, or demanded. The server is ProFTPD, the client curl.
 source "$(dirname "$0")/inline.sh"
 need_commands openssl
-LAB_DEPLOYMENT=route
+LAB_DEPLOYMENT=bridge
 i_begin
 lab_proftpd 6 || die "no FTP server with TLS"
 head -c 300000 /dev/urandom >"$LAB_STATE/ftproot/pub/secret"
@@ -37,7 +37,7 @@ s.accept()" 2>/dev/null &
 denials() { grep -c 'ccc denied' "$LAB_STATE/events.jsonl"; }
 denied_since() { [ "$(denials)" -gt "$1" ]; }
 
-for LAB_DEPLOYMENT in route bridge; do
+for LAB_DEPLOYMENT in bridge route; do
     lab_stop tidegate
     inline_routers_again || die "no router"
     check "$LAB_DEPLOYMENT: the gateway begins" inline_gateway
