@@ -183,6 +183,11 @@ impl Half {
         Taken::InOrder
     }
 
+    /// Whether a segment that begins at `at` is beyond all that the sender was told it may send; a probe is not.
+    pub(super) fn is_beyond(&self, at: u64) -> bool {
+        at > self.window.given().max(self.next_in() + 1)
+    }
+
     /// Up to here, in the delivered stream, it is ours to see that it arrives: the sender was told that it did, or
     /// never sent it.
     pub(super) fn owned(&self) -> u64 {

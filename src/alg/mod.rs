@@ -326,6 +326,11 @@ impl Alg {
         let (true, Some(at)) = (seg.flags & ACK != 0, unwrap(half.isn, seg.seq, half.next_in())) else {
             return;
         };
+        // Beyond the window nothing is believed, an acknowledgement neither (RFC 9293 3.10.7.4): its receiver would not.
+        if half.is_beyond(at) {
+            out.notes.push(Note { dir, at: at - 1, what: What::OutOfWindow });
+            return self.acknowledge(dir, at, out);
+        }
         let back = self.half(dir.back());
         let Some(told) = back.heard(now, seg.ack, seg.window) else {
             let at = back.decided - 1;

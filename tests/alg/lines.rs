@@ -119,6 +119,20 @@ fn p25_the_first_copy_stands() {
 }
 
 #[test]
+fn beyond_the_window_no_acknowledgement_is_believed() {
+    let mut rig = Rig::new(&[(R227, N227)]);
+    rig.down(1, 1, R227);
+    // Forged: it acknowledges what the client has not got, and takes its window away.
+    rig.window = 0;
+    let got = rig.put(ToServer, 200_000, 1 + N227.len() as i64, ACK, b"");
+    assert_eq!(to_server(&got), []);
+    assert_eq!(to_client(&got), [(1 + N227.len() as i64, 1, "")]);
+    assert_eq!(rig.notes, [What::OutOfWindow]);
+    rig.window = 60_000;
+    assert_eq!(to_client(&rig.down(1, 1, R227)), [(1, 1, N227)]);
+}
+
+#[test]
 fn p27_what_the_receiver_will_not_take_is_not_read() {
     let mut rig = Rig::with((1000, 5000), 40, &[], Table::replace(&[(TUPLE, NAT)]));
     assert_eq!(to_server(&rig.up(60, TUPLE)), []);
