@@ -62,11 +62,43 @@ need_rust() {
     die "cargo is missing: install Rust (https://rustup.rs), then run this again"
 }
 
+# beside RUN ENDED NAME...: runs RUN NAME for each, two at a time, in this order, each in a lab of its own by TG_LAB; calls
+# ENDED NAME STATUS here when it has ended.
+beside() {
+    local run=$1 ended=$2 name free=(a b)
+    local -A beside_lane=() beside_name=()
+    shift 2
+    for name in "$@"; do
+        [ ${#free[@]} -gt 0 ] || beside_one "$ended"
+        (
+            # Or Ctrl-C would not reach what runs in the background; and what takes its lab down is waited for.
+            trap : INT
+            export TG_LAB=${TG_LAB:-tg}-${free[0]}
+            "$run" "$name"
+        ) &
+        beside_lane[$!]=${free[0]} beside_name[$!]=$name
+        free=("${free[@]:1}")
+    done
+    while [ ${#beside_lane[@]} -gt 0 ]; do beside_one "$ended"; done
+}
+# For beside, whose variables these are: waits until one has ended.
+beside_one() {
+    local pid status
+    wait -n -p pid "${!beside_lane[@]}"
+    status=$?
+    "$1" "${beside_name[$pid]}" "$status"
+    free+=("${beside_lane[$pid]}")
+    unset "beside_lane[$pid]" "beside_name[$pid]"
+}
+
 # unpack PACKAGE...: puts a Debian package's files under $TG_LAB_DIR/root without installing it, so that
 # no service starts and nothing on the host changes.
 unpack() {
-    local package
+    local package unpacking
     mkdir -p "$TG_LAB_DIR/root" "$TG_LAB_DIR/debs"
+    # Two labs may want the same one at once.
+    exec {unpacking}>"$TG_LAB_DIR/debs/lock"
+    flock "$unpacking"
     for package in "$@"; do
         [ -e "$TG_LAB_DIR/debs/$package.done" ] && continue
         say "unpacking $package under ${TG_LAB_DIR#"$TG_ROOT"/}"
@@ -79,6 +111,7 @@ unpack() {
         dpkg -x "$TG_LAB_DIR/debs/$package"_*.deb "$TG_LAB_DIR/root" || die "cannot unpack $package"
         touch "$TG_LAB_DIR/debs/$package.done"
     done
+    exec {unpacking}>&-
 }
 
 # Where the unpacked programs find the unpacked libraries.

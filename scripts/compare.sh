@@ -62,7 +62,9 @@ SHORT='segment = 9'
 results=$(mktemp -d "$TG_LAB_DIR/compare.XXXXXX") || die "no room for results"
 finish() {
     local status=$?
-    trap - EXIT INT TERM
+    trap - EXIT
+    # The lab is taken down whole, whoever is in a hurry.
+    trap '' INT TERM
     lab_down
     rm -rf "$LAB_STATE" "$results"
     exit "$status"

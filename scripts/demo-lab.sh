@@ -63,7 +63,9 @@ keep_results() {
 
 finish() {
     local status=$?
-    trap - EXIT INT TERM HUP
+    trap - EXIT
+    # The lab is taken down whole, whoever is in a hurry.
+    trap '' INT TERM HUP
     [ -t 1 ] && printf '\r\033[K'
     captures_stop
     keep_results

@@ -27,7 +27,9 @@ check() {
 
 finish() {
     local status=$?
-    trap - EXIT INT TERM
+    trap - EXIT
+    # The lab is taken down whole, whoever is in a hurry.
+    trap '' INT TERM
     lab_down
     rm -rf "$LAB_STATE"
     exit "$status"

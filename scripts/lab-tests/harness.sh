@@ -14,7 +14,9 @@ t_passed=0 t_failed=0
 
 t_finish() {
     local status=$?
-    trap - EXIT INT TERM
+    trap - EXIT
+    # The lab is taken down whole, whoever is in a hurry.
+    trap '' INT TERM
     # A test that came to no end, and not because a check failed, has failed itself.
     [ "$status" != 0 ] && [ "$t_failed" = 0 ] && t_failed=1
     lab_down
