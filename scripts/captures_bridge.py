@@ -1,7 +1,7 @@
 """What `tidegate replay` through a bridge with default allow makes of captures. Used by captures.py.
 
 Every frame must come out as it went in, byte for byte and in its order, but for those that EXPECTED names, with what became
-of each and the rule (the counters that it moved). Commands and replies in the events must be as many as tshark sees; where
+of each and the rule that made it so. Commands and replies in the events must be as many as tshark sees; where
 they differ and should, EXPECTED says why. Captures that were taken where a card would have filled in checksums (the frames
 never were on a wire) are played as they are, and once more with their checksums filled in.
 """
@@ -117,6 +117,23 @@ def ranges(frames):
     return [(str(a) if a == b else f"{a}-{b}", *what) for a, b, what in rows]
 
 
+def counted(rows):
+    """The rows of EXPECTED as a report has them, with the counters alone; and what is wrong with the causes they name."""
+    plain, ruled, wrong = [], set(), []
+    for frames, became, rule in rows:
+        counters, _, after = rule.rpartition("after ")
+        counters = counters.removesuffix(", ")
+        if not after.isdigit() or not rule.endswith(f"after {after}"):
+            counters, after = rule, None
+            ruled.update(frames.split("-"))
+        if after is not None and after not in ruled:
+            wrong.append(f"frame {frames}: no rule is named for frame {after} before it")
+        if not rule:
+            wrong.append(f"frame {frames}: no rule is named")
+        plain.append((frames, became, "" if counters == "an empty line" else counters))
+    return plain, wrong
+
+
 def told(events):
     """(commands, replies of servers) in a file of events."""
     kinds = Counter()
@@ -162,7 +179,9 @@ def compare(tidegate, config, capture, name, scratch):
         return [f"exit status {done.returncode}: {done.stderr.decode(errors='replace').strip()}"], [], report
     wrong, known = [], EXPECTED.get(name, {})
     rows = ranges(report["frames"])
-    if rows != known.get("frames", []):
+    expected, faults = counted(known.get("frames", []))
+    wrong += faults
+    if rows != expected:
         wrong.append(f"not as they were: {rows}")
     whole = records(capture, scratch)
     if whole is None:
