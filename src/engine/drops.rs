@@ -47,6 +47,7 @@ reasons! {
     Checksum = "checksum", "a checksum is wrong in a control connection that is read (an offload at the sender may be on)";
     Malformed = "malformed", "a packet whose headers make no sense, or fragments that overlap";
     TableFull = "table_full", "there is no room for another connection; raise limits.flows or limits.connections";
+    SourceShare = "source_share", "the source has so many connections that the rest of the table is kept for others; raise limits.flows or limits.connections if it is to have more";
     NoPort = "no_port", "no port is left to translate the connection to";
     FtpRule = "ftp_rule", "a rule about FTP forbids it";
     HiddenTags = "hidden_tags", "a frame with more than two VLAN tags, behind which nothing is looked at";
@@ -63,6 +64,7 @@ impl From<Refused> for DropReason {
             Refused::Checksum => Self::Checksum,
             Refused::Malformed => Self::Malformed,
             Refused::Full => Self::TableFull,
+            Refused::Share => Self::SourceShare,
             Refused::NoPort => Self::NoPort,
             Refused::Ftp => Self::FtpRule,
         }

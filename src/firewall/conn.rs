@@ -95,6 +95,8 @@ pub(super) struct Conn {
     /// The service, of a control connection.
     pub(super) service: Option<usize>,
     pub(super) timer: Option<TimerId>,
+    /// It counts as its source's.
+    pub(super) held: bool,
     /// Tells connections of one number apart.
     pub(super) ordinal: u64,
 }
@@ -180,6 +182,11 @@ impl Conn {
     /// How long it may be silent.
     pub(super) fn patience(&self, timers: &Timers) -> Duration {
         if self.state == State::Open { timers.established } else { timers.transitory }
+    }
+
+    /// Whether its handshake is under way, so that nothing can have been said in it.
+    pub(super) const fn is_half_open(&self) -> bool {
+        matches!(self.state, State::Asked(_) | State::Answered)
     }
 
     pub(super) const fn is_asked(&self) -> bool {

@@ -11,6 +11,7 @@ mod pieces;
 mod policy;
 mod reject;
 mod settings;
+mod share;
 mod side;
 mod state;
 mod table;

@@ -4,13 +4,15 @@ use super::nat::Plan;
 use super::packet::{Emit, Refused, Side};
 use super::policy::Begin;
 use super::settings::{Action, Timers};
+use super::share::{Room, Shared};
 use super::state::{Firewall, Timer, Went};
 use super::tcp::Passing;
-use crate::flow::{Salted, Slab, TimerId};
+use crate::flow::{Network, Salted, Slab, TimerId};
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::{add, delta16, patch};
 use crate::wire::{IpPacket, proto, udp};
 use hashbrown::HashMap;
+use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,6 +22,10 @@ struct Other {
     begin: Begin,
     plan: Plan,
     timer: TimerId,
+    /// The other end has said something as well.
+    answered: bool,
+    /// Tells connections of one number apart.
+    ordinal: u64,
 }
 
 /// Packets of one direction, as they come.
@@ -31,12 +37,22 @@ pub(super) struct Others {
     items: Slab<Other>,
     /// By what comes of who began it, and of the other end.
     keys: HashMap<Key, (u32, bool), Salted>,
-    limit: usize,
+    /// What each source has of them.
+    shared: Shared,
+    /// Such as nobody answered, oldest first; they may have gone since, or been answered.
+    unanswered: VecDeque<(u32, u64)>,
+    ordinal: u64,
 }
 
 impl Others {
-    pub(super) fn new(limit: usize, salt: Salted) -> Self {
-        Self { items: Slab::default(), keys: HashMap::with_hasher(salt), limit }
+    pub(super) fn new(limit: usize, salt: u64) -> Self {
+        Self {
+            items: Slab::default(),
+            keys: HashMap::with_hasher(Salted::new(salt)),
+            shared: Shared::new(limit, salt),
+            unanswered: VecDeque::new(),
+            ordinal: 0,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -59,6 +75,40 @@ impl Others {
             (id, it.plan.to, it.plan.src, it.plan.dst)
         })
     }
+
+    /// The oldest that nobody answered, if it is of this source, or of any.
+    fn may_give_way(&mut self, of: Option<IpAddr>) -> Option<u32> {
+        while let Some((id, ordinal)) = self.unanswered.front().copied() {
+            let waits = self.items.get(id).filter(|it| it.ordinal == ordinal && !it.answered);
+            let own = |it: &Other| of.is_none_or(|a| same_source(a, it.begin.src.ip()));
+            match waits {
+                Some(it) if !own(it) => return None,
+                waits => {
+                    let found = waits.is_some();
+                    self.unanswered.pop_front();
+                    if found {
+                        return Some(id);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Keeps the list of the unanswered as short as there are connections.
+    fn trim(&mut self) {
+        if self.unanswered.len() > 64 + 2 * self.items.len() {
+            let items = &self.items;
+            self.unanswered.retain(|(id, ordinal)| {
+                items.get(*id).is_some_and(|it| it.ordinal == *ordinal && !it.answered)
+            });
+        }
+    }
+}
+
+/// Whether two addresses are one source to the tables.
+pub(super) fn same_source(a: IpAddr, b: IpAddr) -> bool {
+    Network::of_client(a) == Network::of_client(b)
 }
 
 impl<W: Copy + Eq + Debug> Firewall<W> {
@@ -91,7 +141,8 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     ) -> Went {
         if let Some((id, to, src, dst)) = self.others.find(it.from, it.proto, it.src, it.dst) {
             let until = p.now + patience(it.proto, &self.settings.timers);
-            if let Some(known) = self.others.items.get(id) {
+            if let Some(known) = self.others.items.get_mut(id) {
+                known.answered |= known.begin != *it;
                 self.wheel.rearm(known.timer, until);
             }
             return Went::Pass { to, changed: translate(p.bytes, p.ip, it, src, dst) };
@@ -108,11 +159,14 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             Ok(plan) => plan,
             Err(why) => return Went::Refuse(why),
         };
-        if self.remember(p.now, it, plan) {
-            let changed = translate(p.bytes, p.ip, it, plan.src, plan.dst);
-            return Went::Pass { to: plan.to, changed };
-        }
-        self.counters.table_full += 1;
+        let why = match self.remember(p.now, it, plan) {
+            Ok(()) => {
+                let changed = translate(p.bytes, p.ip, it, plan.src, plan.dst);
+                return Went::Pass { to: plan.to, changed };
+            }
+            Err(why) => why,
+        };
+        self.no_room(why);
         if let Some(lease) = &plan.lease {
             self.nat.release(p.now, lease, true);
         }
@@ -120,30 +174,49 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         if self.passes_unread(it) {
             return Went::Pass { to: plan.to, changed: false };
         }
-        Went::Refuse(Refused::Full)
+        Went::Refuse(why)
     }
 
-    fn remember(&mut self, now: Instant, it: &Begin, plan: Plan) -> bool {
-        let others = &mut self.others;
+    /// A connection enters the table. If that is full, what nobody answered gives way, the oldest first; for a source that
+    /// has its share only what is its own.
+    fn remember(&mut self, now: Instant, it: &Begin, plan: Plan) -> Result<(), Refused> {
         let there = (it.from, it.proto, it.src, it.dst);
         let back = (plan.to, it.proto, plan.dst, plan.src);
-        if others.items.len() >= others.limit || there == back || others.keys.contains_key(&back) {
-            return false;
+        if there == back || self.others.keys.contains_key(&back) {
+            return Err(Refused::Full);
         }
+        let source = it.src.ip();
+        let gives_way = match self.others.shared.room(source) {
+            Room::Free => None,
+            Room::Full => Some(self.others.may_give_way(None).ok_or(Refused::Full)?),
+            Room::Taken => Some(self.others.may_give_way(Some(source)).ok_or(Refused::Share)?),
+        };
+        if let Some(id) = gives_way {
+            self.counters.gave_way += 1;
+            self.other_ends(now, id);
+        }
+        let others = &mut self.others;
         let id = others.items.next_index();
         let until = now + patience(it.proto, &self.settings.timers);
-        let Some(timer) = self.wheel.insert(until, Timer::Other(id)) else { return false };
-        others.items.insert(Other { begin: *it, plan, timer });
+        let Some(timer) = self.wheel.insert(until, Timer::Other(id)) else { return Err(Refused::Full) };
+        others.ordinal += 1;
+        let ordinal = others.ordinal;
+        others.items.insert(Other { begin: *it, plan, timer, answered: false, ordinal });
         others.keys.insert(there, (id, false));
         others.keys.insert(back, (id, true));
+        others.shared.take(source);
+        others.unanswered.push_back((id, ordinal));
+        others.trim();
         self.counters.others += 1;
-        true
+        Ok(())
     }
 
-    /// A connection was silent for long enough.
+    /// A connection was silent for long enough, or gives its place to another.
     pub(super) fn other_ends(&mut self, now: Instant, id: u32) {
         let Some(it) = self.others.items.remove(id) else { return };
-        let Other { begin, plan, .. } = it;
+        let Other { begin, plan, timer, .. } = it;
+        self.wheel.cancel(timer);
+        self.others.shared.give(begin.src.ip());
         self.others.keys.remove(&(begin.from, begin.proto, begin.src, begin.dst));
         self.others.keys.remove(&(plan.to, begin.proto, plan.dst, plan.src));
         if let Some(lease) = &plan.lease {
@@ -152,6 +225,8 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         if self.others.items.is_empty() {
             self.others.items.shrink();
             self.others.keys.shrink_to_fit();
+            self.others.shared.shrink();
+            self.others.unanswered = VecDeque::new();
         }
     }
 }

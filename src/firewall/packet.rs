@@ -64,6 +64,8 @@ pub enum Refused {
     Malformed,
     /// A table is full.
     Full,
+    /// The source has its share of a table.
+    Share,
     /// No address or port is left to translate to.
     NoPort,
     /// A rule about FTP.

@@ -18,7 +18,7 @@ pub(super) enum Taken {
     Bad,
 }
 
-/// Datagrams under way, of each side apart: one side's flood costs the other nothing.
+/// Datagrams under way, of each side and each link apart: one side's flood costs the other nothing.
 #[derive(Debug)]
 pub(super) struct Pieces {
     inside: Reassembly,
@@ -30,7 +30,7 @@ impl Pieces {
         Self { inside: Reassembly::through(), outside: Reassembly::through() }
     }
 
-    pub(super) fn add(&mut self, now: Instant, from: Side, bytes: &[u8], ip: &IpPacket) -> Taken {
+    pub(super) fn add(&mut self, now: Instant, from: Side, link: u32, bytes: &[u8], ip: &IpPacket) -> Taken {
         if is_tiny(bytes, ip) {
             return Taken::Bad;
         }
@@ -39,7 +39,7 @@ impl Pieces {
             Side::Outside => &mut self.outside,
         };
         let spoilt = room.spoilt();
-        match room.add_piece(now, bytes, ip, false) {
+        match room.add_through(now, link, bytes, ip) {
             Some(Whole { packet, pieces }) => Taken::Whole { packet, pieces },
             None if room.spoilt() > spoilt => Taken::Bad,
             None => Taken::Waits,

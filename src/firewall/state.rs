@@ -9,6 +9,7 @@ use super::pieces::{Pieces, Taken};
 use super::policy::Begin;
 use super::reject::Rules;
 use super::settings::Settings;
+use super::share::Shared;
 use super::tcp::Passing;
 use crate::buf::Frame;
 use crate::event::Event;
@@ -53,6 +54,8 @@ pub(super) struct Counters {
     pub(super) others: u64,
     /// Connections that found no place.
     pub(super) table_full: u64,
+    /// Such whose source has its share.
+    pub(super) over_share: u64,
     /// Such as were over, or half open, and gave theirs.
     pub(super) gave_way: u64,
     /// Packets that sessions made.
@@ -76,9 +79,12 @@ pub struct Firewall<W> {
     pub(super) by_session: HashMap<u32, u32, Salted>,
     /// Data connections by their numbers there, and how their SYNs came.
     pub(super) by_data: HashMap<u32, (u32, W), Salted>,
-    /// Connections that are over, in the order of their ends, and such as were asked for; they may have gone since.
+    /// Connections that are over, in the order of their ends, and such as do not stand yet, in the order in which they
+    /// came so far; they may have gone on since.
     pub(super) over: VecDeque<(u32, u64)>,
-    pub(super) asked: VecDeque<(Instant, u32, u64)>,
+    pub(super) half_open: VecDeque<(Instant, u32, u64)>,
+    /// What each source has of the flow table: of IPv4, of IPv6.
+    pub(super) shared: [Shared; 2],
     pub(super) others: Others,
     pub(super) wheel: Wheel<Timer>,
     pub(super) nat: Nat,
@@ -87,12 +93,16 @@ pub struct Firewall<W> {
     pub(super) counters: Counters,
     pub(super) ordinal: u64,
     pieces: Pieces,
+    link: fn(W) -> u32,
 }
 
 impl<W: Copy + Eq + Debug> Firewall<W> {
     /// A firewall whose TCP connections are in `flows`.
     pub fn new(settings: Settings, flows: Arc<FlowTable>, keyed: Keyed) -> Self {
-        let salt = Salted::new(keyed.value(Purpose::Salt, b"firewall", 0));
+        let salt_of = |n| keyed.value(Purpose::Salt, b"firewall", n);
+        let salt = Salted::new(salt_of(0));
+        // A connection takes two entries.
+        let shared = [false, true].map(|six| Shared::new(flows.room(six) / 2, salt_of(1 + u64::from(six))));
         let timers = flows.capacity() + settings.limits.connections;
         Self {
             sessions: Sessions::new(&settings, keyed),
@@ -100,8 +110,9 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             by_session: HashMap::with_hasher(salt),
             by_data: HashMap::with_hasher(salt),
             over: VecDeque::new(),
-            asked: VecDeque::new(),
-            others: Others::new(settings.limits.connections, salt),
+            half_open: VecDeque::new(),
+            shared,
+            others: Others::new(settings.limits.connections, salt_of(3)),
             wheel: Wheel::new(Duration::from_millis(10), 4096, timers),
             nat: Nat::new(settings.nat.clone(), keyed),
             rules: Rules::new(&settings.filter),
@@ -109,9 +120,17 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             counters: Counters::default(),
             ordinal: 0,
             pieces: Pieces::new(),
+            link: |_| 0,
             settings,
             flows,
         }
+    }
+
+    /// Says which link a packet is on, by how it came: where several cross each other here, as VLANs do, a piece of one
+    /// is none of another's datagram.
+    #[must_use]
+    pub fn with_links(self, link: fn(W) -> u32) -> Self {
+        Self { link, ..self }
     }
 
     /// Takes an IP packet from one side that is for the other; the frame begins with it and ends where it ends. It may be a
@@ -151,7 +170,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         ip: &IpPacket,
         out: &mut Vec<Emit<W>>,
     ) -> Fate {
-        let (mut packet, pieces) = match self.pieces.add(now, from, bytes, ip) {
+        let (mut packet, pieces) = match self.pieces.add(now, from, (self.link)(way), bytes, ip) {
             Taken::Whole { packet, pieces } => (packet, pieces),
             Taken::Waits => return Fate::Taken,
             Taken::Bad => return Fate::Refuse(Refused::Malformed),
@@ -209,6 +228,14 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         Went::Pass { to: it.from.other(), changed: false }
     }
 
+    /// Counts a connection that found no place.
+    pub(super) const fn no_room(&mut self, why: Refused) {
+        match why {
+            Refused::Share => self.counters.over_share += 1,
+            _ => self.counters.table_full += 1,
+        }
+    }
+
     /// Whether packets between these ends pass though nothing is known of them.
     pub(super) fn passes_unread(&self, it: &Begin) -> bool {
         self.settings.filter.passes_unknown(it) && !self.nat.concerns(it)
@@ -236,7 +263,8 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         if self.conns.is_empty() && self.others.len() == 0 {
             self.conns.shrink();
             self.wheel.shrink();
-            (self.over, self.asked) = (VecDeque::new(), VecDeque::new());
+            (self.over, self.half_open) = (VecDeque::new(), VecDeque::new());
+            self.shared.iter_mut().for_each(Shared::shrink);
         }
     }
 
@@ -285,6 +313,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             ("data_connections", c.data),
             ("other_connections", c.others),
             ("connections_table_full", c.table_full),
+            ("connections_over_share", c.over_share),
             ("connections_gave_way", c.gave_way),
             ("connections_unread", c.unread),
             ("session_packets", c.emitted),

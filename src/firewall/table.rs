@@ -3,16 +3,19 @@
 use super::conn::{Conn, Kind, RESET, State, TIME_WAIT};
 use super::ftp::{Gone, Over};
 use super::nat::Plan;
-use super::packet::{Along, Emit, Side};
+use super::other::same_source;
+use super::packet::{Along, Emit, Refused, Side};
 use super::policy::Begin;
+use super::share::Room;
 use super::state::{Firewall, Timer};
 use crate::flow::{Action, Entry, Flags, InsertError, Live, Lookup, Rewrite, SlotRef};
 use crate::time::{Duration, Instant};
 use crate::wire::build::{TTL, Tcp};
 use crate::wire::tcp::{ACK, RST, SynOptions};
 use std::fmt::Debug;
+use std::net::IpAddr;
 
-/// Half-open connections that are younger do not give way to newer ones.
+/// Half-open connections whose last step is younger do not give way to newer ones.
 const YOUNG: Duration = Duration::from_secs(3);
 /// How a connection is said to have ended that we ended.
 pub(super) const KILLED: &str = "aborted by us";
@@ -25,7 +28,7 @@ pub(super) const ANSWERS: u16 = 2;
 
 impl<W: Copy + Eq + Debug> Firewall<W> {
     /// Both directions enter the table, under the number that the connection is to have; or none does. What is over gives
-    /// way, then what was asked long ago and never answered.
+    /// way, then what has stood half open for long; for a source that has its share only what is its own.
     pub(super) fn claim(
         &mut self,
         now: Instant,
@@ -33,9 +36,19 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         plan: &Plan,
         control: bool,
         clamp: bool,
-    ) -> Option<(u32, [SlotRef; 2])> {
-        let keys = Conn::keys(it.from, it.src, it.dst, plan)?;
+    ) -> Result<(u32, [SlotRef; 2]), Refused> {
+        let keys = Conn::keys(it.from, it.src, it.dst, plan).ok_or(Refused::Full)?;
         let ends = [(plan.src, plan.dst), (it.dst, it.src)];
+        let source = it.src.ip();
+        let room = self.shared[usize::from(source.is_ipv6())].room(source);
+        let gives_way = match room {
+            Room::Free => None,
+            Room::Full => Some(self.may_give_way(now, None).ok_or(Refused::Full)?),
+            Room::Taken => Some(self.may_give_way(now, Some(source)).ok_or(Refused::Share)?),
+        };
+        if let Some(id) = gives_way {
+            self.gives_way(now, id);
+        }
         for _ in 0..TRIES {
             // What gives way gives its number as well.
             let id = self.conns.next_index();
@@ -52,10 +65,10 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                     rewrite: Rewrite::new(&keys[end], ends[end].0, ends[end].1)?,
                 })
             };
-            let (there, back) = (entry(0)?, entry(1)?);
+            let (Some(there), Some(back)) = (entry(0), entry(1)) else { return Err(Refused::Full) };
             let why = match self.flows.insert(&keys[0], &there, now.tick()) {
                 Ok(first) => match self.flows.insert(&keys[1], &back, now.tick()) {
-                    Ok(second) => return Some((id, [first, second])),
+                    Ok(second) => return Ok((id, [first, second])),
                     Err(why) => {
                         self.flows.remove(first);
                         (why, &keys[1])
@@ -65,36 +78,69 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             };
             match why {
                 (InsertError::Full, _) => {
-                    let id = self.may_give_way(now)?;
-                    self.counters.gave_way += 1;
-                    self.forget(now, id);
+                    let id = self.may_give_way(now, None).ok_or(Refused::Full)?;
+                    self.gives_way(now, id);
                 }
                 // Where a translated connection's answers would come another has been; if it is over, it goes.
                 (InsertError::Exists, key) => match self.flows.lookup(key) {
                     Lookup::Hit(_, old) if self.conns.get(old.id).is_some_and(Conn::is_over) => {
                         self.forget(now, old.id);
                     }
-                    _ => return None,
+                    _ => return Err(Refused::Full),
                 },
-                (InsertError::Family, _) => return None,
+                (InsertError::Family, _) => return Err(Refused::Full),
             }
         }
-        None
+        Err(Refused::Full)
     }
 
-    /// A connection that gives its place to a new one.
-    fn may_give_way(&mut self, now: Instant) -> Option<u32> {
-        while let Some((id, ordinal)) = self.over.pop_front() {
+    /// A connection that gives its place to a new one; of this source, or of any.
+    fn may_give_way(&mut self, now: Instant, of: Option<IpAddr>) -> Option<u32> {
+        // What is over counts as nobody's.
+        while of.is_none()
+            && let Some((id, ordinal)) = self.over.pop_front()
+        {
             if self.is_still(id, ordinal, Conn::is_over) {
                 return Some(id);
             }
         }
-        while let Some((_, id, ordinal)) = self.asked.pop_front_if(|(at, ..)| now.since(*at) >= YOUNG) {
-            if self.is_still(id, ordinal, Conn::is_asked) {
+        while let Some(&(at, id, ordinal)) = self.half_open.front() {
+            if self.is_still(id, ordinal, Conn::is_half_open) {
+                let own = |c: &Conn| of.is_none_or(|of| same_source(of, c.src.ip()));
+                if now.since(at) < YOUNG || !self.conns.get(id).is_some_and(own) {
+                    return None;
+                }
+                self.half_open.pop_front();
                 return Some(id);
             }
+            self.half_open.pop_front();
         }
         None
+    }
+
+    fn gives_way(&mut self, now: Instant, id: u32) {
+        self.counters.gave_way += 1;
+        self.forget(now, id);
+    }
+
+    /// A handshake has come a step further: from now on it counts how long it stands there.
+    pub(super) fn half_open(&mut self, now: Instant, id: u32) {
+        self.ordinal += 1;
+        let ordinal = self.ordinal;
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.ordinal = ordinal;
+            self.half_open.push_back((now, id, ordinal));
+            self.trim();
+        }
+    }
+
+    /// A connection counts as its source's no more.
+    fn let_go(&mut self, id: u32) {
+        if let Some(conn) = self.conns.get_mut(id).filter(|c| c.held) {
+            conn.held = false;
+            let source = conn.src.ip();
+            self.shared[usize::from(source.is_ipv6())].give(source);
+        }
     }
 
     /// A connection has ended; it stays known for a while.
@@ -129,6 +175,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             // It may come again, and is to be asked about anew then.
             return self.forget(now, id);
         }
+        self.let_go(id);
         self.over.push_back((id, ordinal));
         self.look_at(now, id, Duration::ZERO);
     }
@@ -189,6 +236,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
 
     /// Takes a connection out of all tables.
     pub(super) fn forget(&mut self, now: Instant, id: u32) {
+        self.let_go(id);
         let Some(conn) = self.conns.remove(id) else { return };
         if let Some(timer) = conn.timer {
             self.wheel.cancel(timer);
@@ -269,13 +317,13 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     /// Keeps the lists of those that may give way as short as there are connections.
     pub(super) fn trim(&mut self) {
         let most = 64 + 2 * self.conns.len();
-        let (mut over, mut asked) = (std::mem::take(&mut self.over), std::mem::take(&mut self.asked));
+        let (mut over, mut half) = (std::mem::take(&mut self.over), std::mem::take(&mut self.half_open));
         if over.len() > most {
             over.retain(|(id, ordinal)| self.is_still(*id, *ordinal, Conn::is_over));
         }
-        if asked.len() > most {
-            asked.retain(|(_, id, ordinal)| self.is_still(*id, *ordinal, Conn::is_asked));
+        if half.len() > most {
+            half.retain(|(_, id, ordinal)| self.is_still(*id, *ordinal, Conn::is_half_open));
         }
-        (self.over, self.asked) = (over, asked);
+        (self.over, self.half_open) = (over, half);
     }
 }

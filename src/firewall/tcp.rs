@@ -158,8 +158,10 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                 moved = Moved::Ended;
             }
         }
-        if moved == Moved::On && conn.state == State::Open {
-            self.settled(id);
+        match (moved, conn.state) {
+            (Moved::On, State::Open) => self.settled(id),
+            (Moved::On, State::Answered) => self.half_open(now, id),
+            _ => {}
         }
         if moved != Moved::No {
             self.look_at(now, id, Duration::ZERO);
@@ -311,12 +313,13 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     ) -> Went {
         let clamp = service.and_then(|s| self.settings.services.get(s)).and_then(|s| s.mss_clamp).is_some();
         let claimed = self.claim(p.now, it, &plan, matches!(kind, Kind::Control(_)), clamp);
-        let timer = claimed.and_then(|(id, _)| self.wheel.insert(p.now, Timer::Conn(id)));
-        let (Some((id, slots)), Some(timer)) = (claimed, timer) else {
+        let timer = claimed.ok().and_then(|(id, _)| self.wheel.insert(p.now, Timer::Conn(id)));
+        let (Ok((id, slots)), Some(timer)) = (claimed, timer) else {
             for slot in claimed.into_iter().flat_map(|(_, slots)| slots) {
                 self.flows.remove(slot);
             }
-            self.counters.table_full += 1;
+            let why = claimed.err().unwrap_or(Refused::Full);
+            self.no_room(why);
             self.give_back(p.now, &plan);
             match kind {
                 // Where answers pass by themselves nobody misses what is not remembered.
@@ -325,7 +328,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                 Kind::Data(d) => self.unused(p.now, d.number),
                 _ => {}
             }
-            return Went::Refuse(Refused::Full);
+            return Went::Refuse(why);
         };
         match &kind {
             Kind::Control(Some(session)) => {
@@ -337,8 +340,6 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             }
             _ => {}
         }
-        self.ordinal += 1;
-        let ordinal = self.ordinal;
         let (from, src, dst) = (it.from, it.src, it.dst);
         let conn = Conn {
             from,
@@ -350,12 +351,13 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             kind,
             service,
             timer: Some(timer),
-            ordinal,
+            held: true,
+            ordinal: 0,
         };
         self.conns.insert(conn);
+        self.shared[usize::from(src.is_ipv6())].take(src.ip());
         self.counters.connections += 1;
-        self.asked.push_back((p.now, id, ordinal));
-        self.trim();
+        self.half_open(p.now, id);
         self.look_at(p.now, id, Duration::ZERO);
         match key(from, src, dst).map(|key| self.flows.lookup(&key)) {
             Some(Lookup::Hit(slot, entry)) => self.hit(p, seg, slot, &entry, out),

@@ -293,6 +293,11 @@ impl FlowTable {
         (self.v4.limit() + self.v6.limit()) as usize
     }
 
+    /// How many entries of one family fit.
+    pub fn room(&self, six: bool) -> usize {
+        (if six { self.v6.limit() } else { self.v4.limit() }) as usize
+    }
+
     /// Counts since the start.
     pub fn stats(&self) -> TableStats {
         let c = &self.counters;

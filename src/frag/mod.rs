@@ -8,10 +8,11 @@
 use crate::time::{Duration, Instant};
 use crate::wire::build::IPV6_HEADER;
 use crate::wire::checksum::Sum;
-use crate::wire::{Fragment, IpPacket, fragment_v6};
+use crate::wire::{Fragment, IpPacket, fragment_v6, within};
 use std::net::IpAddr;
 
-/// Datagrams under way at a time; the oldest gives way, a stranger's before a router's.
+/// Datagrams under way at a time. If there are more, one of the same source gives way, or else one of a source that has
+/// others as well: the oldest, a stranger's before a router's.
 const DATAGRAMS: usize = 64;
 /// Pieces of one datagram: as many as the longest message is cut into where a packet may have 576 bytes.
 const PIECES: usize = 16;
@@ -24,6 +25,8 @@ const LIFE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, PartialEq, Eq)]
 struct Key {
+    /// The link that it is on, where there are several.
+    link: u32,
     src: IpAddr,
     dst: IpAddr,
     id: u32,
@@ -42,12 +45,12 @@ struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
-    fn of(bytes: &'a [u8], ip: &IpPacket) -> Option<Self> {
+    fn of(link: u32, bytes: &'a [u8], ip: &IpPacket) -> Option<Self> {
         if !ip.is_v4() {
             let f = fragment_v6(bytes, ip)?;
             let mut header = bytes.get(ip.start..f.at)?.to_vec();
             *header.get_mut(f.announced.checked_sub(ip.start)?)? = f.next;
-            let key = Key { src: ip.src, dst: ip.dst, id: f.id, proto: 0 };
+            let key = Key { link, src: ip.src, dst: ip.dst, id: f.id, proto: 0 };
             let (start, more, bytes) = (f.offset, f.more, bytes.get(f.at + 8..ip.end)?);
             return Some(Self { key, start, more, header, bytes });
         }
@@ -55,7 +58,7 @@ impl<'a> Piece<'a> {
         let word = u16::from_be_bytes([h[6], h[7]]);
         let id = u32::from(u16::from_be_bytes([h[4], h[5]]));
         Some(Self {
-            key: Key { src: ip.src, dst: ip.dst, id, proto: ip.proto },
+            key: Key { link, src: ip.src, dst: ip.dst, id, proto: ip.proto },
             start: usize::from(word & 0x1FFF) * 8,
             more: word & 0x2000 != 0,
             header: h.to_vec(),
@@ -138,12 +141,17 @@ impl Reassembly {
     /// Takes a piece; gives the datagram when it is whole. `bytes` is what `ip` was parsed from. `router` tells
     /// that it is a router's: anybody can send pieces, and theirs must not cost us what is redirected.
     pub fn add(&mut self, now: Instant, bytes: &[u8], ip: &IpPacket, router: bool) -> Option<Vec<u8>> {
-        self.add_piece(now, bytes, ip, router).map(|whole| whole.packet)
+        self.piece(now, 0, bytes, ip, router).map(|whole| whole.packet)
     }
 
-    /// As [`Self::add`], and gives the pieces as well if they are kept.
-    pub fn add_piece(&mut self, now: Instant, bytes: &[u8], ip: &IpPacket, router: bool) -> Option<Whole> {
-        let Piece { key, start, more, header, bytes: piece } = Piece::of(bytes, ip)?;
+    /// Takes a piece of what passes through; gives the datagram when it is whole, and its pieces. `link` tells networks
+    /// apart that may have the same addresses.
+    pub fn add_through(&mut self, now: Instant, link: u32, bytes: &[u8], ip: &IpPacket) -> Option<Whole> {
+        self.piece(now, link, bytes, ip, false)
+    }
+
+    fn piece(&mut self, now: Instant, link: u32, bytes: &[u8], ip: &IpPacket, router: bool) -> Option<Whole> {
+        let Piece { key, start, more, header, bytes: piece } = Piece::of(link, bytes, ip)?;
         self.expire(now);
         let end = start + piece.len();
         let at = match self.datagrams.iter().position(|d| d.key == key) {
@@ -151,8 +159,8 @@ impl Reassembly {
             None => {
                 if self.datagrams.len() == DATAGRAMS {
                     self.failed += 1;
-                    let oldest = self.datagrams.iter().position(|d| !d.router).or(router.then_some(0))?;
-                    self.datagrams.remove(oldest);
+                    let gives_way = self.gives_way(key.src, router)?;
+                    self.datagrams.remove(gives_way);
                 }
                 let (payload, have) = (Vec::new(), Vec::new());
                 let header = Vec::new();
@@ -208,6 +216,21 @@ impl Reassembly {
         self.whole += 1;
         let pieces = std::mem::take(&mut d.pieces);
         Some(Whole { packet: join(d), pieces })
+    }
+
+    /// Which datagram gives way to one of this source. Who floods us takes his own places only, once he has any; who has
+    /// none gets one of somebody's who has several.
+    fn gives_way(&self, source: IpAddr, router: bool) -> Option<usize> {
+        let all = &self.datagrams;
+        let strangers = all.iter().any(|d| !d.router);
+        let may = |d: &Datagram| !d.router || router && !strangers;
+        // Of an IPv6 network one host takes as many addresses as it likes.
+        let same = |d: &Datagram, a: IpAddr| within(d.key.src, &(a, if a.is_ipv4() { 32 } else { 64 }));
+        let own = all.iter().position(|d| may(d) && same(d, source));
+        // Its next one stands behind it.
+        let has_more = |at: usize| all[at + 1..].iter().any(|e| may(e) && same(e, all[at].key.src));
+        let several = || (0..all.len()).find(|at| may(&all[*at]) && has_more(*at));
+        own.or_else(several).or_else(|| all.iter().position(may))
     }
 
     /// Datagrams given up for a piece that made no sense, so far.

@@ -13,5 +13,6 @@ mod nat;
 mod pieces;
 mod policy;
 mod random;
+mod shares;
 mod support;
 mod tcp;

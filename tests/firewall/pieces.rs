@@ -168,3 +168,28 @@ fn what_waits_is_bounded_and_given_up() {
     assert_eq!(rig.in_use("datagrams in pieces"), 0);
     assert_eq!(rig.count("datagrams_given_up"), 1000);
 }
+
+#[test]
+fn a_flood_of_one_source_takes_no_others_places() {
+    let mut rig = Rig::new(settings(Action::Allow, vec![]));
+    let flood = |rig: &mut Rig, ids: std::ops::Range<u16>| {
+        for id in ids {
+            let (_, pieces) = cut(at("10.0.0.66:9"), at(OUTSIDE), 2000, 1280, id);
+            assert_eq!(rig.send(IN, &pieces[0]).fate, Fate::Taken);
+        }
+    };
+    flood(&mut rig, 0..200);
+    let waiting = |host: u8| {
+        let src = SocketAddr::from(([10, 0, 1, host], 5000));
+        cut(src, at(OUTSIDE), 2000, 1280, 7).1
+    };
+    for host in 0..40 {
+        assert_eq!(rig.send(IN, &waiting(host)[0]).fate, Fate::Taken);
+        flood(&mut rig, 200..300);
+    }
+    assert_eq!(rig.in_use("datagrams in pieces"), 64);
+    for host in 0..40 {
+        let got = rig.send(IN, &waiting(host)[1]);
+        assert_eq!(got.out.len(), 2, "{host}");
+    }
+}

@@ -163,23 +163,23 @@ fn two_ends_that_open_at_once_have_one_connection() {
 fn a_full_table_takes_first_what_is_over_then_what_nobody_answered_and_never_what_lives() {
     let mut rig = Rig::with_table(settings(Action::Drop, vec![outward()]), 64);
     let limit = rig.flows.capacity() / 4;
-    let client = |n: usize| format!("10.0.0.5:{}", 30_000 + n);
+    let client = |n: usize| format!("10.0.{n}.5:30000");
     for n in 0..limit {
         rig.open(IN, &client(n), SERVER);
     }
-    let full = rig.send(IN, &syn("10.0.0.5:20000", SERVER));
+    let full = rig.send(IN, &syn("10.1.0.5:20000", SERVER));
     full.refused(Refused::Full);
     assert_eq!(rig.count("connections_table_full"), 1);
     // One closes: there is place for one.
     let (src, dst) = (at(&client(3)), at(SERVER));
     rig.send(IN, &seg(src, dst, FIN | ACK, 1001, 5001, b"")).passed(OUT);
     rig.send(OUT, &seg(dst, src, FIN | ACK, 5001, 1002, b"")).passed(IN);
-    rig.send(IN, &syn("10.0.0.5:20000", SERVER)).passed(OUT);
-    rig.send(IN, &syn("10.0.0.5:20001", SERVER)).refused(Refused::Full);
+    rig.send(IN, &syn("10.1.0.5:20000", SERVER)).passed(OUT);
+    rig.send(IN, &syn("10.1.1.5:20001", SERVER)).refused(Refused::Full);
     // That one is never answered; it is old enough now to give way.
     rig.wait(Duration::from_secs(4));
-    rig.send(IN, &syn("10.0.0.5:20001", SERVER)).passed(OUT);
-    rig.send(IN, &syn("10.0.0.5:20002", SERVER)).refused(Refused::Full);
+    rig.send(IN, &syn("10.1.1.5:20001", SERVER)).passed(OUT);
+    rig.send(IN, &syn("10.1.2.5:20002", SERVER)).refused(Refused::Full);
     assert_eq!(rig.count("connections_gave_way"), 2);
     for n in (0..limit).filter(|n| *n != 3) {
         rig.send(IN, &seg(at(&client(n)), dst, ACK, 1001, 5001, b"x")).passed(OUT);
@@ -190,7 +190,7 @@ fn a_full_table_takes_first_what_is_over_then_what_nobody_answered_and_never_wha
 fn where_all_is_allowed_a_full_table_keeps_nobody_out() {
     let mut rig = Rig::with_table(settings(Action::Allow, vec![]), 64);
     for n in 0..100 {
-        rig.open(IN, &format!("10.0.0.5:{}", 30_000 + n), SERVER);
+        rig.open(IN, &format!("10.0.{n}.5:30000"), SERVER);
     }
     assert_eq!((rig.count("connections"), rig.count("connections_table_full")), (24, 76));
 }

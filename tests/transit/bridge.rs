@@ -1,7 +1,7 @@
 //! The bump in the wire.
 
 use crate::support::check;
-use crate::support::craft::{ends, frame, ping, syn, udp, who_has};
+use crate::support::craft::{ends, fragmentable, frame, ping, syn, udp, who_has};
 use crate::support::net::{IN, Network, OUT};
 use crate::support::options::{BRIDGED, CLIENT, bridge};
 use proptest::prelude::*;
@@ -156,4 +156,31 @@ fn a_full_ring_loses_frames_and_counts_them() {
     let held: i64 = n.worker.ports_mut().iter_mut().map(|p| tidegate::io::Port::stats(&mut **p).held).sum();
     assert!(held >= 0);
     assert_eq!(n.worker.frames_held(), 0);
+}
+
+#[test]
+fn pieces_of_different_vlans_are_of_different_datagrams() {
+    let mut n = Network::empty(&bridge(Action::Allow));
+    let whole = |byte: u8| {
+        let packet = udp((CLIENT, 5000).into(), (BRIDGED, 53).into(), 64, &[byte; 1600]);
+        fragmentable(&packet, true)
+    };
+    let pieces = |tags: &[u8], byte: u8| {
+        let mut first = whole(byte);
+        let rest = tidegate::wire::build::split_v4(&mut first, 1000).unwrap();
+        [first, rest].map(|piece| frame(B, A, tags, &piece))
+    };
+    let other: &[u8] = &[0x81, 0, 0, 6];
+    let [a, b, c] = [(ONE_TAG, 1), (other, 2), (&[][..], 3)].map(|(tags, byte)| pieces(tags, byte));
+    for first in [&a[0], &b[0], &c[0]] {
+        assert!(through(&mut n, IN, first).is_empty());
+    }
+    for of in [b, a, c] {
+        assert_eq!(through(&mut n, IN, &of[1]), of);
+    }
+    // What a priority says is no matter.
+    let [first, mut rest] = pieces(ONE_TAG, 4);
+    rest[14] = 0;
+    assert!(through(&mut n, IN, &first).is_empty());
+    assert_eq!(through(&mut n, IN, &rest).len(), 2);
 }

@@ -35,6 +35,11 @@ struct Way {
 }
 
 impl Way {
+    /// Its VLANs, as a number.
+    fn link(self) -> u32 {
+        self.tags.ids().fold(1, |all, id| all << 12 | u32::from(id))
+    }
+
     const fn reverse(self) -> Self {
         Self { dst: self.src, src: self.dst, tags: self.tags }
     }
@@ -60,7 +65,7 @@ impl Bridge {
     pub(in crate::engine) fn new(settings: TransitSettings, keyed: Keyed, flows: Arc<FlowTable>) -> Self {
         let open = settings.firewall.filter.default == Action::Allow;
         Self {
-            firewall: Firewall::new(settings.firewall, flows.clone(), keyed),
+            firewall: Firewall::new(settings.firewall, flows.clone(), keyed).with_links(Way::link),
             flows,
             drops: Drops::default(),
             counts: Counts::default(),
