@@ -114,21 +114,16 @@ pub(super) fn same_source(a: IpAddr, b: IpAddr) -> bool {
 impl<W: Copy + Eq + Debug> Firewall<W> {
     /// A packet that is neither TCP nor ICMP.
     pub(super) fn other(&mut self, p: &mut Passing<'_, W>, out: &mut Vec<Emit<W>>) -> Went {
-        let ports = match p.ip.proto {
-            proto::UDP => udp::parse(p.bytes, p.ip).map(|d| (d.src_port, d.dst_port)),
-            _ => Some((0, 0)),
-        };
-        let (sport, dport) = ports.unwrap_or_default();
-        let it = Begin {
-            from: p.from,
-            proto: p.ip.proto,
-            src: SocketAddr::new(p.ip.src, sport),
-            dst: SocketAddr::new(p.ip.dst, dport),
-        };
-        if ports.is_none() && self.nat.concerns(&it) {
+        let (it, readable) = begins(p.from, p.bytes, p.ip);
+        if !readable && self.nat.concerns(&it) {
             return Went::Refuse(Refused::Malformed);
         }
         self.exchange(p, &it, true, out)
+    }
+
+    /// Whether a rule, not the default, is about a packet that is neither TCP nor ICMP.
+    pub fn is_ruled(&self, from: Side, bytes: &[u8], ip: &IpPacket) -> bool {
+        self.settings.filter.decide(&begins(from, bytes, ip).0).rule.is_some()
     }
 
     /// A packet whose ends are known; `begins` tells whether it may begin something.
@@ -229,6 +224,17 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             self.others.unanswered = VecDeque::new();
         }
     }
+}
+
+/// What a packet begins if it begins something, and whether its ports could be read.
+fn begins(from: Side, bytes: &[u8], ip: &IpPacket) -> (Begin, bool) {
+    let ports = match ip.proto {
+        proto::UDP => udp::parse(bytes, ip).map(|d| (d.src_port, d.dst_port)),
+        _ => Some((0, 0)),
+    };
+    let (sport, dport) = ports.unwrap_or_default();
+    let (src, dst) = (SocketAddr::new(ip.src, sport), SocketAddr::new(ip.dst, dport));
+    (Begin { from, proto: ip.proto, src, dst }, ports.is_some())
 }
 
 const fn patience(protocol: u8, timers: &Timers) -> Duration {

@@ -5,7 +5,7 @@ use crate::support::craft::{ends, fragmentable, frame, ping, syn, udp, who_has};
 use crate::support::net::{IN, Network, OUT};
 use crate::support::options::{BRIDGED, CLIENT, bridge};
 use proptest::prelude::*;
-use tidegate::firewall::Action;
+use tidegate::firewall::{Action, Protocol, Rule, Side};
 
 const A: [u8; 6] = [2, 0, 0, 0, 0, 0xA];
 const B: [u8; 6] = [2, 0, 0, 0, 1, 0xB];
@@ -99,6 +99,59 @@ fn what_could_hide_a_packet_does_not_pass_where_nothing_is_allowed() {
     assert_eq!(n.counter("drop_ethernet"), 1);
 }
 
+/// A DHCPv6 message with one option.
+const SOLICIT: [u8; 10] = [1, 9, 9, 9, 0, 1, 0, 2, 5, 5];
+
+/// A message of a DHCP client or server, which offers 10.0.0.9.
+fn dhcp(src: &str, dst: &str, op: u8) -> Vec<u8> {
+    let mut m = [&[op, 1, 6][..], &[0; 233], &[99, 130, 83, 99, 53, 1, op, 255], &[0; 60]].concat();
+    m[16..20].copy_from_slice(&[10, 0, 0, 9]);
+    udp(src.parse().unwrap(), dst.parse().unwrap(), 64, &m)
+}
+
+#[test]
+fn what_has_the_ports_of_dhcp_and_is_something_else_does_not_pass() {
+    let mut n = Network::empty(&bridge(Action::Drop));
+    let offer = dhcp("198.51.100.7:67", "10.0.0.9:68", 2);
+    let f = frame(B, A, &[], &offer);
+    assert_eq!(through(&mut n, OUT, &f), std::slice::from_ref(&f));
+    for (src, dst, payload) in [
+        ("198.51.100.7:67", "10.0.0.9:68", &[b'x'; 300][..]),
+        ("198.51.100.7:67", "10.0.0.8:68", &offer[28..]),
+        ("198.51.100.7:68", "255.255.255.255:67", &offer[28..]),
+        ("[fe80::9]:547", "[fd00::14]:546", &[7, 9, 9, 9, 0, 1, 0, 2, 5, 5]),
+        ("[fe80::9]:547", "[fe80::14]:546", &[b'x'; 300]),
+    ] {
+        let packet = udp(src.parse().unwrap(), dst.parse().unwrap(), 64, payload);
+        assert!(through(&mut n, OUT, &frame(B, A, &[], &packet)).is_empty(), "{src} {dst}");
+    }
+    assert_eq!(n.counter("drop_policy"), 5);
+}
+
+#[test]
+fn a_rule_about_dhcp_decides() {
+    let offer = frame(B, A, &[], &dhcp("198.51.100.7:67", "10.0.0.9:68", 2));
+    let discover = frame([0xFF; 6], A, &[], &dhcp("0.0.0.0:68", "255.255.255.255:67", 1));
+    for (action, passes) in [(Action::Drop, false), (Action::Allow, true)] {
+        for default in [Action::Drop, Action::Allow] {
+            let mut o = bridge(default);
+            o.firewall.filter.rules = vec![Rule {
+                name: "servers".to_owned(),
+                action,
+                from: Some(Side::Outside),
+                protocol: Protocol::Udp,
+                source: vec![],
+                destination: vec![],
+                ports: vec![68..=68],
+            }];
+            let mut n = Network::empty(&o);
+            assert_eq!(through(&mut n, OUT, &offer).len(), usize::from(passes), "{action:?} {default:?}");
+            assert_eq!(n.counter("rule:servers"), 1);
+            assert_eq!(through(&mut n, IN, &discover).len(), 1, "no rule is about it");
+        }
+    }
+}
+
 #[test]
 fn links_work_where_nothing_is_allowed_and_nothing_else_passes() {
     use std::net::Ipv6Addr;
@@ -106,8 +159,8 @@ fn links_work_where_nothing_is_allowed_and_nothing_else_passes() {
     let mut n = Network::empty(&bridge(Action::Drop));
     let (a, b): (Ipv6Addr, Ipv6Addr) = ("fe80::1".parse().unwrap(), "fd00::14".parse().unwrap());
     let group = nd::group_mac(nd::solicited_node(b));
-    let discover = udp("0.0.0.0:68".parse().unwrap(), "255.255.255.255:67".parse().unwrap(), 64, &[1; 300]);
-    let solicit = udp("[fe80::1]:546".parse().unwrap(), "[ff02::1:2]:547".parse().unwrap(), 1, &[1; 80]);
+    let discover = dhcp("0.0.0.0:68", "255.255.255.255:67", 1);
+    let solicit = udp("[fe80::1]:546".parse().unwrap(), "[ff02::1:2]:547".parse().unwrap(), 1, &SOLICIT);
     for f in [
         frame(group, A, &[], &nd::solicit(A, a, b)),
         frame(B, A, ONE_TAG, &nd::advert(A, a, b, true)),

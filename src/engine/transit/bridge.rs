@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  frame ─ header ─┬─ no IP, ARP ─────────────────────────────────────────────▶ as it came
-//!                  └─ IP behind at most two tags ─┬─ what the link itself needs ▶ as it came
+//!                  └─ IP behind at most two tags ─┬─ what the link needs, no rule ▶ as it came
 //!                                                 └─ firewall ─┬─ passes ──────▶ as it came, or as edited
 //!                                                              ├─ taken in
 //!                                                              └─ refused
@@ -99,7 +99,8 @@ impl Bridge {
                 false => self.drop(turn, from, frame, DropReason::BadIp),
             };
         };
-        if link_local::is_needed(&bytes[l2.len..], &ip) {
+        let packet = &bytes[l2.len..];
+        if link_local::is_needed(packet, &ip) && !self.firewall.is_ruled(from, packet, &ip) {
             return self.cross(turn, from, frame);
         }
         self.trailer.clear();
