@@ -4,7 +4,7 @@ use super::nat::Plan;
 use super::packet::Side;
 use super::settings::Timers;
 use crate::alg::Direction;
-use crate::flow::{ByteMeter, FlowKey, FlowView, Leg, SlotRef, Sticky, TimerId};
+use crate::flow::{ByteMeter, FlowKey, FlowTable, FlowView, Leg, SlotRef, Sticky, TimerId};
 use crate::time::{Duration, Instant};
 use crate::wire::Segment;
 use crate::wire::tcp::{ACK, FIN, RST, SYN};
@@ -14,11 +14,14 @@ use std::net::SocketAddr;
 pub(super) const TIME_WAIT: Duration = Duration::from_secs(120);
 /// What ended by a reset is over as its receiver believed that, which nobody here sees: if more comes, it did not.
 pub(super) const RESET: &str = "reset";
+/// How long nobody may have said anything after a reset for it to have been believed: whoever lives says something, be it
+/// that the reset has the wrong number (RFC 5961 3.2). Sessions count what they wait for, so it must not be long.
+pub(super) const DOUBT: Duration = Duration::from_secs(1);
 /// How often a data connection is looked at. At 100 Gbit/s the bytes between two looks stay below what the meter can
 /// tell apart.
 const LOOK: Duration = Duration::from_millis(250);
-/// How far a reset's number may be from what is known to count. What is known is the first segment of a tenth of a
-/// second, and data connections are the fast ones.
+/// How far a reset's number may be from what is known to make us doubt. What is known is the first segment of a tenth of
+/// a second, and data connections are the fast ones. It is from anybody, so it proves nothing.
 const RST_SLACK: u32 = 1 << 20;
 const RST_SLACK_DATA: u32 = 1 << 24;
 /// The same of a FIN: one that is forged only makes us wait.
@@ -95,6 +98,8 @@ pub(super) struct Conn {
     /// The service, of a control connection.
     pub(super) service: Option<usize>,
     pub(super) timer: Option<TimerId>,
+    /// A reset may have ended it then; nobody has said anything since.
+    pub(super) doubt: Option<Instant>,
     /// It counts as its source's.
     pub(super) held: bool,
     /// Tells connections of one number apart.
@@ -108,6 +113,8 @@ pub(super) enum Moved {
     No,
     /// Another state.
     On,
+    /// A reset came that may have ended it.
+    Doubted,
     /// It ended with this segment.
     Ended,
     /// It had ended, or was never answered, and is opened anew.
@@ -144,7 +151,7 @@ impl Conn {
             },
             _ if seg.has(RST) => {
                 let slack = if matches!(self.kind, Kind::Data(_)) { RST_SLACK_DATA } else { RST_SLACK };
-                if near(seg.seq, view, slack) { State::Over(now, RESET) } else { before }
+                return if near(seg.seq, view, slack) { Moved::Doubted } else { Moved::No };
             }
             State::Answered if end == 0 && syn == ACK => State::Open,
             _ => before,
@@ -157,6 +164,24 @@ impl Conn {
             (_, State::Over(..)) => Moved::Ended,
             _ => Moved::On,
         }
+    }
+
+    /// Whether either end has said something since; resets do not count. A tick is the measure.
+    pub(super) fn has_spoken(&self, flows: &FlowTable, now: Instant, since: Instant) -> bool {
+        let (tick, ago) = (now.tick(), now.tick().wrapping_sub(since.tick()));
+        self.slots.iter().any(|slot| flows.view(*slot, tick).is_some_and(|view| view.live.idle < ago))
+    }
+
+    /// Takes back a doubt that what came since has answered.
+    pub(super) fn reassure(&mut self, flows: &FlowTable, now: Instant) {
+        if self.doubt.is_some_and(|at| self.has_spoken(flows, now, at)) {
+            self.doubt = None;
+        }
+    }
+
+    /// Whether it is as good as over: a reset came, and then nobody said anything for long enough.
+    pub(super) fn is_believed_reset(&self, now: Instant) -> bool {
+        self.doubt.is_some_and(|at| now.since(at) >= DOUBT)
     }
 
     /// Both ends have closed.
@@ -174,6 +199,7 @@ impl Conn {
             (State::Over(_, RESET), _) => return now + TIME_WAIT.saturating_sub(idle),
             (State::Over(at, _), _) => return at + TIME_WAIT,
             (_, Kind::Data(_)) => return now + LOOK,
+            (_, Kind::Control(_)) if self.doubt.is_some() => return now + DOUBT,
             _ => self.patience(timers),
         };
         now + patience.saturating_sub(idle)
@@ -181,7 +207,8 @@ impl Conn {
 
     /// How long it may be silent.
     pub(super) fn patience(&self, timers: &Timers) -> Duration {
-        if self.state == State::Open { timers.established } else { timers.transitory }
+        let stands = self.state == State::Open && self.doubt.is_none();
+        if stands { timers.established } else { timers.transitory }
     }
 
     /// Whether its handshake is under way, so that nothing can have been said in it.

@@ -105,7 +105,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             }
         }
         while let Some(&(at, id, ordinal)) = self.half_open.front() {
-            if self.is_still(id, ordinal, Conn::is_half_open) {
+            if self.is_doubtful(now, id, ordinal) {
                 let own = |c: &Conn| of.is_none_or(|of| same_source(of, c.src.ip()));
                 if now.since(at) < YOUNG || !self.conns.get(id).is_some_and(own) {
                     return None;
@@ -123,14 +123,14 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         self.forget(now, id);
     }
 
-    /// A handshake has come a step further: from now on it counts how long it stands there.
-    pub(super) fn half_open(&mut self, now: Instant, id: u32) {
+    /// A handshake has come a step further, or a reset came: from now on it counts how long nothing more happens.
+    pub(super) fn doubtful(&mut self, now: Instant, id: u32) {
         self.ordinal += 1;
         let ordinal = self.ordinal;
         if let Some(conn) = self.conns.get_mut(id) {
             conn.ordinal = ordinal;
             self.half_open.push_back((now, id, ordinal));
-            self.trim();
+            self.trim(now);
         }
     }
 
@@ -274,7 +274,10 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         let [Some(a), Some(b)] = conn.slots.map(|s| self.flows.view(s, tick)) else {
             return self.forget(now, id);
         };
-        let idle = Duration::from_millis(u64::from(a.live.idle.min(b.live.idle)) * 100);
+        conn.reassure(&self.flows, now);
+        let silent = Duration::from_millis(u64::from(a.live.idle.min(b.live.idle)) * 100);
+        // A reset is the last word until another comes.
+        let idle = conn.doubt.map_or(silent, |at| silent.min(now.since(at)));
         let mut busy = false;
         match &mut conn.kind {
             Kind::Data(data) => {
@@ -284,6 +287,11 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             // The session knows how long it waits: a transfer keeps it.
             Kind::Control(session) => busy = session.is_some(),
             Kind::Plain => {}
+        }
+        // What sessions wait for the end of is over then. Others may have been silent long before.
+        if !conn.is_over() && !matches!(conn.kind, Kind::Plain) && conn.is_believed_reset(now) {
+            conn.state = State::Over(now, RESET);
+            return self.ended(now, id);
         }
         let over = match conn.state {
             State::Over(_, RESET) => idle >= TIME_WAIT,
@@ -314,15 +322,21 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         self.conns.get(id).is_some_and(|c| c.ordinal == ordinal && what(c))
     }
 
+    /// Whether a connection is half open yet, or silent since its reset.
+    fn is_doubtful(&self, now: Instant, id: u32, ordinal: u64) -> bool {
+        let silent = |c: &Conn| c.doubt.is_some_and(|at| !c.has_spoken(&self.flows, now, at));
+        self.is_still(id, ordinal, |c| c.is_half_open() || silent(c))
+    }
+
     /// Keeps the lists of those that may give way as short as there are connections.
-    pub(super) fn trim(&mut self) {
+    fn trim(&mut self, now: Instant) {
         let most = 64 + 2 * self.conns.len();
         let (mut over, mut half) = (std::mem::take(&mut self.over), std::mem::take(&mut self.half_open));
         if over.len() > most {
             over.retain(|(id, ordinal)| self.is_still(*id, *ordinal, Conn::is_over));
         }
         if half.len() > most {
-            half.retain(|(_, id, ordinal)| self.is_still(*id, *ordinal, Conn::is_half_open));
+            half.retain(|(_, id, ordinal)| self.is_doubtful(now, *id, *ordinal));
         }
         (self.over, self.half_open) = (over, half);
     }

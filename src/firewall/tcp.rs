@@ -54,6 +54,9 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             self.flows.touch(slot, p.now.tick(), seg.seq_end(), Sticky::NONE);
             return rewrite(p, seg, entry);
         }
+        if seg.is_first() && self.is_doubted_data(p.now, entry.id) {
+            return self.comes_again(p, seg, entry.id, out);
+        }
         let stands =
             self.conns.get(entry.id).is_some_and(|c| matches!(c.state, State::Open | State::Closing));
         let judged = self.session_of(entry).map(|(session, _)| session).filter(|session| {
@@ -92,10 +95,12 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                 self.reset(p, out);
                 return Went::Refuse(Refused::NoConnection);
             }
-            Some(Conn { kind: Kind::Data(data), .. })
+            // Of what is told to be over nobody knows the way any more.
+            Some(Conn { state, kind: Kind::Data(data), .. })
                 if data.one_way
                     && !seg.is_empty()
-                    && self.sessions.one_way(data.number).is_some_and(|d| d != data.direction(end)) =>
+                    && (matches!(state, State::Over(_, RESET))
+                        || self.sessions.one_way(data.number).is_some_and(|d| d != data.direction(end))) =>
             {
                 self.counters.one_way += 1;
                 Went::Refuse(Refused::Ftp)
@@ -134,8 +139,18 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         let (Some(conn), Some(view)) = (self.conns.get_mut(id), self.flows.view(slot, tick)) else {
             return Moved::No;
         };
+        conn.reassure(&self.flows, now);
         let mut moved = conn.segment(now, end, seg, &view);
-        if moved == Moved::Anew {
+        // After a reset that was believed the same ends may begin anew; before, a SYN is for its receiver to judge.
+        if moved == Moved::Anew || seg.is_first() && conn.is_believed_reset(now) {
+            return Moved::Anew;
+        }
+        if moved == Moved::Doubted {
+            if conn.doubt.is_none() {
+                conn.doubt = Some(now);
+                self.doubtful(now, id);
+                self.look_at(now, id, Duration::ZERO);
+            }
             return moved;
         }
         if let Kind::Data(data) = &mut conn.kind {
@@ -160,7 +175,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         }
         match (moved, conn.state) {
             (Moved::On, State::Open) => self.settled(id),
-            (Moved::On, State::Answered) => self.half_open(now, id),
+            (Moved::On, State::Answered) => self.doubtful(now, id),
             _ => {}
         }
         if moved != Moved::No {
@@ -294,6 +309,33 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         }
     }
 
+    fn is_doubted_data(&self, now: Instant, id: u32) -> bool {
+        self.conns.get(id).is_some_and(|c| {
+            let silent = c.doubt.is_some_and(|at| !c.has_spoken(&self.flows, now, at));
+            silent && !c.is_over() && matches!(c.kind, Kind::Data(_))
+        })
+    }
+
+    /// A SYN where a reset may have ended a data connection: only what was announced anew comes in a second time.
+    fn comes_again(
+        &mut self,
+        p: &mut Passing<'_, W>,
+        seg: &Segment,
+        id: u32,
+        out: &mut Vec<Emit<W>>,
+    ) -> Went {
+        let it = Begin { from: p.from, proto: proto::TCP, src: seg.src, dst: seg.dst };
+        let Syn::Admitted(admitted) = self.sessions.expected(p.now, it.from, it.src, it.dst) else {
+            return Went::Refuse(Refused::Ftp);
+        };
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.state = State::Over(p.now, RESET);
+        }
+        self.ended(p.now, id);
+        self.forget(p.now, id);
+        self.data_begins(p, seg, &it, &admitted, out)
+    }
+
     fn unused(&mut self, now: Instant, data: u32) {
         let over = Over { bytes: [0; 2], verdict: "failed", unanswered: true };
         self.sessions.data_over(now, data, over, &mut self.nat);
@@ -351,13 +393,14 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             kind,
             service,
             timer: Some(timer),
+            doubt: None,
             held: true,
             ordinal: 0,
         };
         self.conns.insert(conn);
         self.shared[usize::from(src.is_ipv6())].take(src.ip());
         self.counters.connections += 1;
-        self.half_open(p.now, id);
+        self.doubtful(p.now, id);
         self.look_at(p.now, id, Duration::ZERO);
         match key(from, src, dst).map(|key| self.flows.lookup(&key)) {
             Some(Lookup::Hit(slot, entry)) => self.hit(p, seg, slot, &entry, out),

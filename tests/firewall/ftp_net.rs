@@ -245,6 +245,11 @@ impl Net {
         self.send(i, ACK | RST, &[]);
     }
 
+    /// Ends from this one on are gone: their hosts know nothing of them.
+    pub(crate) fn forget(&mut self, first: usize) {
+        self.ends.truncate(first);
+    }
+
     /// The segment that an end would send next, with a time to live of its own; it is not sent.
     pub(crate) fn segment(&self, i: usize, ttl: u8, text: &str) -> Vec<u8> {
         let e = &self.ends[i];

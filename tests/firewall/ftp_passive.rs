@@ -124,6 +124,58 @@ fn a_reset_that_nobody_believes_ends_nothing() {
 }
 
 #[test]
+fn a_reset_of_a_transfer_is_told_when_silence_shows_that_it_was_believed() {
+    for forged in [true, false] {
+        let mut net = Net::new(settings());
+        let (c, s) = logged_in(&mut net, CLIENT);
+        net.listen(Outside, DATA);
+        exchange(&mut net, c, s, "PASV\r\n", REPLY);
+        let data = net.connect(Inside, "10.0.0.5:41000", DATA);
+        let d = net.accepted(DATA).unwrap();
+        exchange(&mut net, c, s, "RETR a\r\n", "150 here\r\n");
+        net.pass(Duration::from_millis(200));
+        net.say(d, &"x".repeat(1000));
+        if forged {
+            net.forge_reset(data, 5000);
+        } else {
+            net.abort(d);
+        }
+        let left = net.left.len();
+        net.syn(data);
+        assert_eq!(net.left.len(), left, "a second SYN does not pass where the first was");
+        if forged {
+            net.say(d, &"x".repeat(1000));
+            net.pass(Duration::from_secs(5));
+            net.syn(data);
+            net.say(d, &"x".repeat(1000));
+            net.close(d);
+            net.close(data);
+        }
+        exchange(&mut net, c, s, "", "226 done\r\n");
+        net.pass(Duration::from_secs(10));
+        let (bytes, verdict) = if forged { (3000, "complete") } else { (1000, "reset") };
+        assert_eq!(net.transfers(), [("RETR".to_owned(), bytes, verdict, 226)]);
+    }
+}
+
+#[test]
+fn an_announced_connection_may_have_the_ends_of_one_that_was_just_reset() {
+    let mut net = Net::new(settings());
+    let (c, s) = logged_in(&mut net, CLIENT);
+    net.listen(Outside, DATA);
+    for _ in 0..3 {
+        exchange(&mut net, c, s, "PASV\r\n", REPLY);
+        let data = net.connect(Inside, "10.0.0.5:41000", DATA);
+        assert!(net.end(data).open);
+        exchange(&mut net, c, s, "RETR a\r\n", "150 here\r\n");
+        let d = net.accepted(DATA).unwrap();
+        net.abort(d);
+        exchange(&mut net, c, s, "", "426 aborted\r\n");
+        net.forget(data);
+    }
+}
+
+#[test]
 fn a_transfer_goes_on_after_quit() {
     let mut net = Net::new(settings());
     let (c, s) = logged_in(&mut net, CLIENT);

@@ -108,16 +108,77 @@ fn a_syn_within_an_open_connection_is_for_its_receiver_to_judge() {
 }
 
 #[test]
-fn a_reset_ends_a_connection_only_if_its_number_may_be_right() {
+fn after_a_reset_whose_number_may_be_right_silence_ends_a_connection() {
     for (seq, ends) in [(1001, true), (1001 + 4000, true), (1001 + (1 << 24), false), (3_000_000_000, false)]
     {
         let mut rig = rig();
         rig.open(IN, CLIENT, SERVER);
         let reset = up(RST, seq, 0);
         assert_eq!(rig.send(IN, &reset).passed(OUT), reset, "who gets it judges it");
+        rig.wait(Duration::from_secs(4));
         // What ended makes room for another from inside.
         rig.send(IN, &up(SYN, 70_000, 0)).passed(OUT);
         assert_eq!(rig.count("connections"), if ends { 2 } else { 1 }, "{seq}");
+    }
+}
+
+#[test]
+fn a_reset_and_silence_leave_four_minutes() {
+    let mut rig = rig();
+    rig.open(IN, CLIENT, SERVER);
+    // It may have been silent for long before.
+    rig.wait(Duration::from_secs(1000));
+    rig.send(OUT, &down(RST, 5001, 0)).passed(IN);
+    rig.wait(Duration::from_secs(235));
+    assert_eq!(rig.in_use("connections"), 1);
+    rig.wait(Duration::from_secs(10));
+    rig.is_empty();
+}
+
+#[test]
+fn what_is_said_after_a_reset_takes_it_back() {
+    let mut rig = rig();
+    rig.open(IN, CLIENT, SERVER);
+    for (n, off) in [0, 1_000, 1 << 30].into_iter().enumerate() {
+        // Anybody can say in an end's name where it is, and then that it resets.
+        rig.send(IN, &up(ACK, 1001 + off, 5001)).passed(OUT);
+        rig.wait(Duration::from_millis(200));
+        for _ in 0..3 {
+            rig.send(IN, &up(RST, 1001 + off, 0)).passed(OUT);
+        }
+        rig.wait(Duration::from_millis(200));
+        // A SYN as well is for its receiver to judge.
+        if n == 1 {
+            rig.send(IN, &up(SYN, 70_000, 0)).passed(OUT);
+        }
+        rig.send(OUT, &down(ACK, 5001, 1001)).passed(IN);
+        rig.wait(Duration::from_secs(4));
+        rig.send(IN, &up(SYN, 70_000, 0)).passed(OUT);
+        assert_eq!(rig.count("connections"), 1);
+        rig.wait(Duration::from_secs(7000));
+        assert!(is_known(&mut rig), "{off}");
+    }
+}
+
+#[test]
+fn a_full_table_takes_what_is_silent_since_its_reset() {
+    let mut rig = Rig::with_table(settings(Action::Drop, vec![outward()]), 64);
+    let client = |n: usize| at(&format!("10.0.{n}.5:30000"));
+    for n in 0..24 {
+        rig.open(IN, &client(n).to_string(), SERVER);
+    }
+    for n in 0..2 {
+        rig.send(IN, &seg(client(n), at(SERVER), RST, 1001, 0, b"")).passed(OUT);
+    }
+    rig.wait(Duration::from_secs(1));
+    rig.send(OUT, &seg(at(SERVER), client(0), ACK, 5001, 1001, b"")).passed(IN);
+    rig.send(IN, &syn("10.1.0.1:20000", SERVER)).refused(Refused::Full);
+    rig.wait(Duration::from_secs(3));
+    rig.open(IN, "10.1.0.1:20000", SERVER);
+    rig.wait(Duration::from_secs(4));
+    rig.send(IN, &syn("10.1.0.2:20000", SERVER)).refused(Refused::Full);
+    for n in (0..24).filter(|n| *n != 1) {
+        rig.send(OUT, &seg(at(SERVER), client(n), ACK, 5001, 1001, b"")).passed(IN);
     }
 }
 
@@ -131,6 +192,7 @@ fn a_reset_that_its_receiver_will_not_believe_ends_nothing() {
     let ip = tidegate::wire::parse_ip(&bad, 0).unwrap();
     let now = rig.now;
     assert_eq!(rig.fw.packet(now, IN, 7, &mut frame, &ip, &mut vec![]), Fate::Forward);
+    rig.wait(Duration::from_secs(4));
     rig.send(IN, &up(SYN, 70_000, 0)).passed(OUT);
     assert_eq!(rig.count("connections"), 1);
 }
