@@ -74,6 +74,11 @@ impl<'a> Finder<'a> {
                 found = self.between(client, server, Span { from: setup.asked.order, until: next, last }, 4);
                 found.truncate(1);
             }
+            // Where an address translator is between two legs, the same server is called from both: each leg has its own.
+            let own = |id: &usize| self.conns.get(*id).is_some_and(|c| c.a.ip() == client.ip());
+            if setup.passive() && found.iter().any(own) {
+                found.retain(own);
+            }
             found.sort_unstable();
             self.used.extend(&found);
             of_setup.push(found);
