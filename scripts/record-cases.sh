@@ -22,14 +22,17 @@ source "$TG_ROOT/scripts/lab-tests/harness.sh"
 
 PORTS='data_ports = [2020, 2021, 2022, 2023, 2024, 2025]'
 
-# start_recording CASE: the gateway, recording, until it is assigned.
+# in_line: whether the gateway stands between client and server.
+in_line() { case $LAB_DEPLOYMENT in bridge | route) ;; *) false ;; esac }
+
+# start_recording: the gateway, recording, until it is assigned, or in line, until it works.
 start_recording() {
     rm -rf "$LAB_STATE/case"
-    lab_gateway_config af_xdp "$PORTS" >"$LAB_STATE/tidegate.toml"
+    if in_line; then inline_config; else lab_gateway_config af_xdp "$PORTS"; fi >"$LAB_STATE/tidegate.toml"
     rm -f "$LAB_STATE/events.jsonl"
     lab_spawn tidegate gw "$LAB_TIDEGATE_BIN" run --config "$LAB_STATE/tidegate.toml" \
         --record "$LAB_STATE/case" --record-limit 4MiB
-    lab_joined 15
+    if in_line; then lab_wait 15 inline_works_or_ended && inline_works; else lab_joined 15; fi
 }
 
 # keep CASE PINS: ends the recording, and puts it where it belongs if its replay passes.
@@ -69,12 +72,16 @@ record() {
 }
 session() { script <"$LAB_STATE/session.py"; }
 
+make_files() {
+    head -c 16384 /dev/urandom >"$LAB_STATE/ftproot/pub/16KiB"
+    head -c 3000 /dev/urandom >"$LAB_STATE/ftproot/pub/3000"
+    truncate -s 64M "$LAB_STATE/ftproot/pub/big"
+}
+
 T_IPV6=yes
 t_begin
 t_router
-head -c 16384 /dev/urandom >"$LAB_STATE/ftproot/pub/16KiB"
-head -c 3000 /dev/urandom >"$LAB_STATE/ftproot/pub/3000"
-truncate -s 64M "$LAB_STATE/ftproot/pub/big"
+make_files
 
 record passive "PASV and EPSV downloads and a list: steering, translation, 227 and 229 as the server's" <<'PY'
 from ftp import *
@@ -253,3 +260,56 @@ for LAB_REVERSE in all ports; do
         <"$LAB_STATE/both.py"
 done
 LAB_UPSTREAM=own
+
+# The gateway in line, in a lab of that kind: nothing but FTP is allowed.
+LAB_DEPLOYMENT=bridge
+# shellcheck source=scripts/lab-inline.sh
+source "$TG_ROOT/scripts/lab-inline.sh"
+inline_up || die "the lab cannot be made here"
+lab_vsftpd || die "no FTP server"
+make_files
+cat >"$LAB_STATE/in-line.py" <<'PY'
+from ftp import *
+f = Ftp()
+f.expect(200, command="TYPE I")
+address, port = f.pasv()
+need(address == SERVER, f"the 227 names {address}")
+need(len(f.retrieve("RETR pub/3000", f.connect(port))) == 3000, "other bytes")
+need(len(f.retrieve("RETR pub/16KiB", f.connect(f.epsv()))) == 16384, "other bytes")
+got, peer = f.active("RETR pub/3000")
+need(len(got) == 3000 and peer == (SERVER, 20), f"{len(got)} bytes from {peer}")
+listen = f.port()
+f.send("STOR pub/up")
+data, _ = listen.accept()
+f.expect(150, 125)
+data.sendall(bytes(range(256)) * 20)
+data.close()
+f.expect(226)
+f.expect(250, command="DELE pub/up")
+need(b"3000" in f.retrieve("LIST pub", f.connect(f.epsv())), "the list")
+f.expect(221, command="QUIT")
+PY
+for LAB_DEPLOYMENT in bridge route; do
+    inline_routers_again || die "no router"
+    [ "$LAB_DEPLOYMENT" = bridge ] && what="nothing is changed" || what="PORT is edited, addresses are translated"
+    record "$LAB_DEPLOYMENT" "in line as $LAB_DEPLOYMENT, default deny: passive and active transfers; $what" \
+        <"$LAB_STATE/in-line.py"
+done
+lab_proftpd || die "no FTP server with TLS"
+record route-ccc "in line as route: AUTH TLS, a login that is not seen, CCC, and a passive and an active download behind it" <<'PY'
+from ftp import *
+import ftplib, ssl
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+f = ftplib.FTP_TLS(context=context)
+f.connect(SERVER, 21, 20, (CLIENT, 0))
+f.login("anonymous", "nobody@example.org")
+f.prot_c()
+f.ccc()
+for passive in (True, False):
+    f.set_pasv(passive)
+    got = bytearray()
+    f.retrbinary("RETR pub/3000", got.extend)
+    need(len(got) == 3000, "other bytes")
+f.quit()
+PY

@@ -113,7 +113,8 @@ fn verify(dirs: &[&Path], more: &[&str]) -> (i32, String, String) {
 fn all_recorded_cases_pass() {
     let all = cases();
     let names: Vec<&str> = all.iter().map(|c| c.file_name().unwrap().to_str().unwrap()).collect();
-    for needed in ["active", "passive", "upload", "refused-login", "abort", "two-sessions", "not-ours"] {
+    let needed = ["active", "passive", "upload", "refused-login", "abort", "two-sessions", "not-ours"];
+    for needed in needed.into_iter().chain(["bridge", "route", "route-ccc"]) {
         assert!(names.contains(&needed), "{needed} is not among {names:?}");
     }
     let dirs: Vec<&Path> = all.iter().map(PathBuf::as_path).collect();
