@@ -211,6 +211,12 @@ impl Nat {
         fixed.or(many.map(|m| m.address))
     }
 
+    /// What a TCP connection to `dst` reaches, as that knows itself.
+    pub(super) fn reached(&self, dst: SocketAddr) -> SocketAddr {
+        let inside = if let SocketAddr::V4(v4) = dst { self.inside_of(proto::TCP, v4) } else { None };
+        inside.map_or(dst, SocketAddr::from)
+    }
+
     /// Whether an address is one that inside ones are known by.
     pub(super) fn is_outside(&self, a: Ipv4Addr) -> bool {
         self.settings.masquerade.as_ref().is_some_and(|m| m.address == a)

@@ -218,6 +218,12 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         }
     }
 
+    /// What a SYN is to the sessions.
+    fn expected(&mut self, now: Instant, it: &Begin) -> Syn {
+        let reached = self.nat.reached(it.dst);
+        self.sessions.expected(now, it.from, it.src, it.dst, reached)
+    }
+
     /// A segment of no known connection.
     fn begins(&mut self, p: &mut Passing<'_, W>, seg: &Segment, out: &mut Vec<Emit<W>>) -> Went {
         let it = Begin { from: p.from, proto: proto::TCP, src: seg.src, dst: seg.dst };
@@ -229,7 +235,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         if odd || !seg.is_first() {
             return self.unknown(&it);
         }
-        match self.sessions.expected(p.now, it.from, it.src, it.dst) {
+        match self.expected(p.now, &it) {
             Syn::Admitted(admitted) => return self.data_begins(p, seg, &it, &admitted, out),
             Syn::Refused => {
                 self.reset(p, out);
@@ -325,7 +331,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         out: &mut Vec<Emit<W>>,
     ) -> Went {
         let it = Begin { from: p.from, proto: proto::TCP, src: seg.src, dst: seg.dst };
-        let Syn::Admitted(admitted) = self.sessions.expected(p.now, it.from, it.src, it.dst) else {
+        let Syn::Admitted(admitted) = self.expected(p.now, &it) else {
             return Went::Refuse(Refused::Ftp);
         };
         if let Some(conn) = self.conns.get_mut(id) {

@@ -287,7 +287,7 @@ fn what_goes_past_us_is_noted() {
     assert_eq!(
         c.notes[1..],
         [
-            "service ftp: ccc = \"require\" holds for data connections that are announced in clear; others go past us",
+            "service ftp: ccc = \"require\" holds for the data connections that come here; others go past us",
             "wccp.group 61: no service uses port 2020; the router sends it for nothing",
             "wccp.group 62: no service uses port 990; the router sends it for nothing",
         ]

@@ -153,18 +153,6 @@ fn a_static_rule_lets_encrypted_sessions_have_data_in_its_range_while_they_live(
 }
 
 #[test]
-fn no_rule_helps_where_the_connection_has_to_be_clear_first() {
-    let mut o = with_static(false);
-    o.services[0].rules.ccc = tidegate::alg::rules::Ccc::Require;
-    let mut net = Net::new(o);
-    encrypted(&mut net);
-    net.listen(Outside, DATA);
-    let data = net.connect(Inside, "10.0.0.5:41000", DATA);
-    assert!(net.end(data).reset);
-    assert_eq!(net.expectations().last().unwrap(), &("refused", "ccc required".to_owned()));
-}
-
-#[test]
 fn a_full_house_is_told_in_ftp_and_the_others_go_on() {
     let mut o = settings();
     (o.limits.sessions, o.limits.sessions_per_client) = (3, 2);

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod ftp_active;
+mod ftp_ccc;
 mod ftp_doors;
 mod ftp_nat;
 mod ftp_net;

@@ -137,7 +137,7 @@ fn inspected(
     }
     if s.ccc.value == Ccc::Require && kind.is_some_and(|k| !k.in_line()) {
         notes.push(format!(
-            "service {}: ccc = \"require\" holds for data connections that are announced in clear; others go past us",
+            "service {}: ccc = \"require\" holds for the data connections that come here; others go past us",
             inspected.name
         ));
     }

@@ -128,6 +128,11 @@ impl Path {
         self.client_side == self.server_side
     }
 
+    /// The port that active data comes from unless something else was agreed (RFC 959 5.2).
+    pub(super) fn active_port(&self) -> u16 {
+        self.server.port().wrapping_sub(1)
+    }
+
     /// The ends of passive data connections.
     pub(super) fn pair(&self) -> Pair {
         Pair { client: self.client.ip(), server: self.server_told.ip() }

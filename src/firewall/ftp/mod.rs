@@ -263,8 +263,15 @@ impl<W: Copy> Sessions<W> {
         self.forget(session);
     }
 
-    /// A SYN of no known connection, as it came.
-    pub(super) fn expected(&mut self, now: Instant, from: Side, src: SocketAddr, dst: SocketAddr) -> Syn {
+    /// A SYN of no known connection, as it came; `reached` is where it would go to by the policy.
+    pub(super) fn expected(
+        &mut self,
+        now: Instant,
+        from: Side,
+        src: SocketAddr,
+        dst: SocketAddr,
+        reached: SocketAddr,
+    ) -> Syn {
         let expected = self.shared.expected.get(&expect_key(from, src.ip(), dst)).copied();
         if let Some(expected) = expected
             && expected.detail.open
@@ -274,6 +281,10 @@ impl<W: Copy> Sessions<W> {
         }
         if self.is_quarantined(now, src, dst) {
             self.shared.counters.late_syns += 1;
+            return Syn::Refused;
+        }
+        if let Some(number) = self.bars(src, dst, reached) {
+            self.explain(now, number, src, dst);
             return Syn::Refused;
         }
         self.admit_static(now, from, src, dst)

@@ -32,7 +32,8 @@ impl<W: Copy> Sessions<W> {
         call: impl FnOnce(&mut Alg, &mut dyn Editor, &mut Output),
     ) {
         let Some(session) = self.slots.get_mut(number) else { return };
-        let Session { id, service, path, alg, mind, doors, .. } = &mut **session;
+        let over = session.is_over();
+        let Session { id, service, path, alg, mind, doors, bars, .. } = &mut **session;
         let before = self.shared.events.len();
         match mind {
             Mind::Turned(turned) => {
@@ -50,6 +51,10 @@ impl<W: Copy> Sessions<W> {
                 }
                 if ends {
                     alg.end(&mut self.output);
+                }
+                let admits_nothing = !over && rules.admits_nothing(settings);
+                if std::mem::replace(bars, admits_nothing) != admits_nothing {
+                    self.shared.bar(path, number, admits_nothing);
                 }
             }
         }
@@ -191,6 +196,9 @@ impl<W: Copy> Sessions<W> {
         let Some(session) = self.slots.get_mut(number).filter(|s| !s.is_over()) else { return };
         let was = std::mem::replace(&mut session.life, Life::Over(now));
         let (id, path) = (session.id, session.path);
+        if std::mem::take(&mut session.bars) {
+            self.shared.bar(&path, number, false);
+        }
         let served = matches!(session.mind, Mind::Rules(_));
         if !served {
             self.turned.give(path.client.ip());

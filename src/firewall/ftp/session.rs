@@ -59,6 +59,8 @@ pub(super) struct Session<W> {
     fins: [bool; 2],
     /// When it was last told of data that was refused.
     pub(super) told: Option<Instant>,
+    /// No data may pass between its ends now, whatever a rule says; noted by [`Shared::bar`].
+    pub(super) bars: bool,
 }
 
 const fn index(dir: Direction) -> usize {
@@ -95,6 +97,7 @@ impl<W: Copy> Session<W> {
             packets: 0,
             fins: [false; 2],
             told: None,
+            bars: false,
         }
     }
 

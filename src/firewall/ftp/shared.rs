@@ -120,6 +120,8 @@ pub(super) struct Shared {
     pub(super) datas: Slab<DataConn>,
     /// Sessions by who may open a data connection to whom, as the SYN shows them.
     pub(super) pairs: BTreeSet<(IpAddr, IpAddr, u32)>,
+    /// The same of sessions that [bar](super::session::Session::bars) data, by who the ends are.
+    pub(super) barred: BTreeSet<(IpAddr, IpAddr, u32)>,
     pub(super) wheel: Wheel<Timer>,
     pub(super) counters: Counters,
     pub(super) events: Vec<Event>,
@@ -150,6 +152,7 @@ impl Shared {
             lent: Vec::new(),
             datas: Slab::default(),
             pairs: BTreeSet::new(),
+            barred: BTreeSet::new(),
             wheel: Wheel::new(Duration::from_millis(5), 4096, TIMERS),
             counters: Counters::default(),
             events: Vec::new(),
@@ -198,6 +201,24 @@ impl Shared {
                 self.pairs.remove(&pair);
             }
         }
+    }
+
+    /// Notes that no data may pass between a session's ends, or that it may.
+    pub(super) fn bar(&mut self, path: &Path, session: u32, bars: bool) {
+        let (client, server) = (path.client.ip(), path.server.ip());
+        // The name that the client has for the server leads there by a static data rule only.
+        for (src, dst) in [(client, server), (client, path.server_told.ip()), (server, client)] {
+            if bars {
+                self.barred.insert((src, dst, session));
+            } else {
+                self.barred.remove(&(src, dst, session));
+            }
+        }
+    }
+
+    /// A session that lets no data pass from `src` to `dst`.
+    pub(super) fn barred(&self, src: IpAddr, dst: IpAddr) -> Option<u32> {
+        self.barred.range((src, dst, 0)..=(src, dst, u32::MAX)).next().map(|(_, _, session)| *session)
     }
 
     /// Sessions whose ends, as a SYN shows them, are these; at most a few are looked at.

@@ -1,7 +1,7 @@
 //! Data connections that no line announced: those that a static rule lets in, and those that are refused for a reason.
 
 use super::super::packet::Side;
-use super::super::settings::Data;
+use super::super::settings::{Data, Service};
 use super::data::DataConn;
 use super::doors::Door;
 use super::session::{Life, Mind, Session};
@@ -30,7 +30,7 @@ impl<W: Copy> Sessions<W> {
         let Some(service) = self.shared.services.get(session.service) else { return Syn::Unknown };
         let ports = &service.active_source_ports;
         // Who was told no port connects from the default one (RFC 959 5.2).
-        let default = announced.at == session.path.client && src.port() != session.path.server.port() - 1;
+        let default = announced.at == session.path.client && src.port() != session.path.active_port();
         if announced.active && (default || (!ports.is_empty() && !ports.contains(&src.port()))) {
             self.shared.counters.source_ports_refused += 1;
             let reason = format!("active data may not come from port {}", src.port());
@@ -123,18 +123,9 @@ impl<W: Copy> Sessions<W> {
         };
         let Some(session) = self.slots.get_mut(number) else { return Syn::Unknown };
         let to = SocketAddr::new(path.server.ip(), dst.port());
-        let settings = self.rule_sets.get(session.service);
-        let bars = matches!((&session.mind, settings), (Mind::Rules(r), Some(s)) if r.admits_nothing(s));
-        let why = if bars {
-            self.shared.counters.encrypted_refused += 1;
-            Some("ccc required")
-        } else if session.doors.datas.len() >= super::shared::DATA_PER_SESSION {
+        if session.doors.datas.len() >= super::shared::DATA_PER_SESSION {
             self.shared.counters.data_refused += 1;
-            Some("the session has too many data connections")
-        } else {
-            None
-        };
-        if let Some(why) = why {
+            let why = "the session has too many data connections";
             self.tell_refused(now, number, (dst, Some(to)), why);
             return Syn::Refused;
         }
@@ -157,6 +148,22 @@ impl<W: Copy> Sessions<W> {
         })
     }
 
+    /// The session that forbids a SYN, since it has to be clear again before any data passes between its ends. Ports below
+    /// 1024 and control ports are of other services than transfers, but for what a static rule says of them, and for what
+    /// comes from the port that active data comes from.
+    pub(super) fn bars(&self, src: SocketAddr, dst: SocketAddr, reached: SocketAddr) -> Option<u32> {
+        let number = self.shared.barred(src.ip(), reached.ip())?;
+        let path = &self.slots.get(number)?.path;
+        let control = |s: &Service| s.ports.contains(&dst.port()) || s.ports.contains(&reached.port());
+        if self.shared.services.iter().any(control) {
+            return None;
+        }
+        let data = reached.port() >= 1024
+            || src == SocketAddr::new(path.server.ip(), path.active_port())
+            || self.shared.rules.iter().any(|rule| rule.fits(dst, Some(path)));
+        data.then_some(number)
+    }
+
     /// Whether a SYN is for a port whose announcement has ended.
     pub(super) fn is_quarantined(&self, now: Instant, src: SocketAddr, dst: SocketAddr) -> bool {
         let pair = crate::flow::Pair { client: src.ip(), server: dst.ip() };
@@ -173,7 +180,13 @@ impl<W: Copy> Sessions<W> {
                 best = Some((number, opaque));
             }
         }
-        let Some((number, opaque)) = best else { return };
+        if let Some((number, _)) = best {
+            self.explain(now, number, src, dst);
+        }
+    }
+
+    /// Tells why a SYN between the ends of a session does not pass.
+    pub(super) fn explain(&mut self, now: Instant, number: u32, src: SocketAddr, dst: SocketAddr) {
         let Some(session) = self.slots.get(number) else { return };
         let passive = session.path.client.ip() == src.ip() && session.path.server_told.ip() == dst.ip();
         let ends = if passive {
@@ -181,7 +194,10 @@ impl<W: Copy> Sessions<W> {
         } else {
             (SocketAddr::new(session.path.client.ip(), dst.port()), Some(dst))
         };
-        let reason = if opaque && is_encrypted(session) {
+        let reason = if session.bars {
+            self.shared.counters.encrypted_refused += 1;
+            "ccc required"
+        } else if session.is_opaque() && is_encrypted(session) {
             self.shared.counters.encrypted_refused += 1;
             "control channel encrypted"
         } else {
