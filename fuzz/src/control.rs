@@ -104,6 +104,8 @@ impl Doors for Given {
     }
     fn close(&mut self, _: Instant, _: Why) {}
     fn transfer(&mut self, _: Instant, _: &Transfer) {}
+    fn refused(&mut self, _: Instant, _: SocketAddr, _: bool, _: &'static str) {}
+    fn transfer_begun(&mut self, _: Instant) {}
     fn transfer_over(&mut self, _: Instant, _: u16) {}
     fn has_door(&self) -> bool {
         self.turn & 1 == 0

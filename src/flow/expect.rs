@@ -140,6 +140,15 @@ impl<T: Copy> Expectations<T> {
         keys.len()
     }
 
+    /// Takes a session's SYNs until another deadline.
+    pub fn put_off(&mut self, session: SessionId, deadline: Instant) {
+        for key in self.by_session.get(&session).into_iter().flatten() {
+            if let Some(expected) = self.expected.get_mut(key) {
+                expected.deadline = deadline;
+            }
+        }
+    }
+
     /// How many a session has.
     pub fn count(&self, session: SessionId) -> usize {
         self.by_session.get(&session).map_or(0, Vec::len)

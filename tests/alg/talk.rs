@@ -49,6 +49,12 @@ impl Doors for Noted {
         self.0.push(format!("transfer {} {}", transfer.name, transfer.one_way));
     }
 
+    fn refused(&mut self, _: Instant, at: SocketAddr, _: bool, why: &'static str) {
+        self.0.push(format!("refused {at}: {why}"));
+    }
+
+    fn transfer_begun(&mut self, _: Instant) {}
+
     fn transfer_over(&mut self, _: Instant, code: u16) {
         self.0.push(format!("over {code}"));
     }

@@ -416,6 +416,27 @@ impl Net {
         self.events.iter().filter_map(of).collect()
     }
 
+    /// Every announcement so far is counted as it was told, and has one end, or stands.
+    #[track_caller]
+    pub(crate) fn sums(&self) {
+        let told = self.expectations();
+        // Of SYNs that nobody announced.
+        let stray = |why: &str| {
+            let whys = ["control channel encrypted", "ccc required", "nothing is announced there"];
+            whys.contains(&why) || why.starts_with("static rule") || why.starts_with("active data may not")
+        };
+        let told = |state: &str| told.iter().filter(|(s, why)| *s == state && !stray(why)).count() as u64;
+        let count = |what: &str| self.count(&format!("expectations_{what}"));
+        for state in ["opened", "reopened", "used", "expired", "superseded", "refused", "elsewhere"] {
+            assert_eq!(count(state), told(state), "{state}: {:?}", self.expectations());
+        }
+        assert_eq!(count("waited"), told("waiting"));
+        let ends = ["used", "expired", "superseded", "refused", "elsewhere"].map(count).iter().sum::<u64>();
+        let stand = self.occupied("expectations") as u64;
+        let all = count("announced") + count("reopened");
+        assert_eq!(all, ends + stand, "{:?}, {stand} stand", self.expectations());
+    }
+
     /// Verb, direction's bytes, verdict and code of transfers so far.
     pub(crate) fn transfers(&self) -> Vec<(String, u64, &'static str, u16)> {
         let of = |e: &Event| match &e.what {

@@ -9,6 +9,7 @@ mod ftp_nat;
 mod ftp_net;
 mod ftp_passive;
 mod ftp_random;
+mod ftp_told;
 mod icmp;
 mod nat;
 mod pieces;

@@ -146,6 +146,7 @@ fn a_transfer_is_that_of_its_own_replies() {
         rig.at_client();
         rig.replies(b"150 here\r\n200 noop\r\n");
         assert_eq!(rig.doors.story().last(), Some(&"transfer RETR a"));
+        assert_eq!(rig.doors.begun, 1);
         rig.replies(b"226 done\r\n");
         assert_eq!(rig.doors.story().last(), Some(&"over 226"));
         // A welcome text that another server's file ends.

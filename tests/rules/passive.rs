@@ -104,6 +104,7 @@ fn what_names_nothing_that_may_be_used_is_a_425() {
                     "{got}"
                 );
                 assert!(rig.doors.story().is_empty());
+                assert_eq!(rig.doors.refused.len(), 1, "{said}");
                 assert_eq!(rig.told().last().map(String::as_str), Some("425 [edited]"));
                 rig.at_server();
                 rig.passes(b"NOOP\r\n");

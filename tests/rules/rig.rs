@@ -40,6 +40,10 @@ pub(crate) struct FakeDoors {
     pub(crate) told: BTreeMap<SocketAddr, SocketAddr>,
     /// The answer to the next questions.
     pub(crate) no: Option<NoDoor>,
+    /// Announcements that were not let stand, and why.
+    pub(crate) refused: Vec<String>,
+    /// Replies that began a transfer.
+    pub(crate) begun: usize,
     stands: bool,
     reserved: bool,
 }
@@ -94,6 +98,15 @@ impl Doors for FakeDoors {
     fn transfer(&mut self, _now: Instant, t: &Transfer) {
         let one_way = if t.one_way { " one way" } else { "" };
         self.asked.push(format!("transfer {} {}{one_way}", t.verb.name(), t.name).trim_end().to_owned());
+    }
+
+    fn refused(&mut self, _now: Instant, at: SocketAddr, active: bool, why: &'static str) {
+        let whose = if active { "client" } else { "server" };
+        self.refused.push(format!("the {whose}'s {at}: {why}"));
+    }
+
+    fn transfer_begun(&mut self, _now: Instant) {
+        self.begun += 1;
     }
 
     fn transfer_over(&mut self, _now: Instant, code: u16) {

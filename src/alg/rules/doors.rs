@@ -87,9 +87,16 @@ pub trait Doors {
     /// What was reserved or opened, and not used, is no more.
     fn close(&mut self, now: Instant, why: Why);
 
+    /// An announcement at `at` (port 0 if it names none) is not let stand, since a rule does: nothing comes of it. `active`:
+    /// it is the client's.
+    fn refused(&mut self, now: Instant, at: SocketAddr, active: bool, why: &'static str);
+
     /// A transfer was asked for: its command goes on to the server. It is the one of the announcement that stands, or of
     /// the data connection that came of it.
     fn transfer(&mut self, now: Instant, transfer: &Transfer);
+
+    /// The server has begun the transfer that was asked for first (RFC 959 4.2: a 1yz came).
+    fn transfer_begun(&mut self, now: Instant);
 
     /// The transfer's final reply came.
     fn transfer_over(&mut self, now: Instant, code: u16);

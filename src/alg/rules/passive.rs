@@ -36,6 +36,7 @@ impl With<'_> {
             Ok(named) => named,
             Err(e) => {
                 self.log.counters.unnamed += 1;
+                self.doors.refused(now, SocketAddr::new(ends.server.ip(), 0), false, reason(e));
                 if self.is_strict() && code == 229 && e == PassiveError::Missing {
                     // A client goes on with PASV.
                     return Told::Nothing(500, "EPSV was not answered well; use PASV.".to_owned());
@@ -43,10 +44,12 @@ impl With<'_> {
                 return Told::Nothing(425, format!("No data connection: {}.", reason(e)));
             }
         };
+        let at = SocketAddr::new(ends.server.ip(), named.port);
         if hostport::check_port(named.port, &self.settings.denied_ports).is_err()
             || named.port == ends.server.port()
         {
             self.log.counters.denied_ports += 1;
+            self.doors.refused(now, at, false, "the port is not allowed");
             if self.is_strict() && named.port < 1024 {
                 return Told::Broken("the server announced a privileged port");
             }
@@ -55,13 +58,17 @@ impl With<'_> {
         }
         let last = lines.clone().next_back().unwrap_or_default();
         if self.is_strict() && code == 227 && hostport::behind_227(last).len() > 8 {
-            return Told::Broken("the server's 227 goes on behind the address");
+            let why = "the server's 227 goes on behind the address";
+            self.doors.refused(now, at, false, why);
+            return Told::Broken(why);
         }
-        let at = SocketAddr::new(ends.server.ip(), named.port);
         let told = match self.doors.listen(now, at) {
             Ok(told) => told,
             Err(NoDoor::Wait) if !due => return Told::Wait,
             Err(no) => {
+                if no == NoDoor::Wait {
+                    self.doors.refused(now, at, false, "no port is free");
+                }
                 let (_, text) = self.no_door(no);
                 return Told::Nothing(425, text);
             }

@@ -198,7 +198,13 @@ impl With<'_> {
         }
         let tag = match outcome.what {
             Match::Done(entry) => Some(self.done(now, entry, l.code)),
-            Match::Preliminary | Match::Extra | Match::Closing => None,
+            Match::Preliminary => {
+                if matches!(self.rules.pending.front().map(|e| &e.tag), Some(Tag::Transfer)) {
+                    self.doors.transfer_begun(now);
+                }
+                None
+            }
+            Match::Extra | Match::Closing => None,
             Match::Unsolicited => {
                 self.log.counters.unsolicited += 1;
                 self.log.counters.unasked_addresses += u64::from(matches!(l.code, 227..=229));

@@ -2,7 +2,6 @@
 
 use super::{NoDoor, Tag, Why, With};
 use crate::alg::editor::{Line, Verdict};
-use crate::event::What;
 use crate::ftp::Mode;
 use crate::ftp::command::{Command, Verb};
 use crate::ftp::hostport::{self, ArgError, EpsvArg};
@@ -47,7 +46,12 @@ impl With<'_> {
         match at {
             Ok(at) => self.active(now, command, at, clean, line, plain),
             Err(e) => {
+                if self.cannot_answer() && !line.due {
+                    return Verdict::Hold;
+                }
                 self.log.counters.unnamed += 1;
+                let nowhere = SocketAddr::new(self.rules.ends.client.ip(), 0);
+                self.doors.refused(now, nowhere, true, "it names no address and port");
                 let (code, text) = e.reply();
                 if self.is_strict() && e == ArgError::Syntax {
                     let verdict = self.refuse(now, clean, line, code, text);
@@ -106,6 +110,10 @@ impl With<'_> {
     ) -> Verdict {
         let (verb, client) = (command.verb, self.rules.ends.client);
         if at.is_ipv4() != client.is_ipv4() {
+            if self.cannot_answer() && !line.due {
+                return Verdict::Hold;
+            }
+            self.doors.refused(now, at, true, "the address is of another family");
             let (code, text) = hostport::other_family(verb, client.is_ipv4());
             return self.refuse(now, clean, line, code, text);
         }
@@ -116,7 +124,7 @@ impl With<'_> {
                 return Verdict::Hold;
             }
             self.log.counters.foreign_addresses += 1;
-            self.refused_door(at, "the address is not the client's own");
+            self.doors.refused(now, at, true, "the address is not the client's own");
             let verdict = self.refuse(now, clean, line, 504, "Refused: the address is not yours.");
             self.rules.foreign = self.rules.foreign.saturating_add(1);
             if self.is_strict() && self.rules.foreign >= FOREIGN {
@@ -129,7 +137,7 @@ impl With<'_> {
                 return Verdict::Hold;
             }
             self.log.counters.denied_ports += 1;
-            self.refused_door(at, "the port is not allowed");
+            self.doors.refused(now, at, true, "the port is not allowed");
             let (code, text) = ArgError::Port.reply();
             let verdict = self.refuse(now, clean, line, code, text);
             if self.is_strict() && at.port() < 1024 {
@@ -193,17 +201,6 @@ impl With<'_> {
             NoDoor::Full => (425, "Too many data connections are announced.".to_owned()),
             NoDoor::Policy(why) => (504, format!("Refused by policy: {why}.")),
         }
-    }
-
-    fn refused_door(&mut self, at: SocketAddr, reason: &str) {
-        let session = self.rules.session;
-        self.event(What::Expectation {
-            session,
-            state: "refused",
-            client_side: at,
-            server_side: None,
-            reason: reason.to_owned(),
-        });
     }
 
     /// Takes an announcement into account. False if there are more than the rate, with a second's worth at once.

@@ -15,7 +15,7 @@ use super::shared::{Expect, Shared, expect_key};
 use super::{Path, Ports, Side};
 use crate::alg::rules::{Doors, NoDoor, Transfer, Why};
 use crate::event::SessionId;
-use crate::flow::{ExpectKey, Expected, Pair, SteerEvent, Steering};
+use crate::flow::{ExpectKey, Expected, Pair};
 use crate::time::Instant;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -144,51 +144,26 @@ pub(super) fn name(session: u32) -> SessionId {
     SessionId(session.into())
 }
 
-/// Whether a port cannot be named to this pair: it is expected, or a data connection leaves from it.
-macro_rules! in_use {
-    ($shared:expr) => {{
-        let (expected, leaving) = (&$shared.expected, &$shared.leaving);
-        move |pair: &Pair, port: u16| {
-            let to = SocketAddr::new(pair.server, port);
-            let is_expected = |side| expected.get(&expect_key(side, pair.client, to)).is_some();
-            leaving.contains_key(&(*pair, port)) || is_expected(Side::Inside) || is_expected(Side::Outside)
-        }
-    }};
-}
-
-impl Shared {
-    /// What is due of steering; sessions that got, or will not get, a port, and those whose time is up.
-    pub(super) fn steering_due(&mut self, now: Instant) {
-        let mut steering = std::mem::take(&mut self.steering);
-        for s in &mut steering {
-            s.handle_timeout(now, in_use!(self));
-        }
-        self.steering = steering;
-    }
-}
-
 impl Doorman<'_> {
     pub(super) fn tell(&mut self, now: Instant, state: &'static str, a: &Announced, reason: &str) {
         self.shared.expectation(now, self.id, state, a.shown(), reason);
     }
 
-    fn steering(&mut self) -> Option<&mut Steering> {
-        let steers = self.shared.services.get(self.service).is_some_and(|s| !s.data_ports.is_empty());
-        if steers { self.shared.steering.get_mut(self.service) } else { None }
-    }
-
     /// There is no door, and that is told.
     pub(super) fn refuse(&mut self, now: Instant, at: SocketAddr, active: bool, why: NoDoor) -> NoDoor {
-        self.shared.counters.expectations_refused += 1;
         let reason = match why {
             NoDoor::Wait | NoDoor::Ports => "no port is free",
             NoDoor::Client => "the client has too many announced",
             NoDoor::Full => "too many are announced",
             NoDoor::Policy(reason) => reason,
         };
+        self.tell_refused(now, at, active, reason);
+        why
+    }
+
+    fn tell_refused(&mut self, now: Instant, at: SocketAddr, active: bool, reason: &str) {
         let ends = if active { (at, None) } else { (self.path.client, Some(at)) };
         self.shared.expectation(now, self.id, "refused", ends, reason);
-        why
     }
 
     /// Whether there is room for one more.
@@ -269,7 +244,6 @@ impl Doorman<'_> {
     }
 
     fn opened(&mut self, now: Instant, a: Announced) {
-        self.shared.counters.expectations_opened += 1;
         self.tell(now, "opened", &a, if a.of.is_some() { BETWEEN } else { "" });
         self.state.door = Door::Open(Box::new(a));
     }
@@ -278,41 +252,25 @@ impl Doorman<'_> {
     pub(super) fn drop_door(&mut self, now: Instant, state: &'static str, reason: &str) {
         self.withdraw_offer();
         match std::mem::take(&mut self.state.door) {
-            Door::None | Door::Elsewhere | Door::InVain(_) => {}
+            Door::None | Door::Elsewhere => {}
             Door::Used(data) => self.forget_unused(data),
-            Door::Waiting(at) | Door::Granted(at, _) => {
+            Door::Waiting(at) | Door::Granted(at, _) | Door::InVain(at) => {
                 self.withdraw(now);
-                self.shared.counters.expectations_superseded += 1;
                 let ends = (self.path.client, Some(at));
                 self.shared.expectation(now, self.id, state, ends, reason);
             }
             Door::Reserved(a) => {
                 self.unexpect();
                 self.release(now, &a);
-                let state = if reason == SUPERSEDED { state } else { "refused" };
-                match state {
-                    "superseded" => self.shared.counters.expectations_superseded += 1,
-                    _ => self.shared.counters.expectations_refused += 1,
-                }
+                let state = if reason == SERVER_REFUSED { "refused" } else { state };
                 self.tell(now, state, &a, reason);
             }
             Door::Open(a) => {
                 self.unexpect();
                 self.release(now, &a);
                 self.withdraw(now);
-                match state {
-                    "expired" => self.shared.counters.expectations_expired += 1,
-                    _ => self.shared.counters.expectations_superseded += 1,
-                }
                 self.tell(now, state, &a, reason);
             }
-        }
-    }
-
-    fn withdraw(&mut self, now: Instant) {
-        let (pair, name) = (self.path.pair(), name(self.session));
-        if let Some(steering) = self.steering() {
-            steering.withdraw(pair, name, now);
         }
     }
 
@@ -333,43 +291,29 @@ impl Doorman<'_> {
         }
     }
 
-    /// What became of steering. True if a line waits for it.
-    pub(super) fn steered(&mut self, now: Instant, event: SteerEvent) -> bool {
-        match (event, &self.state.door) {
-            (SteerEvent::Granted { port, .. }, Door::Waiting(at)) => {
-                self.state.door = Door::Granted(*at, port);
-                true
-            }
-            (SteerEvent::Refused { .. }, Door::Waiting(at)) => {
-                self.state.door = Door::InVain(*at);
-                true
-            }
-            (SteerEvent::TimedOut { port, .. }, Door::Open(a)) if !a.active && a.told.port() == port => {
-                self.drop_door(now, "expired", "no SYN came; is the port in the router's redirect list?");
-                false
-            }
-            _ => false,
-        }
-    }
-
     /// The SYN of what was announced met nobody: it may come again, until the same deadline. False if not.
     pub(super) fn reopen(&mut self, now: Instant, a: &Announced) -> bool {
-        if a.until <= now || self.expect(a, true).is_err() {
+        let mut a = *a;
+        if a.until == Instant::FAR_FUTURE && self.state.running.is_empty() {
+            a.until = now + self.shared.timers.expectation;
+        }
+        if a.until <= now || self.expect(&a, true).is_err() {
             return false;
         }
-        self.shared.counters.expectations_opened += 1;
-        self.tell(now, "opened", a, "the connection met nobody, and may come again");
-        self.state.door = Door::Open(Box::new(*a));
+        self.tell(now, "reopened", &a, "the connection met nobody, and may come again");
+        self.state.door = Door::Open(Box::new(a));
         true
     }
 }
 
 const SUPERSEDED: &str = "replaced by a new one";
 pub(super) const BETWEEN: &str = "between two servers";
+const SERVER_REFUSED: &str = "the server refused it";
 
 impl Doors for Doorman<'_> {
     fn reserve(&mut self, now: Instant, at: SocketAddr) -> Result<SocketAddr, NoDoor> {
         self.close(now, Why::Superseded);
+        self.shared.counters.expectations_announced += 1;
         let a = if at.ip() == self.path.client.ip() {
             self.announce(now, at, true, None)
         } else {
@@ -382,6 +326,7 @@ impl Doors for Doorman<'_> {
 
     fn default_port(&mut self, now: Instant) -> Result<(), NoDoor> {
         self.close(now, Why::Superseded);
+        self.shared.counters.expectations_announced += 1;
         let Path { client, client_told, server, client_side, server_side, .. } = *self.path;
         // Its name outside is taken already: by the control connection, from another port of the server's.
         let until = now + self.shared.timers.expectation;
@@ -439,6 +384,9 @@ impl Doors for Doorman<'_> {
 
     fn listen(&mut self, now: Instant, at: SocketAddr) -> Result<SocketAddr, NoDoor> {
         let known = self.path.server_told.ip();
+        if !self.is_asked_again(at) {
+            self.shared.counters.expectations_announced += 1;
+        }
         let granted = match self.state.door {
             Door::Waiting(asked) if asked == at => return Err(NoDoor::Wait),
             Door::InVain(asked) if asked == at => {
@@ -498,10 +446,20 @@ impl Doors for Doorman<'_> {
         self.offer_at(now, at).is_some()
     }
 
+    fn refused(&mut self, now: Instant, at: SocketAddr, active: bool, why: &'static str) {
+        if !active && self.is_asked_again(at) {
+            self.withdraw(now);
+            self.state.door = Door::None;
+        } else {
+            self.shared.counters.expectations_announced += 1;
+        }
+        self.tell_refused(now, at, active, why);
+    }
+
     fn close(&mut self, now: Instant, why: Why) {
         let reason = match why {
             Why::Superseded => SUPERSEDED,
-            Why::Unused if matches!(self.state.door, Door::Reserved(_)) => "the server refused it",
+            Why::Unused if matches!(self.state.door, Door::Reserved(_)) => SERVER_REFUSED,
             Why::Unused => "the transfer ended without it",
             Why::Over => "the client left, or logs in anew",
             Why::Opaque => "the control channel is not read any more",
@@ -524,9 +482,21 @@ impl Doors for Doorman<'_> {
         self.state.running.push_back(Running { transfer: transfer.clone(), data, active });
     }
 
+    fn transfer_begun(&mut self, _now: Instant) {
+        // Its own listener is waited at for as long as the server waits; the session's end is the end of that as well.
+        if self.state.running.front().is_some_and(|r| r.data.is_none()) {
+            self.wait_until(Instant::FAR_FUTURE);
+        }
+    }
+
     fn transfer_over(&mut self, now: Instant, code: u16) {
-        if (200..300).contains(&code) && matches!(self.state.door, Door::Open(_)) {
-            self.close(now, Why::Unused);
+        match &self.state.door {
+            Door::Open(_) if (200..300).contains(&code) => self.close(now, Why::Unused),
+            // Some servers go on listening, and clients try again.
+            Door::Open(a) if a.until == Instant::FAR_FUTURE => {
+                self.wait_until(now + self.shared.timers.expectation);
+            }
+            _ => {}
         }
         let Some(running) = self.state.running.pop_front() else { return };
         match running.data {
@@ -549,28 +519,20 @@ impl Doors for Doorman<'_> {
 }
 
 impl Doorman<'_> {
-    /// A port of the service's list, if it has one.
-    fn steer(&mut self, now: Instant, at: SocketAddr) -> Result<Option<u16>, NoDoor> {
-        use crate::flow::Announced as Answer;
-        if self.steering().is_none() {
-            return Ok(None);
-        }
-        let (pair, name) = (self.path.pair(), name(self.session));
-        let answer = {
-            let shared = &mut *self.shared;
-            let Some(steering) = shared.steering.get_mut(self.service) else { return Ok(None) };
-            steering.announce(pair, name, now, in_use!(shared))
-        };
-        match answer {
-            Answer::Port(port) => Ok(Some(port)),
-            Answer::Waiting => {
-                self.shared.counters.expectations_waited += 1;
-                let ends = (self.path.client, Some(at));
-                self.shared.expectation(now, self.id, "waiting", ends, "no port is free");
-                self.state.door = Door::Waiting(at);
-                Err(NoDoor::Wait)
-            }
-            Answer::Refused => Err(self.refuse(now, at, false, NoDoor::Ports)),
+    /// Whether the server's listener `at` is one that a line was held for already.
+    fn is_asked_again(&self, at: SocketAddr) -> bool {
+        let door = &self.state.door;
+        matches!(door, Door::Waiting(of) | Door::Granted(of, _) | Door::InVain(of) if *of == at)
+    }
+
+    /// Takes the SYN of what is open until then. A port that is steered to is scarce, and has a time of its own.
+    fn wait_until(&mut self, until: Instant) {
+        let steers = self.steering().is_some();
+        if let Door::Open(a) = &mut self.state.door
+            && (a.active || !steers)
+        {
+            a.until = until;
+            self.shared.expected.put_off(name(self.session), until);
         }
     }
 }

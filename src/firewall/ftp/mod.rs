@@ -7,6 +7,7 @@ mod run;
 mod session;
 mod shared;
 mod statics;
+mod steered;
 mod turned;
 mod wire;
 

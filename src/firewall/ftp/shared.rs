@@ -62,18 +62,24 @@ counters! {
     sessions_refused,
     /// Half-open ones that gave way to newer ones.
     half_open_evicted,
+    /// Announcements: what names an address and port for a data connection, or should.
+    expectations_announced,
     /// Expectations that were opened.
     expectations_opened,
+    /// Those that were opened again, since their SYN met nobody.
+    expectations_reopened,
     /// Those that their SYN used.
     expectations_used,
     /// Those whose SYN did not come in time.
     expectations_expired,
-    /// Those that ended before.
+    /// Those that ended before, and announcements that ended before one was opened.
     expectations_superseded,
-    /// Announcements that got none, for a limit or for want of a port.
+    /// Announcements that got none: a rule or the server refused them, or a limit, or for want of a port.
     expectations_refused,
     /// Announcements that wait, or waited, for a port to be steered to.
     expectations_waited,
+    /// Announcements whose data goes another way than through here.
+    expectations_elsewhere,
     /// SYNs whose announcement had ended, refused.
     late_syns,
     /// SYNs from a source port that active data does not come from, refused.
@@ -170,7 +176,32 @@ impl Shared {
         self.events.push(Event { at, what });
     }
 
+    /// Tells what became of an announcement, and counts it: nowhere else is either done.
     pub(super) fn expectation(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        state: &'static str,
+        ends: (SocketAddr, Option<SocketAddr>),
+        reason: &str,
+    ) {
+        let c = &mut self.counters;
+        let counter = match state {
+            "opened" => &mut c.expectations_opened,
+            "reopened" => &mut c.expectations_reopened,
+            "used" => &mut c.expectations_used,
+            "expired" => &mut c.expectations_expired,
+            "superseded" => &mut c.expectations_superseded,
+            "waiting" => &mut c.expectations_waited,
+            "elsewhere" => &mut c.expectations_elsewhere,
+            _ => &mut c.expectations_refused,
+        };
+        *counter += 1;
+        self.data_event(now, session, state, ends, reason);
+    }
+
+    /// Tells of a data connection that was announced by nobody: a static rule admitted it, or it was refused.
+    pub(super) fn data_event(
         &mut self,
         now: Instant,
         session: SessionId,

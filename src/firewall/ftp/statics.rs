@@ -68,7 +68,6 @@ impl<W: Copy> Sessions<W> {
         if !active && let Some(steering) = self.shared.steering.get_mut(service) {
             let _: SteerSyn = steering.syn(pair, dst.port(), now);
         }
-        self.shared.counters.expectations_used += 1;
         self.shared.expectation(now, id, "used", shown, "");
         // Where both ends are on one side they see each other as they are.
         let src_ip = if straight && dst == to { src.ip() } else { told_as };
@@ -134,7 +133,7 @@ impl<W: Copy> Sessions<W> {
         let (id, service) = (session.id, session.service);
         let data = self.take_in(number, conn);
         self.shared.counters.static_admitted += 1;
-        self.shared.expectation(now, id, "used", (dst, Some(to)), &format!("static rule {name}"));
+        self.shared.data_event(now, id, "used", (dst, Some(to)), &format!("static rule {name}"));
         let src = SocketAddr::new(path.client_told.ip(), src.port());
         let one_way = self.is_strict(service) && !opaque;
         Syn::Admitted(Admitted {
@@ -220,7 +219,7 @@ impl<W: Copy> Sessions<W> {
             return;
         }
         session.told = Some(now);
-        self.shared.expectation(now, session.id, "refused", ends, reason);
+        self.shared.data_event(now, session.id, "refused", ends, reason);
     }
 }
 
