@@ -58,7 +58,7 @@ CONF
 }
 
 # lab_proftpd [6]: the FTP server with TLS, in place of the other one, with 6 in both families; the same directory for
-# anonymous clients.
+# anonymous clients. LAB_TLS_REQUIRED=ctrl: it insists on TLS, and answers CCC with 534.
 lab_proftpd() {
     local root=$TG_LAB_DIR/root state=$LAB_STATE addresses=$LAB_SERVER ipv6=off
     lab_stop vsftpd
@@ -92,7 +92,7 @@ LogFormat commands "%r"
 ExtendedLog $state/proftpd-commands.log ALL commands
 WtmpLog off
 TLSEngine on
-TLSRequired off
+TLSRequired ${LAB_TLS_REQUIRED:-off}
 TLSProtocol TLSv1.2 TLSv1.3
 TLSRSACertificateFile $state/tls.crt
 TLSRSACertificateKeyFile $state/tls.key

@@ -34,6 +34,15 @@ s.accept()" 2>/dev/null &
     inline_connects client "$LAB_CLIENT_TWO" "$LAB_SERVER" 30007
 }
 
+# The server is one that refuses CCC: curl goes on in TLS.
+commands() { grep -c "^$1" "$LAB_STATE/proftpd-commands.log"; }
+more_commands() { [ "$(commands "$1")" -gt "$2" ]; }
+refused() {
+    local ccc epsv
+    ccc=$(commands CCC) epsv=$(commands EPSV)
+    get "$@" && lab_wait 2 more_commands CCC "$ccc" && lab_wait 2 more_commands EPSV "$epsv"
+}
+
 denials() { grep -c 'ccc denied' "$LAB_STATE/events.jsonl"; }
 denied_since() { [ "$(denials)" -gt "$1" ]; }
 
@@ -74,4 +83,19 @@ for LAB_DEPLOYMENT in bridge route; do
     for mode in active passive; do
         check "$LAB_DEPLOYMENT: behind CCC, $mode, it passes" get "${tls[@]}" --ftp-ssl-ccc --ftp-ssl-ccc-mode "$mode"
     done
+
+    lab_stop proftpd
+    LAB_TLS_REQUIRED=ctrl lab_proftpd 6 || die "no FTP server that insists on TLS"
+    LAB_TABLES=$RULE check "$LAB_DEPLOYMENT: the gateway begins, before a server that refuses CCC" inline_gateway
+    for mode in active passive; do
+        check "$LAB_DEPLOYMENT: CCC, $mode, is refused, and a download goes on in TLS" refused "${tls[@]}" --ftp-ssl-ccc --ftp-ssl-ccc-mode "$mode"
+    done
+    check "$LAB_DEPLOYMENT: the session counts as encrypted" event '"state":"encrypted"'
+    check "$LAB_DEPLOYMENT: and never as clear again" eval '! event "\"state\":\"clear\""'
+    check "$LAB_DEPLOYMENT: nothing is read after AUTH" eval '! grep -Eq "\"verb\":\"(USER|PASS|PBSZ|PROT|CCC|PWD|CWD|EPSV|PASV|TYPE|SIZE|RETR|QUIT)\"" "$LAB_STATE/events.jsonl"'
+    LAB_SERVICE_KEYS='ccc = "require"' LAB_TABLES=$RULE check "$LAB_DEPLOYMENT: the gateway begins, ccc = require" inline_gateway
+    check "$LAB_DEPLOYMENT: no data passes, since it is never clear" eval '! T_LIMIT=3 get "${tls[@]}" --ftp-ssl-ccc --ftp-ssl-ccc-mode passive'
+    check "$LAB_DEPLOYMENT: the event says why" event 'ccc required'
+    lab_stop proftpd
+    lab_proftpd 6 || die "no FTP server with TLS"
 done
