@@ -6,7 +6,7 @@ use crate::g_setup::refused;
 use crate::net::Net;
 use crate::setup::{CLIENT, OTHER_CLIENT, OTHER_SERVER, SERVER, STRANGER, Setup, at, case_with};
 use tidegate::alg::rules::Profile::Standard;
-use tidegate::firewall::Side;
+use tidegate::firewall::{Action, Nat, Side};
 
 const P: u16 = 51_210;
 /// What [`R227`] names.
@@ -115,6 +115,35 @@ fn e22_servers_on_one_side_need_no_opening() {
         net.client_gets("226 done\r\n");
         assert_eq!(told(net), ["1 opened", "2 elsewhere", "1 superseded", "1 refused"]);
     });
+}
+
+/// Where routers redirect: a client is steered to a port that is nobody's, or its 227 is left alone as its data goes past.
+#[test]
+fn e22_what_the_client_was_steered_to_is_named_as_the_server_has_it() {
+    for (steered, there) in [(true, "7,228"), (false, "200,10")] {
+        let redirected = |s: &mut Setup| {
+            fxp(s);
+            (s.settings.nat, s.settings.filter.default) = (Nat::default(), Action::Allow);
+            s.service().data_ports.extend(steered.then_some(2020));
+            s.service().data_bypasses = !steered;
+        };
+        case_with(Standard, redirected, |net| {
+            net.c("PASV\r\n");
+            net.server_gets("PASV\r\n");
+            net.s(R227);
+            net.client_gets(R227.replace("200,10", there));
+            join(net, at(CLIENT, 40_002), at(OTHER_SERVER, 21));
+            net.c(PORT_THERE.replace("200,10", there));
+            net.server_gets(PORT_THERE);
+            net.s("200 ok\r\n");
+            net.client_gets("200 ok\r\n");
+            says(net, "RETR f\r\n", "150 here\r\n");
+            if steered {
+                assert_eq!(net.passive(50_001, 2020), None, "the client itself");
+            }
+            assert_eq!(told(net).last().unwrap(), if steered { "1 superseded" } else { "2 elsewhere" });
+        });
+    }
 }
 
 #[test]
