@@ -183,6 +183,8 @@ compare() {
         result=identical
     else
         result="failed: SHA-256 differs ($sum, not $expected)"
+        # A file that ends too early is another fault than one with other bytes.
+        [ -z "${file:-}" ] || result+="; $(wc -c <"$file") bytes, $(cmp "$file" "$origin" 2>&1 | sed "s|$LAB_STATE/||g")"
     fi
 }
 
