@@ -170,7 +170,7 @@ impl Half {
         let skip = ((next - at) as usize).min(seg.payload.len());
         let mut new = if self.fin.is_some() { &[] } else { &seg.payload[skip..] };
         let room = (limit - next) as usize;
-        let room = room.min(limits.kept.saturating_sub(self.tail.len() + self.kept.len()));
+        let room = room.min(limits.kept.saturating_sub(self.tail.len() + self.kept.len() + self.log.old()));
         let cut = new.len() > room;
         if cut {
             new = &new[..room];

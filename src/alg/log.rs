@@ -55,6 +55,8 @@ pub(super) struct Log {
     /// The newest edit that was acknowledged: its bytes are gone, its bounds serve late D-SACKs.
     last: Option<Bounds>,
     edits: VecDeque<(Bounds, Box<[u8]>)>,
+    /// Bytes of what they replaced.
+    old: usize,
 }
 
 impl Log {
@@ -65,8 +67,12 @@ impl Log {
 
     /// Bytes of memory held beyond the log itself.
     pub(super) fn capacity(&self) -> usize {
-        let old: usize = self.edits.iter().map(|(_, old)| old.len()).sum();
-        self.edits.capacity() * size_of::<(Bounds, Box<[u8]>)>() + old
+        self.edits.capacity() * size_of::<(Bounds, Box<[u8]>)>() + self.old
+    }
+
+    /// Bytes of what edits in flight replaced.
+    pub(super) fn old(&self) -> usize {
+        self.old
     }
 
     /// Notes that the `old` bytes at `o` are delivered as `n_len` bytes at `n`. `o` and `n` must be the ends of
@@ -74,6 +80,7 @@ impl Log {
     pub(super) fn push(&mut self, o: u64, old: &[u8], n: u64, n_len: usize) {
         let bounds = Bounds { o, n, o_len: old.len() as u32, n_len: n_len as u32 };
         debug_assert!(self.bounds().last().is_none_or(|b| b.o_end() <= o && b.n_end() <= n));
+        self.old += old.len();
         self.edits.push_back((bounds, old.into()));
     }
 
@@ -132,7 +139,7 @@ impl Log {
             if let Some(last) = self.last.replace(*bounds) {
                 self.horizon = (last.o_end(), last.n_end());
             }
-            self.edits.pop_front();
+            self.old -= self.edits.pop_front().map_or(0, |(_, old)| old.len());
         }
         if self.edits.is_empty() {
             self.edits = VecDeque::new();

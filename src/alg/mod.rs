@@ -55,7 +55,7 @@ pub struct Limits {
     pub late_bytes: usize,
     /// Segments that did.
     pub late_segments: usize,
-    /// Bytes that are held, or decided and not acknowledged.
+    /// Bytes that are held, or decided and not acknowledged, as they came and as they went out.
     pub kept: usize,
     /// Edits that are not acknowledged.
     pub edits: usize,

@@ -137,8 +137,19 @@ pub(crate) struct Net {
 }
 
 fn packet(src: SocketAddr, dst: SocketAddr, seq: u32, ack: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
-    let ip = if src.is_ipv4() { 20 } else { 40 };
     let options: &[u8] = if flags & SYN != 0 { &[2, 4, 5, 180] } else { &[] };
+    packet_with((src, dst), (seq, ack), flags, options, payload)
+}
+
+/// A segment with these options.
+pub(crate) fn packet_with(
+    (src, dst): (SocketAddr, SocketAddr),
+    (seq, ack): (u32, u32),
+    flags: u8,
+    options: &[u8],
+    payload: &[u8],
+) -> Vec<u8> {
+    let ip = if src.is_ipv4() { 20 } else { 40 };
     let mut b = vec![0; ip];
     match (src.ip(), dst.ip()) {
         (IpAddr::V4(s), IpAddr::V4(d)) => {
@@ -380,6 +391,12 @@ impl Net {
             reset.emit(&mut b);
             self.put(side, b);
         }
+    }
+
+    /// What left, and what was told of, goes: nobody gets it.
+    #[allow(dead_code, reason = "it is for those that count memory")]
+    pub(crate) fn clear(&mut self) {
+        (self.left, self.queue, self.events) = (Vec::new(), VecDeque::new(), Vec::new());
     }
 
     /// Time passes.

@@ -121,8 +121,14 @@ handling = \"inspect\"
 #[test]
 fn every_reason_stands_in_the_events_page() {
     let page = page("events.md").split_whitespace().collect::<Vec<_>>().join(" ");
-    let labels =
-        ["inspected clients", "inspected session", "steered pairs", "inspection timers", "session pairs"];
+    let labels = [
+        "inspected clients",
+        "inspected session",
+        "steered pairs",
+        "inspection timers",
+        "session pairs",
+        "bytes of",
+    ];
     let mut found = 0;
     for folder in ["src/alg/rules", "src/firewall/ftp"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);

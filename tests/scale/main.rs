@@ -8,6 +8,7 @@ mod count;
 #[path = "../firewall/ftp_net.rs"]
 #[allow(dead_code, reason = "a part of it is needed here")]
 mod ftp_net;
+mod hostile;
 mod inspected;
 #[path = "../transit/support/craft.rs"]
 #[allow(dead_code, reason = "a part of it is needed here")]

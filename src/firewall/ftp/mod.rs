@@ -232,6 +232,7 @@ impl<W: Copy> Sessions<W> {
         self.opens(now, session, dir, seg);
         let fate = self.emit(session, Some(dir), out);
         self.closes(now, session, dir, seg, ports);
+        self.weigh(now, session, ports, out);
         self.arm(session);
         fate
     }
@@ -334,7 +335,10 @@ impl<W: Copy> Sessions<W> {
                         self.shared.gone.push_back(Gone::Data(data));
                     }
                 }
-                Timer::Session(number) => self.session_due(now, number, ports, out),
+                Timer::Session(number) => {
+                    self.session_due(now, number, ports, out);
+                    self.count(number);
+                }
             }
         }
     }
@@ -383,6 +387,7 @@ impl<W: Copy> Sessions<W> {
             ("steered pairs", self.shared.steering.iter().map(Steering::pairs).sum()),
             ("inspection timers", self.shared.wheel.len()),
             ("session pairs", self.shared.pairs.len()),
+            ("bytes of inspected sessions' lines", self.shared.held),
         ]
     }
 

@@ -19,6 +19,9 @@ use std::net::IpAddr;
 const SPARE: usize = 64;
 /// Sessions of one client that are turned away at a time.
 const TURNED_OF_CLIENT: usize = 16;
+/// Bytes that are held of all sessions' lines. Beyond it nobody new is served, and who holds more than a share of it, as
+/// many as there may be sessions, ends with the next segment: so twice as much is the most that there can be.
+const HELD: usize = 256 << 20;
 /// Sessions that are turned away are told so often.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -319,10 +322,31 @@ impl<W: Copy> Sessions<W> {
 
     /// Forgets a session that is over.
     pub(super) fn forget(&mut self, number: u32) {
-        if let Some(session) = self.slots.remove(number)
-            && let Some(timer) = session.timer
-        {
+        let Some(session) = self.slots.remove(number) else { return };
+        self.shared.held -= session.held;
+        if let Some(timer) = session.timer {
             self.shared.wheel.cancel(timer);
+        }
+    }
+
+    /// Counts what a session holds now.
+    pub(super) fn count(&mut self, number: u32) {
+        if let Some(session) = self.slots.get_mut(number) {
+            let held = session.memory();
+            self.shared.held = self.shared.held + held - session.held;
+            session.held = held;
+        }
+    }
+
+    /// Likewise, and ends it if that is too much.
+    pub(super) fn weigh(&mut self, now: Instant, number: u32, ports: &mut dyn Ports, out: &mut Vec<Emit<W>>) {
+        self.count(number);
+        let share = HELD / self.shared.limits.sessions.max(1);
+        let hogs = |s: &Session<W>| s.held > share && !s.is_over();
+        if self.shared.held > HELD && self.slots.get(number).is_some_and(|s| hogs(s)) {
+            self.shared.counters.held_ended += 1;
+            self.cut(now, number, "inspected sessions hold too much", ports, out);
+            self.count(number);
         }
     }
 
@@ -344,6 +368,9 @@ impl<W: Copy> Sessions<W> {
         }
         if self.clients.of(client) >= of_client {
             return Some("Too many sessions of this client");
+        }
+        if self.shared.held > HELD {
+            return Some("Too much is held for other sessions");
         }
         if self.clients.total() < limit {
             return None;

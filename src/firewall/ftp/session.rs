@@ -53,6 +53,8 @@ pub(super) struct Session<W> {
     /// When the last segment came, or the last data ended.
     pub(super) last: Instant,
     pub(super) timer: Option<TimerId>,
+    /// What [`memory`](Self::memory) was when it was counted last.
+    pub(super) held: usize,
     /// Packets of ours so far.
     pub(super) packets: u32,
     /// Which directions have closed, as far as anybody can tell who does not read them.
@@ -94,6 +96,7 @@ impl<W: Copy> Session<W> {
             begun: now,
             last: now,
             timer: None,
+            held: 0,
             packets: 0,
             fins: [false; 2],
             told: None,
@@ -119,6 +122,12 @@ impl<W: Copy> Session<W> {
     pub(super) fn closes(&mut self, dir: Direction) -> bool {
         self.fins[index(dir)] = true;
         self.fins == [true; 2]
+    }
+
+    /// Bytes held of its lines, beyond the value itself.
+    pub(super) fn memory(&self) -> usize {
+        let rules = if let Mind::Rules(rules) = &self.mind { rules.memory() } else { 0 };
+        self.alg.memory() + rules
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -102,6 +102,8 @@ counters! {
     greeting_timeouts,
     /// Sessions without a segment for too long.
     idle_timeouts,
+    /// Sessions that held more than their share when all together held too much.
+    held_ended,
 }
 
 /// The parts that sessions reach beside their own state.
@@ -130,6 +132,8 @@ pub(super) struct Shared {
     pub(super) barred: BTreeSet<(IpAddr, IpAddr, u32)>,
     pub(super) wheel: Wheel<Timer>,
     pub(super) counters: Counters,
+    /// Bytes held of the lines of all sessions.
+    pub(super) held: usize,
     pub(super) events: Vec<Event>,
     pub(super) gone: VecDeque<Gone>,
 }
@@ -161,6 +165,7 @@ impl Shared {
             barred: BTreeSet::new(),
             wheel: Wheel::new(Duration::from_millis(5), 4096, TIMERS),
             counters: Counters::default(),
+            held: 0,
             events: Vec::new(),
             gone: VecDeque::new(),
             services: settings.services.clone(),
