@@ -2,6 +2,7 @@
 
 use crate::host::Manner;
 use crate::naive::{Door, Naive, Said};
+use crate::setup::{CLIENT, OTHER_CLIENT, OTHER_SERVER, OUTSIDE, SERVER, at};
 use crate::support::{Faults, Rng};
 
 /// One thing that happens, after the one before it is over.
@@ -26,6 +27,8 @@ pub(crate) struct Case {
     pub(crate) faults: Faults,
     /// The client has another address outside.
     pub(crate) nat: bool,
+    /// Both are of IPv6.
+    pub(crate) v6: bool,
     /// The server thinks, for up to so many milliseconds.
     pub(crate) thinks: u64,
     pub(crate) seed: u64,
@@ -33,9 +36,18 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) fn naive(&self) -> Naive {
-        let told = if self.nat { [203, 0, 113, 9] } else { [10, 0, 0, 5] };
-        let denied: Vec<(u16, u16)> = crate::setup::denied().iter().map(|r| (*r.start(), *r.end())).collect();
-        Naive::new([10, 0, 0, 5], told, [198, 51, 100, 7], &denied)
+        let [client, server, ..] = self.hosts();
+        let told = if self.nat { OUTSIDE } else { client };
+        Naive::new(at(client, 0).ip(), at(told, 0).ip(), at(server, 0).ip(), &denied_ranges())
+    }
+
+    /// Client, server, and two that have nothing to do with it, inside and outside.
+    pub(crate) fn hosts(&self) -> [&'static str; 4] {
+        if self.v6 {
+            ["2001:db8:1::5", "2001:db8:2::7", "2001:db8:1::6", "2001:db8:2::8"]
+        } else {
+            [CLIENT, SERVER, OTHER_CLIENT, OTHER_SERVER]
+        }
     }
 
     /// Whether it is laid down what comes of every step.
@@ -59,22 +71,29 @@ impl Case {
                 until: 20_000,
             },
             nat: rng.chance(80),
+            v6: rng.chance(25),
             thinks: [0, 0, 30][rng.below(3) as usize],
             seed: number,
         };
+        case.nat &= !case.v6;
         let mut naive = case.naive();
         for step in opening(&mut rng) {
             follow(&mut naive, &step).expect("the login");
             case.steps.push(step);
         }
         for _ in 0..2 + rng.below(6) {
-            let step = step(&mut rng, &naive);
+            let step = step(&mut rng, &naive, case.v6);
             if follow(&mut naive, &step).is_some() {
                 case.steps.push(step);
             }
         }
         case
     }
+}
+
+/// Ports that are denied beside those below 1024.
+pub(crate) fn denied_ranges() -> Vec<(u16, u16)> {
+    crate::setup::denied().iter().map(|r| (*r.start(), *r.end())).collect()
 }
 
 /// The naive reading of a step.
@@ -147,7 +166,7 @@ fn opening(rng: &mut Rng) -> Vec<Step> {
     steps
 }
 
-fn step(rng: &mut Rng, naive: &Naive) -> Step {
+fn step(rng: &mut Rng, naive: &Naive, v6: bool) -> Step {
     match rng.below(12) {
         0 => Step::Server(garbage(rng)),
         1..=3 => Step::Connect,
@@ -156,7 +175,7 @@ fn step(rng: &mut Rng, naive: &Naive) -> Step {
             // One command that is laid down after the other.
             let (mut naive, mut all) = (naive.clone(), Vec::new());
             for _ in 0..1 + rng.below(5) {
-                let one = exchange(rng);
+                let one = exchange(rng, v6);
                 let mut after = naive.clone();
                 if after.says(&one).is_some() {
                     naive = after;
@@ -229,15 +248,30 @@ const REPLIES: &[&str] = &[
     "214-help\r\n\r\n  PORT PASV\r\n2145 x\r\n214\r\n",
 ];
 
-fn exchange(rng: &mut Rng) -> Said {
+fn exchange(rng: &mut Rng, v6: bool) -> Said {
     let port = 10_000 + rng.below(30_000) as u16;
     let mut one = match rng.below(20) {
+        0 if rng.chance(15) => said("QUIT\r\n", pick(rng, &["221 bye\r\n", "221-a\r\n221 b\r\n"])),
+        1 if rng.chance(50) => {
+            said("ABOR\r\n", pick(rng, &["226 done\r\n", "225 nothing to do\r\n", "500 what\r\n"]))
+        }
+        2 if rng.chance(20) => said(
+            "FEAT\r\n",
+            pick(
+                rng,
+                &["211-Features:\r\n MDTM\r\n REST STREAM\r\n AUTH TLS\r\n211 End\r\n", "500 what\r\n"],
+            ),
+        ),
         0..=4 => plain(rng),
-        5..=7 => said(setup(rng, port), pick(rng, &["200 ok\r\n", "200 ok\r\n", "500 no\r\n", "425 no\r\n"])),
-        8..=10 => said(pick(rng, &["PASV\r\n", "PASV\r\n", "pasv\r\n"]), &passive(rng, port)),
-        11..=13 => {
-            let command =
-                pick(rng, &["EPSV\r\n", "EPSV\r\n", "epsv\r\n", "EPSV 1\r\n", "EPSV 3\r\n", "EPSV x\r\n"]);
+        5..=7 => said(
+            if v6 { setup_v6(rng, port) } else { setup(rng, port) },
+            pick(rng, &["200 ok\r\n", "200 ok\r\n", "500 no\r\n", "425 no\r\n"]),
+        ),
+        8..=10 if !v6 => said(pick(rng, &["PASV\r\n", "PASV\r\n", "pasv\r\n"]), &passive(rng, port)),
+        8..=13 => {
+            const ALL: [&str; 7] =
+                ["EPSV\r\n", "EPSV\r\n", "epsv\r\n", "EPSV 1\r\n", "EPSV 2\r\n", "EPSV 3\r\n", "EPSV x\r\n"];
+            let command = pick(rng, &ALL);
             said(command, &extended(rng, port))
         }
         14 if rng.chance(20) => said("EPSV ALL\r\n", "500 never\r\n"),
@@ -308,6 +342,25 @@ fn setup(rng: &mut Rng, port: u16) -> Vec<u8> {
         line.splice(at..at, [0xFF, 0xF1]);
     }
     line
+}
+
+/// EPRT of IPv6, right and wrong.
+fn setup_v6(rng: &mut Rng, port: u16) -> Vec<u8> {
+    let denied = pick(rng, &["22", "1023", "3306", "0", "65536"]);
+    let line = match rng.below(12) {
+        0..=3 => format!("EPRT |2|2001:db8:1::5|{port}|\r\n"),
+        4 => format!("eprt |2|2001:DB8:1:0:0:0:0:5|{port}|\r\n"),
+        5 => format!("EPRT !2!2001:db8:1::5!{port}!\r\n"),
+        6 => format!("EPRT |2|2001:db8:1::5|{port}\r\n"),
+        7 => format!("EPRT |2|2001:db8:1::6|{port}|\r\n"),
+        8 => format!("EPRT |1|10.0.0.5|{port}|\r\n"),
+        9 => format!("EPRT |2|2001:db8:1::5|{denied}|\r\n"),
+        10 => format!("EPRT |{}|2001:db8:1::5|{port}|\r\n", pick(rng, &["1", "3", "x", "2|2"])),
+        _ => {
+            pick(rng, &["EPRT\r\n", "EPRT |2|fe80::|5001|\r\n", "EPRT |2|2001:db8:1::5:5001\r\n"]).to_owned()
+        }
+    };
+    line.into_bytes()
 }
 
 /// What servers answer to PASV.

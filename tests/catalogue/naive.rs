@@ -1,8 +1,12 @@
 //! What each end of a dialogue must get, said as plainly as can be: whole lines, one after the other, as if every
 //! command waited for the reply to the one before. No TCP, no packets, no firewall; and nothing of the gateway's code.
-//! The profile is the standard one.
+//! The profile is the standard one, TLS passes, and families are not translated.
 //!
-//! Where what is to come of something is not laid down, the answer is `None`: such dialogues are not played.
+//! Where what is to come of something is not laid down, the answer is `None`: such dialogues are not played. These are
+//! AUTH, PBSZ, PROT and CCC, LPRT and LPSV, REIN, PASV and PORT of IPv6, features that a gateway may hide, what follows
+//! QUIT, commands before the greeting, NUL in other commands than transfers, and Telnet commands of more than two bytes.
+
+use std::net::IpAddr;
 
 /// A command, and what the server answers if it gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,9 +51,11 @@ pub(crate) enum Door {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Naive {
-    client: [u8; 4],
-    told: [u8; 4],
-    server: [u8; 4],
+    /// The client's address, and that by which the server knows it.
+    client: IpAddr,
+    told: IpAddr,
+    /// The server's, as the client knows it.
+    server: IpAddr,
     /// Ports that are denied beside those below 1024.
     denied: Vec<(u16, u16)>,
     greeted: bool,
@@ -60,6 +66,8 @@ pub(crate) struct Naive {
     /// A transfer was asked for in this breath, and nobody came for its data.
     spent: bool,
     epsv_all: bool,
+    /// The client has said QUIT.
+    quit: bool,
     ports: Vec<u16>,
     pub(crate) door: Door,
     pub(crate) to_server: Vec<Item>,
@@ -79,7 +87,7 @@ enum Fate {
 const TRANSFERS: [&str; 7] = ["RETR", "STOR", "STOU", "APPE", "LIST", "NLST", "MLSD"];
 
 impl Naive {
-    pub(crate) fn new(client: [u8; 4], told: [u8; 4], server: [u8; 4], denied: &[(u16, u16)]) -> Self {
+    pub(crate) fn new(client: IpAddr, told: IpAddr, server: IpAddr, denied: &[(u16, u16)]) -> Self {
         Self {
             client,
             told,
@@ -91,6 +99,7 @@ impl Naive {
             spoke: false,
             spent: false,
             epsv_all: false,
+            quit: false,
             ports: Vec::new(),
             door: Door::None,
             to_server: Vec::new(),
@@ -112,9 +121,9 @@ impl Naive {
         Some(())
     }
 
-    /// The client says a line, and the server answers it, if it gets it.
+    /// The client says a line, and the server answers it, if it gets it; without a reply, never.
     pub(crate) fn says(&mut self, said: &Said) -> Option<()> {
-        if !self.greeted {
+        if !self.greeted || self.quit {
             return None;
         }
         let clean = without_telnet(&said.command)?;
@@ -131,6 +140,9 @@ impl Naive {
                 self.replies.push(said.bytes());
                 for line in said.noise.iter().chain(&said.mark) {
                     self.to_client.push(Item::Exact(line.clone()));
+                }
+                if said.reply.is_empty() {
+                    return Some(());
                 }
                 let code = String::from_utf8(said.reply.last()?.get(..3)?.to_vec()).ok()?;
                 self.reply(&verb, &argument, &code, &said.reply)?;
@@ -149,14 +161,17 @@ impl Naive {
         if setup && !self.logged_in {
             return if matches!(verb, "PORT" | "EPRT") { Some(Fate::Answer(&["530"])) } else { None };
         }
+        let (family, others) = if self.client.is_ipv4() { ("1", "2") } else { ("2", "1") };
         match verb {
+            // What becomes of them without translation between families is left open.
+            "PASV" | "PORT" if self.client.is_ipv6() => None,
             "EPSV" if argument.eq_ignore_ascii_case("ALL") => {
                 self.epsv_all = true;
                 Some(Fate::Answer(&["200"]))
             }
             "PASV" if self.epsv_all => Some(self.not_set_up(&["500"])),
             "PORT" | "EPRT" if self.epsv_all => Some(self.not_set_up(&["500", "503"])),
-            "EPSV" if !matches!(argument, "" | "1") => {
+            "EPSV" if !argument.is_empty() && argument != family => {
                 Some(self.not_set_up(if is_number(argument) { &["522"] } else { &["501"] }))
             }
             "PASV" if !argument.is_empty() => None,
@@ -165,7 +180,7 @@ impl Naive {
                 if clean.ends_with(b"\r\n") { forward(raw.to_vec()) } else { None }
             }
             "PORT" | "EPRT" => {
-                let target = if verb == "PORT" { port(argument) } else { eprt(argument) };
+                let target = if verb == "PORT" { port(argument) } else { eprt(argument, others) };
                 let (address, port) = match target {
                     Ok(target) => target,
                     Err(codes) => return Some(self.not_set_up(codes)),
@@ -185,21 +200,17 @@ impl Naive {
                 }
                 self.ports.push(port);
                 self.door = Door::None;
-                let [a, b, c, d] = self.told;
-                let line = if verb == "PORT" {
-                    format!("PORT {a},{b},{c},{d},{},{}\r\n", port >> 8, port & 255)
-                } else {
-                    format!("EPRT |1|{a}.{b}.{c}.{d}|{port}|\r\n")
-                };
-                let delimiter = argument.chars().next()?;
-                if verb == "EPRT" && delimiter != '|' {
-                    let same = line.replace('|', &delimiter.to_string());
-                    return Some(Fate::Forward(vec![Item::OneOf(vec![
-                        line.into_bytes(),
-                        same.into_bytes(),
-                    ])]));
+                if verb == "PORT" {
+                    return forward(format!("PORT {}\r\n", numbers(self.told, port)?).into_bytes());
                 }
-                forward(line.into_bytes())
+                let line = format!("EPRT |{family}|{}|{port}|\r\n", self.told);
+                // The client's own delimiter may stand, and all of it where there is nothing to change.
+                let same = line.replace('|', &argument.chars().next()?.to_string());
+                let mut all = vec![line.into_bytes(), same.into_bytes()];
+                if self.told == self.client && raw.ends_with(b"\r\n") {
+                    all.push(raw.to_vec());
+                }
+                Some(Fate::Forward(vec![Item::OneOf(all)]))
             }
             _ if TRANSFERS.contains(&verb) => match self.door {
                 _ if !self.logged_in => None,
@@ -214,7 +225,7 @@ impl Naive {
                 forward(raw.to_vec())
             }
             // Of these more would have to be said.
-            "REIN" | "QUIT" | "AUTH" | "LPRT" | "LPSV" | "FEAT" | "ABOR" | "CCC" | "PROT" | "PBSZ" => None,
+            "REIN" | "AUTH" | "LPRT" | "LPSV" | "CCC" | "PROT" | "PBSZ" => None,
             _ if !raw.ends_with(b"\r\n") || raw != clean || verb.is_empty() => None,
             _ => forward(raw.to_vec()),
         }
@@ -245,22 +256,21 @@ impl Naive {
                     self.to_client.push(Item::Own(&["425"]));
                     return Some(());
                 }
-                let [a, b, c, d] = self.server;
-                let canonical = if verb == "PASV" {
-                    format!("227 Entering Passive Mode ({a},{b},{c},{d},{},{}).\r\n", port >> 8, port & 255)
-                } else {
-                    format!("229 Entering Extended Passive Mode (|||{port}|)\r\n")
-                };
                 let right = if verb == "PASV" {
-                    format!("({a},{b},{c},{d},{},{})", port >> 8, port & 255)
+                    format!("({})", numbers(self.server, port)?)
                 } else {
                     format!("(|||{port}|)")
+                };
+                let canonical = if verb == "PASV" {
+                    format!("227 Entering Passive Mode {right}.\r\n")
+                } else {
+                    format!("229 Entering Extended Passive Mode {right}\r\n")
                 };
                 let line = String::from_utf8(lines.last()?.clone()).ok()?;
                 // What every program reads rightly stays: one line, parentheses, and no other number before them.
                 let before = line[4..].split('(').next()?;
                 let stays = lines.len() == 1
-                    && line.contains(&right)
+                    && (line.contains(&right) || (verb == "EPSV" && has_other_delimiter(&line, port)))
                     && (verb == "PASV") == (code == "227")
                     && !before.contains(|c: char| c.is_ascii_digit());
                 if stays {
@@ -295,6 +305,15 @@ impl Naive {
                 _ if self.logged_in => {}
                 _ => return None,
             },
+            "QUIT" => {
+                self.quit = true;
+                if matches!(self.door, Door::Active(..) | Door::Passive(_)) {
+                    self.door = Door::Unsure;
+                }
+            }
+            // Whether it came in time is not known.
+            "ABOR" if self.door != Door::None => self.door = Door::Unsure,
+            "FEAT" if code == "211" && !is_plain(lines) => return None,
             _ if TRANSFERS.contains(&verb) => match (code.as_bytes()[0], self.door) {
                 // Nobody came for it, and the transfer is over.
                 (b'2', Door::Active(..) | Door::Passive(_)) => {
@@ -365,21 +384,39 @@ fn is_number(text: &str) -> bool {
 }
 
 /// Where a client listens, or the codes of the refusal.
-pub(crate) type Target = Result<([u8; 4], u16), &'static [&'static str]>;
+type Target = Result<(IpAddr, u16), &'static [&'static str]>;
 
 /// The argument of PORT.
-pub(crate) fn port(argument: &str) -> Target {
+fn port(argument: &str) -> Target {
     let fields: Vec<&str> = argument.trim_end_matches(' ').split(',').collect();
     let numbers: Vec<u8> =
         fields.iter().filter(|f| is_number(f) && f.len() <= 3).filter_map(|f| f.parse().ok()).collect();
     match numbers[..] {
-        [a, b, c, d, p, q] if fields.len() == 6 => Ok(([a, b, c, d], u16::from_be_bytes([p, q]))),
+        [a, b, c, d, p, q] if fields.len() == 6 => Ok(([a, b, c, d].into(), u16::from_be_bytes([p, q]))),
         _ => Err(&["501"]),
     }
 }
 
-/// The argument of EPRT.
-pub(crate) fn eprt(argument: &str) -> Target {
+/// The six numbers of an address and a port.
+fn numbers(address: IpAddr, port: u16) -> Option<String> {
+    let IpAddr::V4(address) = address else { return None };
+    let [a, b, c, d] = address.octets();
+    Some(format!("{a},{b},{c},{d},{},{}", port >> 8, port & 255))
+}
+
+/// Features written as RFC 2389 has them, none of which a gateway has a reason to hide.
+fn is_plain(lines: &[Vec<u8>]) -> bool {
+    const HIDDEN: [&str; 10] =
+        ["MODE Z", "CCC", "SSCN", "CPSV", "HOST", "LPRT", "LPSV", "MIC", "ENC", "CONF"];
+    let [first, features @ .., last] = lines else { return false };
+    let plain = |l: &Vec<u8>| {
+        l[0] == b' ' && l[1].is_ascii_graphic() && !HIDDEN.iter().any(|h| l[1..].starts_with(h.as_bytes()))
+    };
+    first.starts_with(b"211-") && last.starts_with(b"211 ") && features.iter().all(plain)
+}
+
+/// The argument of EPRT, the family of which is not that of these.
+fn eprt(argument: &str, others: &str) -> Target {
     let Some(delimiter) = argument.chars().next() else { return Err(&["501"]) };
     if !delimiter.is_ascii_graphic() || delimiter.is_ascii_alphanumeric() || ".:".contains(delimiter) {
         return Err(&["501"]);
@@ -392,15 +429,14 @@ pub(crate) fn eprt(argument: &str) -> Target {
     if !matches!(family, "1" | "2") {
         return Err(if is_number(family) { &["522"] } else { &["501"] });
     }
-    if family == "2" {
+    let address: Option<IpAddr> = address.parse().ok();
+    let Some(address) = address.filter(|a| family != others && a.is_ipv4() == (family == "1")) else {
         return Err(&["501", "522"]);
-    }
-    let parts: Vec<u8> = address.split('.').filter(|f| is_number(f)).filter_map(|f| f.parse().ok()).collect();
-    let [a, b, c, d] = parts[..] else { return Err(&["501", "522"]) };
+    };
     if !is_number(port) {
         return Err(&["501"]);
     }
-    Ok(([a, b, c, d], port.parse().map_err(|_| &["501"][..])?))
+    Ok((address, port.parse().map_err(|_| &["501"][..])?))
 }
 
 /// The first six numbers with commas between them.
@@ -427,6 +463,11 @@ fn extended(line: &[u8]) -> Option<u16> {
     let inner = text.split_once('(')?.1.split_once(')')?.0;
     let delimiter = inner.chars().next()?;
     inner.trim_matches(delimiter).split(delimiter).next_back()?.parse().ok()
+}
+
+/// Whether a 229 is right but for its delimiter, which may be any (RFC 2428 section 3).
+fn has_other_delimiter(line: &str, port: u16) -> bool {
+    ["!", "#", "$"].iter().any(|d| line.contains(&format!("({d}{d}{d}{port}{d})")))
 }
 
 /// Whether an end got all of this and no more; else what is wrong.

@@ -30,6 +30,23 @@ impl Net {
     }
 }
 
+/// The lines are rewritten however they are cut: `tests/alg/lines.rs`.
+#[test]
+fn p23_of_two_ports_in_one_segment_the_second_one_stands() {
+    case(Standard, |net| {
+        net.c("PORT 10,0,0,5,19,137\r\nPORT 10,0,0,5,19,138\r\n");
+        net.server_gets("PORT 203,0,113,9,19,137\r\nPORT 203,0,113,9,19,138\r\n");
+        net.s("200 one\r\n");
+        net.client_gets("200 one\r\n");
+        net.nothing_is_open(&[5001, 5002]);
+        net.s("200 two\r\n");
+        net.client_gets("200 two\r\n");
+        net.nothing_is_open(&[5001]);
+        net.active_comes_once(5002, 5002);
+        net.nothing_is_open(&[5001]);
+    });
+}
+
 #[test]
 fn p26_a_segment_with_a_wrong_checksum_was_never_there() {
     case(Standard, |net| {

@@ -20,6 +20,10 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
+    pub(crate) fn new(name: String, ends: (SocketAddr, SocketAddr), talk: Vec<(bool, Vec<u8>)>) -> Self {
+        Self { name, ends: Some(ends), talk, ..Self::default() }
+    }
+
     /// All that the client (true) or the server said.
     pub(crate) fn stream(&self, of_client: bool) -> Vec<u8> {
         self.talk.iter().filter(|t| t.0 == of_client).flat_map(|t| t.1.clone()).collect()
@@ -85,7 +89,7 @@ pub(crate) fn sessions(files: &[&Path]) -> Vec<Recorded> {
             Some(i) if !begins || again => i,
             _ if begins => {
                 let name = format!("{} {}", files[0].display(), ends.0);
-                all.push(Recorded { name, ends: Some(ends), ..Recorded::default() });
+                all.push(Recorded::new(name, ends, Vec::new()));
                 all.len() - 1
             }
             _ => continue,

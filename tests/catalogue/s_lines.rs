@@ -276,7 +276,7 @@ fn s10_erasing_does_not_make_a_port() {
 /// A megabyte whole; 16 KiB in small pieces, which is far beyond any bound as well.
 #[test]
 fn s11_a_telnet_option_without_end_ends_the_session() {
-    for way in crate::setup::WAYS {
+    for way in WAYS {
         let mut net = Net::new(&Setup::new(Standard).way(way));
         net.log_in();
         let bytes = if matches!(way, Way::Whole | Way::Duplicated) { 1 << 20 } else { 16 << 10 };
