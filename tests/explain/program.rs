@@ -174,3 +174,40 @@ fn tshark_opens_the_spot_by_the_filter() {
     assert!(named.len() == 4 && named.iter().all(|n| shown.contains(n)), "{named:?} {shown:?}");
     assert!(shown.len() < t.frames() as usize / 2);
 }
+
+/// What is shown of a file on a terminal of so many columns (util-linux's `script` makes one).
+fn on_terminal(columns: u16, file: &str, no_color: &str) -> String {
+    let program = env!("CARGO_BIN_EXE_tidegate");
+    let line = format!("stty cols {columns} && exec '{program}' explain '{file}'");
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).env("NO_COLOR", no_color).stdin(Stdio::null());
+    text(&command.output().expect("script, of util-linux"))
+}
+
+#[test]
+fn colours_and_columns_are_for_terminals() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut t = Tape::new();
+    let mut w = t.login();
+    t.ask(&mut w, "RETR f", &format!("550 {}", "no ".repeat(80)));
+    let file = pcap(&dir.path().join("long.pcap"), 1, &ETHERNET, &t.shots);
+    let file = file.to_str().unwrap();
+    let reply = |shown: &str| {
+        let line = shown.lines().find(|l| l.contains("< 550 no no ")).unwrap_or_else(|| panic!("{shown}"));
+        line.trim_end_matches('\r').to_owned()
+    };
+    let piped = text(&run(&[file], None));
+    assert!(!piped.contains('\x1b') && reply(&piped).chars().count() > 240, "{piped}");
+    for columns in [60, 100] {
+        // An empty NO_COLOR is none (<https://no-color.org>).
+        let coloured = on_terminal(columns, file, "");
+        assert!(
+            coloured.contains("\x1b[1mSession 1: ") && reply(&coloured).contains("m< 550 "),
+            "{coloured}"
+        );
+        let plain = on_terminal(columns, file, "1");
+        assert!(!plain.contains('\x1b'), "{plain}");
+        let cut = reply(&plain);
+        assert_eq!((cut.chars().count(), cut.chars().last()), (usize::from(columns), Some('…')), "{cut}");
+    }
+}
