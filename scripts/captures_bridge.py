@@ -1,8 +1,10 @@
 """What `tidegate replay` through a bridge with default allow makes of captures. Used by captures.py.
 
 Every frame must come out as it went in, byte for byte and in its order, but for those that EXPECTED names, with what became
-of each and the rule that made it so. Commands and replies in the events must be as many as tshark sees; where
-they differ and should, EXPECTED says why. Captures that were taken where a card would have filled in checksums (the frames
+of each and the rule that made it so. Commands and replies in the events must be as many as tshark's `ftp.request` and
+`ftp.response` say. Where they differ, the difference is told by its reasons: what is sent again, segments of several lines
+or of none that ends (the fields are one for each segment), and what EXPECTED says; a rest without a reason is a failure.
+Captures that were taken where a card would have filled in checksums (the frames
 never were on a wire) are played as they are, and once more with their checksums filled in.
 """
 
@@ -34,6 +36,8 @@ handling = "inspect"
 # Link types of pcap files, and the bytes before the packet.
 ETHERNET, HEADS = 1, {0: 4, 1: 14, 101: 0, 108: 4, 113: 16}
 MENDED = " (checksums filled in)"
+FIELD = {"commands": "ftp.request", "replies": "ftp.response"}
+RECORDING = "not read: of a recording of one port, where connections have one direction, or are in GRE"
 
 
 def records(capture, scratch):
@@ -144,20 +148,39 @@ def told(events):
     return kinds["command"], kinds["reply"]
 
 
+def fields(capture):
+    """By frame: how many requests, and responses, tshark's two fields say that it has."""
+    wanted = ["-e", "frame.number", "-e", "ftp.request", "-e", "ftp.response"]
+    out = explain_counts.tshark(capture, "-Y", "ftp", "-T", "fields", "-E", "occurrence=a", *wanted)
+    rows = [line.split("\t") for line in out.decode(errors="replace").splitlines()]
+    true = {"1", "True"}
+    return {int(n): tuple(sum(v in true for v in f.split(",")) for f in both) for n, *both in rows}
+
+
 def seen(capture):
-    """(requests, responses) that tshark sees, those that are sent again not counted. Lines of a response whose code is
-    followed by `-` are not its last."""
+    """For commands and replies: (what the field says, {reason: by how much it says too little}). With its reasons, that is
+    lines, those that are sent again not counted. Lines of a response whose code is followed by `-` are not its last."""
     again = {
         int(p["frame.number"])
         for p in explain_counts.packets(capture)
         if any(p[f] for f in explain_counts.FIELDS if f.startswith("tcp.analysis"))
     }
-    requests = responses = 0
+    lines = Counter()
     for frame, server, text in explain_counts.lines(capture):
-        if frame not in again:
-            requests += not server and bool(text.strip())
-            responses += server and bool(re.match(rb"\d{3}(?:[ \r\n]|$)", text))
-    return requests, responses
+        if re.match(rb"\d{3}(?:[ \r\n]|$)", text) if server else text.strip():
+            lines[frame, server] += 1
+    both = []
+    for server, few in ((False, "empty lines"), (True, "segments without the end of a reply")):
+        said, reasons = 0, Counter()
+        for frame, counts in fields(capture).items():
+            field, here = counts[server], lines[frame, server]
+            said += field
+            if frame in again:
+                reasons["sent again"] -= field
+            elif here != field:
+                reasons["several in one segment" if here > field else few] += here - field
+        both.append((said, {why: n for why, n in reasons.items() if n}))
+    return both
 
 
 def play(tidegate, config, capture, scratch):
@@ -194,18 +217,21 @@ def compare(tidegate, config, capture, name, scratch):
     rest = iter(got)
     if not all(frame in rest for frame in want) or (not other and not report["made"] and len(got) != len(want)):
         wrong.append(f"{len(want)} frames should have come out as they were, byte for byte, and did not")
-    # Recordings hold one direction each, and FTP in GRE.
-    counts = dict(zip(("commands", "replies"), zip(told(events), seen(capture))))
-    if name.startswith("pcaps/"):
-        counts = {}
-    for what, (ours, theirs) in counts.items():
-        meant = known.get(what)
-        if ours != theirs and (meant is None or tuple(meant[:2]) != (ours, theirs)):
-            wrong.append(f"{what}: {ours}, tshark {theirs}")
-        elif ours == theirs and meant is not None:
-            wrong.append(f"{what}: {ours}, as tshark: EXPECTED is to be mended")
     why = [known["why"]] if "why" in known else []
-    why += [f"{what}: {m[0]}, tshark {m[1]}: {m[2]}" for what in counts if (m := known.get(what))]
+    for what, ours, (field, reasons) in zip(("commands", "replies"), told(events), seen(capture)):
+        theirs = field + sum(reasons.values())
+        meant = known.get(what)
+        if meant is None and name.startswith("pcaps/") and ours == 0:
+            meant = (0, theirs, RECORDING)
+        if ours != theirs and (meant is None or tuple(meant[:2]) != (ours, theirs)):
+            wrong.append(f"{what}: {ours}, tshark's lines {theirs}")
+        elif ours == theirs and what in known:
+            wrong.append(f"{what}: {ours}, as tshark: EXPECTED is to be mended")
+        if ours != theirs and meant is not None:
+            reasons[meant[2]] = ours - theirs
+        if reasons:
+            parts = ", ".join(f"{n:+} {reason}" for reason, n in reasons.items())
+            why.append(f"{what}: {ours} for {field} of {FIELD[what]}: {parts}")
     return wrong, why, report
 
 
