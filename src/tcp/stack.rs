@@ -306,12 +306,23 @@ impl Stack {
         if let Some(mut plain) = build::without_extensions(packet) {
             return self.receive(now, &mut plain, out);
         }
-        if self.inbound(packet) {
-            let mut device = Device { rx: Some(packet), out, links: &mut self.links, mtu: self.mtu };
-            let at = to_stack(self.origin, now);
-            self.iface.poll_ingress_single(at, &mut device, &mut self.sockets);
-            self.marks();
+        if !self.inbound(packet) {
+            return;
         }
+        // The stack cuts off what is beyond its window, and its window's edge may have moved back since the sender heard of
+        // it, by what scaling rounds off; a FIN behind what was cut off it would believe, and the stream would end short.
+        let fin = build::fin_apart(packet);
+        self.ingress(now, packet, out);
+        if let Some(fin) = fin {
+            self.ingress(now, &fin, out);
+        }
+        self.marks();
+    }
+
+    fn ingress(&mut self, now: Instant, packet: &[u8], out: &mut dyn Outlet) {
+        let mut device = Device { rx: Some(packet), out, links: &mut self.links, mtu: self.mtu };
+        let at = to_stack(self.origin, now);
+        self.iface.poll_ingress_single(at, &mut device, &mut self.sockets);
     }
 
     fn swallowed(&mut self, now: Instant, packet: &[u8]) {

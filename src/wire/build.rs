@@ -285,6 +285,20 @@ pub fn echo_reply(bytes: &mut [u8], ip: &super::IpPacket) {
     }
 }
 
+/// Takes the FIN off a TCP segment that carries bytes as well, in a packet without extension headers: the rest of it stays,
+/// and the FIN comes as a segment of its own. None if there is no FIN, or nothing else.
+pub fn fin_apart(packet: &mut [u8]) -> Option<Vec<u8>> {
+    let ip = super::parse_ip(packet, 0).ok()?;
+    let seg = tcp::parse(packet, &ip).filter(|s| s.has(tcp::FIN) && !s.is_empty() && !s.has(tcp::SYN))?;
+    let mut fin = packet[..seg.payload].to_vec();
+    let number = seg.seq.wrapping_add(seg.len() as u32);
+    fin[seg.start + 4..seg.start + 8].copy_from_slice(&number.to_be_bytes());
+    finish(&mut fin);
+    packet[seg.start + 13] &= !tcp::FIN;
+    finish(&mut packet[..seg.end]);
+    Some(fin)
+}
+
 /// Computes all checksums and the length of an IPv4 or IPv6 packet with TCP that fills `b` anew.
 pub fn finish(b: &mut [u8]) {
     let total = b.len();

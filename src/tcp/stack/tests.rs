@@ -71,11 +71,15 @@ struct Leg {
 impl Leg {
     /// A connection that the peer opened, established.
     fn open(peer_isn: u32, own_isn: u32) -> Self {
+        Self::with(peer_isn, own_isn, BUFFERS, None)
+    }
+
+    fn with(peer_isn: u32, own_isn: u32, buffers: Buffers, window_scale: Option<u8>) -> Self {
         let now = Instant::from_millis(5000);
         let mut stack = Stack::new(now, 1500, 7);
-        let peer_options = SynOptions { mss: Some(1460), window_scale: None, sack: true, timestamps: false };
+        let peer_options = SynOptions { mss: Some(1460), window_scale, sack: true, timestamps: false };
         let h = Handshake { peer_isn, peer_window: 4096, peer_options, own_isn };
-        assert!(stack.accepted(now, LEG, US.parse().unwrap(), PEER.parse().unwrap(), BUFFERS, &h));
+        assert!(stack.accepted(now, LEG, US.parse().unwrap(), PEER.parse().unwrap(), buffers, &h));
         let mut leg = Self {
             stack,
             sent: Sent::default(),
@@ -272,6 +276,32 @@ fn an_ipv6_connection_is_as_any_other_and_headers_before_its_segments_are_no_mat
     stack.poll(now, &mut sent);
     let syn = sent.take().pop().unwrap().0;
     assert_eq!((syn.seq, syn.flags, syn.src, syn.dst), (77, SYN, data, peer));
+}
+
+/// The sender fills the window that it was given first. What scaling rounds off has moved its edge back since.
+#[test]
+fn a_fin_is_believed_with_all_that_is_before_it_only() {
+    const SIZE: usize = 1 << 20;
+    const PIECE: usize = 1449;
+    let mut l = Leg::with(1000, 5000, Buffers { rx: SIZE, tx: 4096 }, Some(7));
+    let bytes: Vec<u8> = (0..SIZE).map(|n| (n % 251) as u8).collect();
+    let mut got = Vec::new();
+    // The last segment comes until it is acknowledged with its FIN, as a sender sends it.
+    for _ in 0..3 {
+        for (n, piece) in bytes.chunks(PIECE).enumerate() {
+            let last = (n + 1) * PIECE >= SIZE;
+            l.receive((n * PIECE) as u32, if last { ACK | FIN } else { ACK }, piece);
+            l.later(Duration::from_millis(20));
+        }
+        if l.stack.at_end(LEG) {
+            break;
+        }
+        got.extend(l.read());
+    }
+    got.extend(l.read());
+    assert!(l.stack.at_end(LEG));
+    assert_eq!(got.len(), SIZE);
+    assert!(got == bytes);
 }
 
 /// A copy of our last acknowledgement reaches a peer that is done, and that answers with a reset.
