@@ -95,7 +95,8 @@ pub const fn other_family(verb: Verb, ipv4: bool) -> (u16, &'static str) {
 }
 
 /// Ports that data connections are never opened to unless the configuration says otherwise: databases,
-/// remote desktops, X11, proxies, SIP, and the like. Below 1024 everything is refused anyhow.
+/// remote desktops, X11, proxies, SIP and what else browsers block against slipstreaming. Below 1024 everything is
+/// refused anyhow.
 pub const DEFAULT_DENIED_PORTS: &[RangeInclusive<u16>] = &[
     1433..=1433,
     1521..=1521,
@@ -230,20 +231,14 @@ pub fn parse_passive<'a>(
     mode: Mode,
 ) -> Result<Announced, PassiveError> {
     let find = |text: &[u8]| match code {
-        227 => find_227(text).map(|a| Announced { port: a.port(), address: Some(IpAddr::V4(*a.ip())) }),
+        227 => find_227(text).map(|(a, _)| Announced { port: a.port(), address: Some(IpAddr::V4(*a.ip())) }),
         228 => find_228(text).map(|a| Announced { port: a.port(), address: Some(a.ip()) }),
         _ => find_229(text, mode).map(|port| Announced { port, address: None }),
     };
     if !matches!(code, 227..=229) {
         return Err(PassiveError::Code);
     }
-    let mut lines = lines;
-    let mut found = lines.next_back().and_then(find);
-    while found.is_none() {
-        let Some(line) = lines.next() else { break };
-        found = find(line);
-    }
-    match found {
+    match last_first(lines).find_map(find) {
         None => Err(PassiveError::Missing),
         Some(Announced { port: 0, .. }) => Err(PassiveError::ZeroPort),
         Some(announced) => Ok(announced),
@@ -294,11 +289,18 @@ pub fn is_plain_229(text: &[u8], port: u16) -> bool {
     opens.map(|(at, _)| text.get(at + 1..).unwrap_or_default()).any(form)
 }
 
-/// What stands behind the last digit of a 227's address and port, parentheses and all.
+/// What stands behind the last number of a 227's address and port on their line, parentheses and all. The lines
+/// are [`parse_passive`]'s.
 #[must_use]
-pub fn behind_227(text: &[u8]) -> &[u8] {
-    let end = text.iter().rposition(u8::is_ascii_digit).map_or(0, |at| at + 1);
-    text.get(end..).unwrap_or_default()
+pub fn behind_227<'a>(lines: impl DoubleEndedIterator<Item = &'a [u8]>) -> &'a [u8] {
+    last_first(lines).find_map(find_227).map_or(&[], |(_, behind)| behind)
+}
+
+/// What stands behind the last number of PORT's, EPRT's or LPRT's argument.
+#[must_use]
+pub fn behind_port(argument: &[u8]) -> &[u8] {
+    let end = argument.iter().rposition(u8::is_ascii_digit).map_or(0, |at| at + 1);
+    argument.get(end..).unwrap_or_default()
 }
 
 /// Appends a LPRT command with CR LF (RFC 1639).
@@ -322,8 +324,8 @@ pub fn write_eprt(out: &mut Vec<u8>, at: SocketAddr) {
 }
 
 /// The first run of exactly six numbers 0–255 with commas between (blanks around a comma allowed). A run
-/// of another length is not searched inside: which six would be meant?
-fn find_227(text: &[u8]) -> Option<SocketAddrV4> {
+/// of another length is not searched inside: which six would be meant? And what follows it.
+fn find_227(text: &[u8]) -> Option<(SocketAddrV4, &[u8])> {
     let mut rest = text;
     loop {
         let start = rest.iter().position(u8::is_ascii_digit)?;
@@ -331,10 +333,17 @@ fn find_227(text: &[u8]) -> Option<SocketAddrV4> {
         let mut fields = [0; 6];
         let (count, after) = take_numbers(rest, &mut fields);
         if let (6, [a, b, c, d, hi, lo]) = (count, fields) {
-            return Some(SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([hi, lo])));
+            let at = SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([hi, lo]));
+            return Some((at, after));
         }
         rest = after;
     }
+}
+
+/// In the order in which a reply's lines are asked.
+fn last_first<'a>(lines: impl DoubleEndedIterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
+    let mut lines = lines;
+    lines.next_back().into_iter().chain(lines)
 }
 
 /// Reads `n, n, n…`; gives how many there were (`usize::MAX` if one was no octet) and what follows them.
@@ -475,7 +484,7 @@ mod tests {
         out.clear();
         write_227(&mut out, at);
         assert_eq!(out, b"227 Entering Passive Mode (198,51,100,7,200,10).\r\n");
-        assert_eq!(find_227(&out[4..]), Some(at));
+        assert_eq!(find_227(&out[4..]), Some((at, &b").\r\n"[..])));
         out.clear();
         write_229(&mut out, 51210);
         assert_eq!(out, b"229 Entering Extended Passive Mode (|||51210|)\r\n");
@@ -504,7 +513,9 @@ mod tests {
         ] {
             assert_eq!(find_227(text), None, "{}", String::from_utf8_lossy(text));
         }
-        assert!(find_227(b"1,2 files. 1,2,3,4,5,6, 7 x (10,0,0,1,2,3)").is_some_and(|a| a.port() == 515));
+        assert!(
+            find_227(b"1,2 files. 1,2,3,4,5,6, 7 x (10,0,0,1,2,3)").is_some_and(|(a, _)| a.port() == 515)
+        );
     }
 
     #[test]
@@ -551,7 +562,9 @@ mod tests {
         ] {
             assert!(!is_plain_227(odd.as_bytes(), at), "{odd}");
         }
-        assert_eq!(behind_227(b"(198,51,100,7,200,10) hello"), b") hello");
+        let lines = [&b"(198,51,100,7,200,10) hello 1"[..], b"no numbers"];
+        assert_eq!(behind_227(lines.into_iter()), b") hello 1");
+        assert_eq!(behind_port(b"10,0,0,5,19,137  "), b"  ");
         for plain in ["Ext (|||51210|)", "(!!!51210!).", "() (|||51210|)"] {
             assert!(is_plain_229(plain.as_bytes(), 51210), "{plain}");
         }

@@ -164,12 +164,9 @@ fn settings(profile: Profile) -> Settings {
     }
 }
 
-/// Ports that no data connection goes to: the list of the defaults, written again.
+/// Ports that no data connection goes to: those of the defaults.
 pub(crate) fn denied() -> Vec<std::ops::RangeInclusive<u16>> {
-    let one = [1433, 1521, 2049, 2375, 3306, 3389, 5060, 5432, 5985, 6379, 8080, 8443, 9200, 11211, 27017];
-    let mut all: Vec<_> = one.into_iter().map(|p| p..=p).collect();
-    all.extend([5900..=5910, 6000..=6063]);
-    all
+    tidegate::ftp::hostport::DEFAULT_DENIED_PORTS.to_vec()
 }
 
 /// What failed, when a test ends in the midst of it.

@@ -222,7 +222,11 @@ fn what_is_left_out_has_the_documented_value() {
         (0, &Cidr::EVERY[..])
     );
     assert!(fxp("true").effective_toml().contains("fxp = true "));
-    assert!(s.denied_ports.contains(&(6000..=6063)) && s.denied_ports.len() == 17);
+    assert_eq!(s.denied_ports, tidegate::ftp::hostport::DEFAULT_DENIED_PORTS, "proxied services' too");
+    // What browsers block against slipstreaming, beside those below 1024.
+    for port in [1719, 1720, 1723, 5060, 5061, 6566, 10_080] {
+        assert!(s.denied_ports.iter().any(|r| r.contains(&port)), "{port}");
+    }
     let (s, t) = (Duration::from_secs, &c.timers);
     assert_eq!((t.expectation, t.established, t.transitory), (s(60), s(7_440), s(240)));
     assert_eq!((t.udp, t.icmp, t.orphan), (s(300), s(60), s(10)));

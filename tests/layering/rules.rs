@@ -13,7 +13,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "wire", "buf",
         ],
     ),
-    ("config", &[]),
+    ("config", &["ftp"]),
     ("worker", &["record", "engine", "io", "buf", "flow"]),
     ("record", &["engine", "io", "wire", "buf"]),
     ("engine", &["session", "firewall", "wccp", "tcp", "flow", "wire", "buf", "neigh", "frag"]),

@@ -8,6 +8,134 @@ fn strict(run: impl Fn(Rig)) {
     within(Profile::Strict, run);
 }
 
+/// Who says what.
+enum Say {
+    /// The client.
+    C(&'static [u8]),
+    /// The server.
+    S(&'static [u8]),
+    /// The client, where its last bytes were.
+    Again(&'static [u8]),
+}
+
+/// What becomes of it.
+#[derive(Debug)]
+enum Comes {
+    /// Both ends are reset.
+    Reset,
+    /// The client is told so, and 421.
+    Closed(&'static str),
+    /// The server got this, and the session lives.
+    AtServer(&'static str),
+    /// The client got this, and the session lives.
+    AtClient(&'static str),
+}
+
+/// Cisco's list for `inspect ftp strict`, rule by rule, each with what is just not against it.
+#[test]
+fn the_strict_list() {
+    use Comes::{AtClient, AtServer, Closed, Reset};
+    use Say::{Again, C, S};
+    const PASV: Say = C(b"PASV\r\n");
+    const GOOD: Say = S(b"227 (198,51,100,7,200,10)\r\n");
+    const OPEN: &str = "227 (198,51,100,7,200,10)\\r\\n";
+    let long = |verb: &str, len: usize| {
+        let line = format!("{verb} {}\r\n", "a".repeat(len));
+        C(Box::leak(line.into_bytes().into_boxed_slice()))
+    };
+    let name: &str = Box::leak(format!("PASV\\r\\nRETR {}\\r\\n", "a".repeat(256)).into_boxed_str());
+    let rows = [
+        ("a command is acknowledged before the next", vec![C(b"PWD\r\nNOOP\r\n")], AtServer("PWD\\r\\n")),
+        (
+            "and then the next goes",
+            vec![C(b"PWD\r\nNOOP\r\n"), S(b"257 /\r\n")],
+            AtServer("PWD\\r\\nNOOP\\r\\n"),
+        ),
+        ("227 in an error", vec![C(b"NLST x\r\n"), PASV, S(b"550 227 (198,51,100,7,200,10)\r\n")], Reset),
+        ("PORT in an error", vec![C(b"CWD x\r\n"), S(b"550 PORT 10,0,0,5,19,137\r\n")], Reset),
+        ("neither", vec![C(b"CWD x\r\n"), S(b"550 no\r\n")], AtClient("550 no\\r\\n")),
+        ("four commas in PORT", vec![C(b"PORT 10,0,0,5,19\r\n")], Closed("501")),
+        ("six commas in PORT", vec![C(b"PORT 10,0,0,5,19,137,1\r\n")], Closed("501")),
+        ("four commas in 227", vec![PASV, S(b"227 (198,51,100,7,200)\r\n")], Reset),
+        ("six commas in 227", vec![PASV, S(b"227 (198,51,100,7,200,10,1)\r\n")], Reset),
+        ("six commas in a 227's text", vec![PASV, S(b"227 Yes, (198,51,100,7,200,10)\r\n")], Reset),
+        ("no comma in 227", vec![PASV, S(b"227 Entering Passive Mode\r\n")], Reset),
+        ("five, and no address", vec![PASV, S(b"227 (198,51,100,7,200,256)\r\n")], Reset),
+        ("five commas in 227", vec![PASV, GOOD], AtClient(OPEN)),
+        ("a command ends in LF", vec![C(b"NOOP\n")], Closed("500")),
+        ("a reply ends in LF", vec![C(b"NOOP\r\n"), S(b"200 ok\n")], Reset),
+        ("a 227 ends in LF", vec![PASV, S(b"227 (198,51,100,7,200,10)\n")], Reset),
+        ("a line within a reply ends in LF", vec![C(b"STAT\r\n"), S(b"211-a\n211 b\r\n")], Reset),
+        ("RETR of 257 bytes", vec![PASV, GOOD, long("RETR", 257)], Closed(OPEN)),
+        ("STOR of 257 bytes", vec![PASV, GOOD, long("STOR", 257)], Closed(OPEN)),
+        ("APPE of 257 bytes", vec![PASV, GOOD, long("APPE", 257)], Closed(OPEN)),
+        ("RETR of 256 bytes", vec![PASV, GOOD, long("RETR", 256)], AtServer(name)),
+        ("PORT from the server", vec![C(b"NOOP\r\n"), S(b"PORT 10,0,0,5,19,137\r\n")], Reset),
+        ("227 from the client", vec![C(b"227 (10,0,0,5,200,10)\r\n")], Reset),
+        ("227 without PASV", vec![C(b"NOOP\r\n"), S(b"227 (198,51,100,7,200,10)\r\n")], Reset),
+        ("an edited stream", vec![C(b"CWD a\r\n"), Again(b"CWD b\r\n")], Reset),
+        ("the same again", vec![C(b"CWD a\r\n"), Again(b"CWD a\r\n")], AtServer("CWD a\\r\\n")),
+        ("PORT to 1023", vec![C(b"PORT 10,0,0,5,3,255\r\n")], Closed("504")),
+        ("PORT to 1024", vec![C(b"PORT 10,0,0,5,4,0\r\n")], Closed("504")),
+        ("EPRT to 1024", vec![C(b"EPRT |1|10.0.0.5|1024|\r\n")], Closed("504")),
+        ("PORT to 1025", vec![C(b"PORT 10,0,0,5,4,1\r\n")], AtServer("PORT 10,0,0,5,4,1\\r\\n")),
+        ("227 of port 0", vec![PASV, S(b"227 (198,51,100,7,0,0)\r\n")], Reset),
+        ("227 of 1024", vec![PASV, S(b"227 (198,51,100,7,4,0)\r\n")], Reset),
+        ("229 of 1024", vec![C(b"EPSV\r\n"), S(b"229 x (|||1024|)\r\n")], Reset),
+        (
+            "227 of 1025",
+            vec![PASV, S(b"227 (198,51,100,7,4,1)\r\n")],
+            AtClient("227 (198,51,100,7,4,1)\\r\\n"),
+        ),
+        ("9 bytes behind PORT", vec![C(b"PORT 10,0,0,5,19,137         \r\n")], Closed("501")),
+        (
+            "8 bytes behind PORT",
+            vec![C(b"PORT 10,0,0,5,19,137        \r\n")],
+            AtServer("PORT 10,0,0,5,19,137\\r\\n"),
+        ),
+        ("9 bytes behind 227", vec![PASV, S(b"227 (198,51,100,7,200,10).abcdefg\r\n")], Reset),
+        ("9, the last one a digit", vec![PASV, S(b"227 (198,51,100,7,200,10) abcdef1\r\n")], Reset),
+        ("9, and a line behind", vec![PASV, S(b"227-(198,51,100,7,200,10) and more\r\n227 end\r\n")], Reset),
+        (
+            "8 bytes behind 227",
+            vec![PASV, S(b"227 (198,51,100,7,200,10) abcdef\r\n")],
+            AtClient("227 (198,51,100,7,200,10) abcdef\\r\\n"),
+        ),
+        ("SYST", vec![C(b"SYST\r\n"), S(b"215 UNIX Type: L8\r\n")], AtClient("215 XXXX XXXXX XX\\r\\n")),
+        ("SYST in two lines", vec![C(b"SYST\r\n"), S(b"215-UNIX\r\n215 L8\r\n")], AtClient("215 XX\\r\\n")),
+        ("another code for SYST", vec![C(b"SYST\r\n"), S(b"200 UNIX\r\n")], AtClient("200 XXXX\\r\\n")),
+    ];
+    for (rule, said, comes) in rows {
+        strict(|mut rig| {
+            let what = format!("{rule}, {:?}", rig.way());
+            // What is acknowledged cannot be compared any more.
+            rig.mute = said.iter().any(|say| matches!(say, Again(_)));
+            for say in &said {
+                match say {
+                    C(bytes) => rig.client(bytes),
+                    S(bytes) => rig.server(bytes),
+                    Again(bytes) => rig.again(bytes),
+                }
+            }
+            let (server, client) = (text(&rig.at_server()), text(&rig.at_client()));
+            match comes {
+                Reset => {
+                    assert!(rig.is_reset(), "{what} {client}");
+                    assert_eq!(rig.doors.story(), [""; 0], "{what}");
+                }
+                Closed(first) => {
+                    assert!(client.starts_with(first) && client.contains("\\r\\n421 "), "{what} {client}");
+                    assert!(rig.why().is_some() && rig.log.counters.refused == 1, "{what}");
+                }
+                AtServer(want) => assert_eq!(server, want, "{what}"),
+                AtClient(want) => assert_eq!(client, want, "{what}"),
+            }
+            let ends = matches!(comes, Reset | Closed(_));
+            assert_eq!(rig.why().is_some() || rig.is_reset(), ends, "{what}");
+        });
+    }
+}
+
 #[test]
 fn a_command_waits_for_the_answer_before() {
     strict(|mut rig| {

@@ -9,6 +9,8 @@ use crate::ftp::telnet::Stripped;
 use crate::ftp::{self, line, lossy, reply};
 use crate::time::Instant;
 
+/// Most bytes of the name in RETR, STOR and their like, by strict rules: what names a file is no place for a program.
+const NAME: usize = 256;
 /// Answered when a command waited too long for those before it.
 const BUSY: (u16, &str) = (503, "Refused: commands before this one are without their answers.");
 
@@ -168,6 +170,15 @@ impl With<'_> {
         if !self.rules.logged_in && !self.is_compat() {
             self.log.counters.before_login += 1;
             return self.refuse(now, clean, line, 530, "Log in first.");
+        }
+        let names = matches!(command.verb, Verb::Retr | Verb::Stor | Verb::Stou | Verb::Appe);
+        if self.is_strict() && names && command.argument.len() > NAME {
+            if self.cannot_answer() && !line.due {
+                return Verdict::Hold;
+            }
+            self.log.counters.long_names += 1;
+            let verdict = self.refuse(now, clean, line, 501, "The name is too long.");
+            return self.refused_for_good(now, verdict, "the name of a file is too long");
         }
         let coming = self.rules.awaits(|t| matches!(t, Tag::Active | Tag::Passive));
         let default = self.settings.default_data_port;

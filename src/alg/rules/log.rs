@@ -66,6 +66,8 @@ counters! {
     bare_lf,
     /// Lines beyond the limit.
     overlong,
+    /// Names of files beyond the limit of strict rules.
+    long_names,
     /// Lines without an end in time.
     late,
     /// Replies beyond the limit.

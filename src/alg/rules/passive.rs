@@ -1,5 +1,6 @@
 //! Where the server says that it listens: 227, 228, 229.
 
+use super::setup::BEHIND;
 use super::{NoDoor, With};
 use crate::ftp::hostport::{self, Announced, PassiveError};
 use crate::ftp::verb::Verb;
@@ -32,32 +33,38 @@ impl With<'_> {
         due: bool,
     ) -> Told {
         let ends = self.rules.ends;
+        let commas = || lines.clone().flatten().filter(|b| **b == b',').count();
+        if self.is_strict() && code == 227 && commas() != 5 {
+            self.log.counters.unnamed += 1;
+            return Told::Broken("the server's 227 has not exactly five commas");
+        }
         let named = match hostport::parse_passive(code, lines.clone(), self.mode()) {
             Ok(named) => named,
             Err(e) => {
                 self.log.counters.unnamed += 1;
                 self.doors.refused(now, SocketAddr::new(ends.server.ip(), 0), false, reason(e));
-                if self.is_strict() && code == 229 && e == PassiveError::Missing {
+                return match e {
                     // A client goes on with PASV.
-                    return Told::Nothing(500, "EPSV was not answered well; use PASV.".to_owned());
-                }
-                return Told::Nothing(425, format!("No data connection: {}.", reason(e)));
+                    PassiveError::Missing if self.is_strict() && code == 229 => {
+                        Told::Nothing(500, "EPSV was not answered well; use PASV.".to_owned())
+                    }
+                    _ if self.is_strict() => Told::Broken(reason(e)),
+                    _ => Told::Nothing(425, format!("No data connection: {}.", reason(e))),
+                };
             }
         };
         let at = SocketAddr::new(ends.server.ip(), named.port);
-        if hostport::check_port(named.port, &self.settings.denied_ports).is_err()
-            || named.port == ends.server.port()
-        {
+        if self.is_denied(named.port) || named.port == ends.server.port() {
             self.log.counters.denied_ports += 1;
             self.doors.refused(now, at, false, "the port is not allowed");
-            if self.is_strict() && named.port < 1024 {
+            if self.is_privileged(named.port) {
                 return Told::Broken("the server announced a privileged port");
             }
             let text = "No data connection: the server names a port that is not allowed.";
             return Told::Nothing(425, text.to_owned());
         }
         let last = lines.clone().next_back().unwrap_or_default();
-        if self.is_strict() && code == 227 && hostport::behind_227(last).len() > 8 {
+        if self.is_strict() && code == 227 && hostport::behind_227(lines.clone()).len() > BEHIND {
             let why = "the server's 227 goes on behind the address";
             self.doors.refused(now, at, false, why);
             return Told::Broken(why);

@@ -7,6 +7,7 @@ use crate::ftp::feat::{self, Policy};
 use crate::ftp::lossy;
 use crate::ftp::pending::{Entry, Match};
 use crate::ftp::reply::{self, Class, Part, ReplyLine};
+use crate::ftp::telnet::Stripped;
 use crate::ftp::verb::Verb;
 use crate::time::Instant;
 
@@ -53,12 +54,12 @@ impl With<'_> {
             End::Closed => return Verdict::Keep,
             End::Overlong | End::Late => return self.unfinished_reply(now, line),
         }
-        let (clean, _) = cleaned(line);
+        let (clean, crlf) = cleaned(line);
         let before = self.rules.replies.clone();
         let awaited = self.rules.pending.awaited();
         let l = self.rules.replies.push(&clean.text, awaited);
         if self.is_strict()
-            && let Some(why) = self.broken(&l, &clean.text, clean.commands)
+            && let Some(why) = self.broken(&l, &clean, crlf)
         {
             return self.violation(now, why);
         }
@@ -94,6 +95,7 @@ impl With<'_> {
         match self.rules.pending.whose(l.code).map(|e| &e.tag) {
             Some(Tag::Passive) => matches!(l.code, 227..=229),
             Some(Tag::Feat) => l.code == 211 && self.hides_features() && l.part != Part::Whole,
+            Some(Tag::System) => is_masked(l.code),
             _ => false,
         }
     }
@@ -155,12 +157,12 @@ impl With<'_> {
             }
             return Verdict::Replace(said);
         }
-        if let (Some(bytes), Some(Tag::System), 215) = (bytes, entry, l.code) {
+        if entry == Some(Tag::System) && is_masked(l.code) {
             let masked: Vec<u8> =
                 l.text.iter().map(|b| if b.is_ascii_whitespace() { *b } else { b'X' }).collect();
-            let mut new = Vec::with_capacity(bytes.len());
-            reply::write(&mut new, 215, &masked);
-            self.told(215, lossy(&masked), "edited");
+            let mut new = Vec::new();
+            reply::write(&mut new, l.code, &masked);
+            self.told(l.code, lossy(&masked), "edited");
             return Verdict::Replace(self.with_answers(new));
         }
         self.log.counters.replies += 1;
@@ -304,14 +306,15 @@ impl With<'_> {
     }
 
     /// Which strict rule a line breaks.
-    fn broken(&self, l: &ReplyLine<'_>, text: &[u8], telnet: bool) -> Option<&'static str> {
+    fn broken(&self, l: &ReplyLine<'_>, line: &Stripped<'_>, crlf: bool) -> Option<&'static str> {
         let names = |word: &[u8]| l.text.windows(word.len()).any(|w| w.eq_ignore_ascii_case(word));
         let asked = matches!(self.rules.pending.whose(l.code).map(|e| &e.tag), Some(Tag::Passive));
         match l.part {
             Part::Stray => Some("the server sent what is no reply"),
             Part::TooLong => None,
-            _ if telnet => Some("Telnet commands within a reply"),
-            _ if text.iter().any(|b| matches!(b, 0 | b'\r')) => Some("NUL or CR within a reply"),
+            _ if line.commands => Some("Telnet commands within a reply"),
+            _ if !crlf => Some("a line of the server's that does not end in CR LF"),
+            _ if line.text.iter().any(|b| matches!(b, 0 | b'\r')) => Some("NUL or CR within a reply"),
             _ if l.mismatched => Some("a reply closed with another code"),
             _ if matches!(l.code, 227..=229) && !asked => Some("an announcement that nobody asked for"),
             _ if l.code >= 400 && (names(b"227 ") || names(b"PORT ")) => {
@@ -377,6 +380,11 @@ impl Verdict {
             other => other,
         }
     }
+}
+
+/// Whether a reply to SYST says what the server is.
+fn is_masked(code: u16) -> bool {
+    Class::of(code) == Some(Class::Success)
 }
 
 fn first_code(line: &[u8]) -> Option<u16> {

@@ -12,6 +12,8 @@ use std::net::SocketAddr;
 
 /// A client that names so many addresses of others is shown the door by strict rules.
 const FOREIGN: u8 = 3;
+/// More bytes than these behind the numbers of an announcement are another command to somebody, by strict rules.
+pub(super) const BEHIND: usize = 8;
 
 impl With<'_> {
     pub(super) fn setup(
@@ -44,6 +46,12 @@ impl With<'_> {
             _ => return self.passive(now, command, clean, line, plain),
         };
         match at {
+            Ok(_) if self.is_strict() && hostport::behind_port(command.argument).len() > BEHIND => {
+                self.log.counters.unnamed += 1;
+                let (code, text) = ArgError::Syntax.reply();
+                let verdict = self.refuse(now, clean, line, code, text);
+                self.refused_for_good(now, verdict, "an announcement goes on behind its numbers")
+            }
             Ok(at) => self.active(now, command, at, clean, line, plain),
             Err(e) => {
                 if self.cannot_answer() && !line.due {
@@ -132,7 +140,7 @@ impl With<'_> {
             }
             return verdict;
         }
-        if hostport::check_port(at.port(), &self.settings.denied_ports).is_err() {
+        if self.is_denied(at.port()) {
             if self.cannot_answer() && !line.due {
                 return Verdict::Hold;
             }
@@ -140,7 +148,7 @@ impl With<'_> {
             self.doors.refused(now, at, true, "the port is not allowed");
             let (code, text) = ArgError::Port.reply();
             let verdict = self.refuse(now, clean, line, code, text);
-            if self.is_strict() && at.port() < 1024 {
+            if self.is_privileged(at.port()) {
                 return self.refused_for_good(now, verdict, "a privileged port was announced");
             }
             return verdict;
@@ -179,8 +187,18 @@ impl With<'_> {
         self.rules.logged_in && self.settings.fxp.iter().any(|net| within(server, net))
     }
 
+    /// Whether no data connection goes to a port.
+    pub(super) fn is_denied(&self, port: u16) -> bool {
+        self.is_privileged(port) || hostport::check_port(port, &self.settings.denied_ports).is_err()
+    }
+
+    /// Whether strict rules end the session over a port that was announced. For them 1024 is the last one of those.
+    pub(super) fn is_privileged(&self, port: u16) -> bool {
+        self.is_strict() && port <= 1024
+    }
+
     /// A refusal that also ends the session.
-    fn refused_for_good(&mut self, now: Instant, refusal: Verdict, why: &'static str) -> Verdict {
+    pub(super) fn refused_for_good(&mut self, now: Instant, refusal: Verdict, why: &'static str) -> Verdict {
         let Verdict::Swallow(mut said) = refusal else { return refusal };
         // What waits for its turn is told now: there will be no other.
         for entry in self.rules.pending.iter() {

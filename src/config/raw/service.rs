@@ -8,6 +8,7 @@ use crate::config::checked::{
 use crate::config::reader::Choice::{self, Is, NotBuilt};
 use crate::config::reader::{At, Item, Place, Section, Source};
 use crate::config::units::Cidr;
+use crate::ftp::hostport::DEFAULT_DENIED_PORTS;
 use std::ops::RangeInclusive;
 
 /// A service as written, by what becomes of its control connections.
@@ -92,27 +93,6 @@ const ALG_ONLY: [&str; 10] = [
 ];
 /// Keys for packets that a router redirects.
 const REDIRECTED_ONLY: [&str; 2] = ["data_ports", "mss_clamp"];
-
-/// Ports that services listen at which nobody means to reach by FTP.
-const DENIED: [RangeInclusive<u16>; 17] = [
-    1433..=1433,
-    1521..=1521,
-    2049..=2049,
-    2375..=2375,
-    3306..=3306,
-    3389..=3389,
-    5060..=5060,
-    5432..=5432,
-    5900..=5910,
-    5985..=5985,
-    6000..=6063,
-    6379..=6379,
-    8080..=8080,
-    8443..=8443,
-    9200..=9200,
-    11211..=11211,
-    27017..=27017,
-];
 
 pub(super) fn services(
     source: &Source<'_>,
@@ -216,7 +196,7 @@ fn inspected(
     let default = At { value: Ccc::Allow, place: s.place_of("ccc") };
     let words = [Ccc::Allow, Ccc::Deny, Ccc::Require].map(|c| (c.name(), Is(c)));
     let ccc = s.or("ccc", default, |i| i.at(|i| i.choice(&words)));
-    let denied_ports = s.or("denied_ports", DENIED.to_vec(), |i| {
+    let denied_ports = s.or("denied_ports", DEFAULT_DENIED_PORTS.to_vec(), |i| {
         Some(i.set(DENIED_PORTS, port_range)?.into_iter().map(|p| p.value).collect())
     });
     let active_source_ports =
