@@ -72,6 +72,9 @@ pub enum What {
         argument: String,
         /// What we did: `forwarded`, `converted`, `refused`, `answered`.
         action: &'static str,
+        /// The rule that refused it, of inspected sessions.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<&'static str>,
     },
     /// A reply went to the client.
     Reply {

@@ -174,6 +174,7 @@ pub fn body(data: &[u8]) {
         profile,
         ftps: if how & 0x10 == 0 { Ftps::Opaque } else { Ftps::Refuse },
         ccc: [Ccc::Allow, Ccc::Deny, Ccc::Require][usize::from(how >> 5) % 3],
+        client_mode: tidegate::alg::rules::ClientMode::Any,
         denied_ports: vec![6000..=6063],
         commands: 16,
         setups_per_second: 5,

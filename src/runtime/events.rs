@@ -194,9 +194,10 @@ pub fn human(what: &What) -> String {
             let number = session.map_or_else(|| "-".to_owned(), |s| s.0.to_string());
             format!("session {number} {state}: {client} to {server}, service {service}{}", because(reason))
         }
-        What::Command { session, verb, argument, action } => {
+        What::Command { session, verb, argument, action, rule } => {
             let space = if argument.is_empty() { "" } else { " " };
-            format!("session {}: {verb}{space}{argument} ({action})", session.0)
+            let rule = rule.map_or_else(String::new, |r| format!(" by rule {r}"));
+            format!("session {}: {verb}{space}{argument} ({action}{rule})", session.0)
         }
         What::Reply { session, code, text, source } => {
             format!("session {}: {code} {text} ({source})", session.0)

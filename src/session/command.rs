@@ -47,7 +47,7 @@ impl Control {
         let before = shared.events.len();
         let action = self.act(shared, &command, line.synch);
         let (verb, argument) = (lossy(command.verb_text), command.shown());
-        let what = What::Command { session: self.id, verb, argument, action };
+        let what = What::Command { session: self.id, verb, argument, action, rule: None };
         // Before our own answer to it, which is only known to be one now.
         shared.events.insert(before, Event { at: shared.now, what });
     }

@@ -141,6 +141,7 @@ impl Talk {
             profile,
             ftps: Ftps::Opaque,
             ccc,
+            client_mode: tidegate::alg::rules::ClientMode::Any,
             denied_ports: vec![],
             commands: 64,
             setups_per_second: 100,

@@ -102,6 +102,7 @@ fn settings(profile: Profile) -> Settings {
         profile,
         ftps: Ftps::Opaque,
         ccc: Ccc::Allow,
+        client_mode: tidegate::alg::rules::ClientMode::Any,
         denied_ports: denied(),
         commands: 64,
         setups_per_second: 20,

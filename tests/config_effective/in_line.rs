@@ -4,7 +4,8 @@ use super::small;
 use std::path::Path;
 use std::time::Duration;
 use tidegate::config::{
-    Ccc, Cidr, Config, Deployment, Driver, Ftps, IpProtocol, MssClamp, Profile, RuleAction, Side, parse,
+    Ccc, Cidr, ClientMode, Config, Deployment, Driver, Ftps, IpProtocol, MssClamp, Profile, RuleAction, Side,
+    parse,
 };
 
 const ROUTE: &str = r#"version = 1
@@ -214,6 +215,7 @@ fn what_is_left_out_has_the_documented_value() {
     assert_eq!((f.default, f.refuse_with, f.rules.len()), (RuleAction::Deny, RuleAction::Drop, 0));
     let s = &c.inspected[0];
     assert_eq!((s.alg, s.profile, s.ftps, s.ccc), (true, Profile::Standard, Ftps::Opaque, Ccc::Allow));
+    assert_eq!(s.client_mode, ClientMode::Any);
     assert_eq!((s.active_source_ports.len(), s.default_data_port, s.setups_per_second), (0, false, 10));
     assert!(s.fxp.is_empty());
     let fxp = |value: &str| parse(&format!("{text}fxp = {value}\n"), Path::new("t.toml")).unwrap();
@@ -222,6 +224,14 @@ fn what_is_left_out_has_the_documented_value() {
         (0, &Cidr::EVERY[..])
     );
     assert!(fxp("true").effective_toml().contains("fxp = true "));
+    let passive =
+        parse(&format!("{text}client_mode = \"passive\"\nfxp = true\n"), Path::new("t.toml")).unwrap();
+    assert_eq!(passive.inspected[0].client_mode, ClientMode::Passive);
+    assert_eq!(
+        passive.notes,
+        ["service ftp: fxp is not used: client_mode = \"passive\" refuses active data"]
+    );
+    assert_eq!(parse(&passive.effective_toml(), Path::new("t.toml")).unwrap(), passive);
     assert_eq!(s.denied_ports, tidegate::ftp::hostport::DEFAULT_DENIED_PORTS, "proxied services' too");
     // What browsers block against slipstreaming, beside those below 1024.
     for port in [1719, 1720, 1723, 5060, 5061, 6566, 10_080] {

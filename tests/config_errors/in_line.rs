@@ -391,13 +391,26 @@ fn proxying_needs_a_router_that_redirects() {
 }
 
 #[test]
+fn a_transfer_without_an_announcement_is_active() {
+    refuses(
+        BRIDGE,
+        "ports = [21]",
+        "ports = [21]\nclient_mode = \"passive\"\ndefault_data_port = true",
+        &[
+            "18: key `service.default_data_port`: default_data_port with client_mode = \"passive\": such transfers are active; \
+           take the key out, or write client_mode = \"any\"",
+        ],
+    );
+}
+
+#[test]
 fn keys_go_with_a_handling() {
     refuses(
         WCCP,
         "data_ports = [2020]",
-        "data_ports = [2020]\nclient_mode = \"any\"\nupstream_source = \"client\"",
+        "data_ports = [2020]\nserver_mode = \"same\"\nupstream_source = \"client\"",
         &[
-            "22: key `service.client_mode`: is for control connections that end here, handling = \"proxy\"; take the key \
+            "22: key `service.server_mode`: is for control connections that end here, handling = \"proxy\"; take the key \
              out",
             "23: key `service.upstream_source`: is for control connections that end here, handling = \"proxy\"; take the \
              key out",

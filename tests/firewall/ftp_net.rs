@@ -86,6 +86,7 @@ pub(crate) fn service() -> Service {
             profile: Profile::Standard,
             ftps: Ftps::Opaque,
             ccc: Ccc::Allow,
+            client_mode: tidegate::alg::rules::ClientMode::Any,
             denied_ports: Vec::new(),
             commands: 64,
             setups_per_second: 1000,

@@ -132,7 +132,7 @@ impl Dialogue {
             return;
         }
         // What the gateway says itself is about commands that the server never got.
-        let ours = line.starts_with("50") && line != "500 no" || line.contains("Use PORT");
+        let ours = line.starts_with("50") && line != "500 no" || line.contains("setup-first");
         if line.starts_with('1') || self.asked.is_empty() || ours {
             return;
         }

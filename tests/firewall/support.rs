@@ -87,6 +87,7 @@ pub(crate) fn service(ports: Vec<u16>) -> Service {
             profile: alg::rules::Profile::Standard,
             ftps: alg::rules::Ftps::Opaque,
             ccc: alg::rules::Ccc::Allow,
+            client_mode: tidegate::alg::rules::ClientMode::Any,
             denied_ports: vec![],
             commands: 64,
             setups_per_second: 20,

@@ -10,7 +10,7 @@ fn a_line_beyond_the_limit_is_refused_once_and_the_next_one_is_read() {
     within(Profile::Standard, |mut rig| {
         rig.client(&long);
         assert_eq!(text(&rig.at_server()), "NOOP\\r\\n");
-        assert_eq!(text(&rig.at_client()), "500 Line too long.\\r\\n");
+        assert_eq!(text(&rig.at_client()), "500 Refused by rule line-length: the line is too long.\\r\\n");
         rig.passes(b"PASV\r\n");
         rig.replies(b"200 noop\r\n227 (198,51,100,7,200,10)\r\n");
         assert_eq!(rig.doors.story(), ["listen 198.51.100.7:51210"]);

@@ -29,13 +29,16 @@ fn auth_is_refused_where_that_is_the_policy() {
     each_way(&refuse, |rig| {
         let mut rig = rig.logged_in();
         for command in ["AUTH TLS", "AUTH SSL", "PBSZ 0", "PROT P", "CCC"] {
-            let answer = "534 Refused by policy: ftps = \"refuse\".\\r\\n";
+            let answer = "534 Refused by rule ftps: ftps = \"refuse\".\\r\\n";
             rig.answered(format!("{command}\r\n").as_bytes(), answer);
         }
         assert!(!rig.rules.is_opaque());
     });
     within(Profile::Standard, |mut rig| {
-        rig.answered(b"AUTH GSSAPI\r\n", "504 Refused by policy: only AUTH TLS is passed on.\\r\\n");
+        rig.answered(
+            b"AUTH GSSAPI\r\n",
+            "504 Refused by rule auth-mechanism: only AUTH TLS is passed on.\\r\\n",
+        );
         rig.passes(b"AUTH TLS\r\n");
         rig.replies(b"500 no\r\n");
         rig.passes(b"PASV\r\n");
@@ -91,7 +94,7 @@ fn ccc_is_followed() {
         // has read its last one.
         rig.client(&[record(21, b"closed").as_slice(), b"PORT 1,2\r\nNOOP\r\n"].concat());
         assert!(text(&rig.at_server()).ends_with("closedNOOP\\r\\n"));
-        assert_eq!(text(&rig.at_client()), "501 Syntax error in parameters.\\r\\n");
+        assert_eq!(text(&rig.at_client()), "501 Refused by rule argument: Syntax error in parameters.\\r\\n");
         rig.server(&[record(21, b"x").as_slice(), b"200 ok\r\n"].concat());
         assert!(text(&rig.at_client()).ends_with("200 ok\\r\\n"));
     });

@@ -63,7 +63,10 @@ fn refusals_take_their_turn() {
         assert_eq!(text(&rig.at_server()), "CWD a\\r\\nPWD\\r\\nNOOP\\r\\n");
         assert_eq!(text(&rig.at_client()), "");
         rig.server(b"250 ok\r\n");
-        assert_eq!(text(&rig.at_client()), "250 ok\\r\\n501 Syntax error in parameters.\\r\\n");
+        assert_eq!(
+            text(&rig.at_client()),
+            "250 ok\\r\\n501 Refused by rule argument: Syntax error in parameters.\\r\\n"
+        );
         rig.server(b"257 \"/\"\r\n200 ok\r\n");
         let want = "257 \"/\"\\r\\n522 Network protocol not supported, use (1,2)\\r\\n200 ok\\r\\n";
         assert_eq!(text(&rig.at_client()), want);
@@ -201,7 +204,10 @@ fn a_transfer_that_no_answer_ends_is_over_all_the_same() {
         rig.client(b"PORT 203,0,113,9,19,137\r\n");
         assert_eq!(text(&rig.at_client()), "");
         rig.wait(Duration::from_secs(60));
-        assert_eq!(text(&rig.at_client()), "504 Refused: the address is not yours.\\r\\n");
+        assert_eq!(
+            text(&rig.at_client()),
+            "504 Refused by rule own-address: the address is not yours.\\r\\n"
+        );
         assert_eq!(rig.doors.story(), ["over 426"]);
         // Behind AUTH nothing is read that could end it.
         rig.forget();
@@ -233,7 +239,7 @@ fn epsv_all_is_ours_and_stays() {
         for refused in
             [&b"PASV\r\n"[..], b"PORT 10,0,0,5,19,137\r\n", b"EPRT |1|10.0.0.5|5001|\r\n", b"LPSV\r\n"]
         {
-            rig.answered(refused, "500 Refused: EPSV ALL was sent.\\r\\n");
+            rig.answered(refused, "500 Refused by rule epsv-all: EPSV ALL was sent.\\r\\n");
         }
         rig.passes(b"EPSV\r\n");
         assert_eq!(rig.told()[0], "EPSV ALL [answered]");

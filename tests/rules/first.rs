@@ -93,7 +93,10 @@ fn nothing_is_announced_before_the_login() {
         each_way(&settings(Profile::Standard), |mut rig| {
             rig.server(b"220 x\r\n");
             rig.at_client();
-            rig.answered(format!("{announcement}\r\n").as_bytes(), "530 Log in first.\\r\\n");
+            rig.answered(
+                format!("{announcement}\r\n").as_bytes(),
+                "530 Refused by rule login-first: log in first.\\r\\n",
+            );
             assert!(rig.doors.story().is_empty());
         });
     }
@@ -109,7 +112,7 @@ fn nothing_is_announced_before_the_login() {
             rig.server(login.as_bytes());
             let (server, client) = (text(&rig.at_server()), text(&rig.at_client()));
             if refused {
-                let want = "530 no\\r\\n530 Log in first.\\r\\n530 Log in first.\\r\\n";
+                let want = "530 no\\r\\n530 Refused by rule login-first: log in first.\\r\\n530 Refused by rule login-first: log in first.\\r\\n";
                 assert_eq!((server.as_str(), client.as_str()), ("", want));
                 assert!(rig.doors.story().is_empty());
             } else {
@@ -126,13 +129,13 @@ fn a_new_login_begins_anew() {
     within(Profile::Standard, |mut rig| {
         rig.passes(b"USER b\r\n");
         rig.replies(b"331 x\r\n");
-        rig.answered(b"PASV\r\n", "530 Log in first.\\r\\n");
+        rig.answered(b"PASV\r\n", "530 Refused by rule login-first: log in first.\\r\\n");
         rig.passes(b"PASS x\r\n");
         rig.replies(b"230 in\r\n");
         rig.answered(b"EPSV ALL\r\n", "200 EPSV ALL ok.\\r\\n");
         rig.passes(b"REIN\r\n");
         rig.replies(b"220 x\r\n");
-        rig.answered(b"PASV\r\n", "530 Log in first.\\r\\n");
+        rig.answered(b"PASV\r\n", "530 Refused by rule login-first: log in first.\\r\\n");
         rig.passes(b"USER b\r\n");
         rig.replies(b"230 x\r\n");
         rig.passes(b"PASV\r\n");
@@ -148,7 +151,11 @@ fn fifty_refusals_are_enough() {
             rig.client(b"USER a\r\n");
             rig.server(b"530 no\r\n");
             let got = text(&rig.at_client());
-            let want = if i < 50 { "530 no\\r\\n" } else { "421 Too many failed logins.\\r\\n" };
+            let want = if i < 50 {
+                "530 no\\r\\n"
+            } else {
+                "421 Closed by rule failed-logins: too many failed logins.\\r\\n"
+            };
             assert_eq!(got, want);
         }
         assert_eq!(rig.why(), Some("too many failed logins"));

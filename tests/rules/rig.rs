@@ -153,6 +153,7 @@ pub(crate) fn settings(profile: Profile) -> Settings {
         profile,
         ftps: Ftps::Opaque,
         ccc: Ccc::Allow,
+        client_mode: tidegate::alg::rules::ClientMode::Any,
         denied_ports: DEFAULT_DENIED_PORTS.to_vec(),
         commands: 64,
         setups_per_second: 20,
@@ -278,8 +279,9 @@ impl Rig {
     /// Commands and replies told of, in words.
     pub(crate) fn told(&self) -> Vec<String> {
         let word = |what: &What| match what {
-            What::Command { verb, argument, action, .. } => {
-                Some(format!("{verb} {argument}").trim_end().to_owned() + &format!(" [{action}]"))
+            What::Command { verb, argument, action, rule, .. } => {
+                let rule = rule.map_or_else(String::new, |r| format!(", {r}"));
+                Some(format!("{verb} {argument}").trim_end().to_owned() + &format!(" [{action}{rule}]"))
             }
             What::Reply { code, source, .. } => Some(format!("{code} [{source}]")),
             What::Session { state, reason, .. } => Some(format!("{state}: {reason}")),

@@ -271,7 +271,10 @@ fn a_229_that_is_none_leads_back_to_pasv() {
     strict(|mut rig| {
         rig.client(b"EPSV\r\n");
         rig.server(b"229 x (||51210|)\r\n");
-        assert_eq!(text(&rig.at_client()), "500 EPSV was not answered well; use PASV.\\r\\n");
+        assert_eq!(
+            text(&rig.at_client()),
+            "500 Refused by rule announcement: EPSV was not answered well; use PASV.\\r\\n"
+        );
     });
 }
 

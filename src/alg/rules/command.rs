@@ -1,5 +1,6 @@
 //! Commands of the client: passed on, written anew, answered, or refused.
 
+use super::refusal::{self, Refusal};
 use super::{Ftps, Tag, Transfer, Why, With, cleaned, may_matter};
 use crate::alg::editor::{End, Line, Verdict};
 use crate::event::What;
@@ -11,8 +12,6 @@ use crate::time::Instant;
 
 /// Most bytes of the name in RETR, STOR and their like, by strict rules: what names a file is no place for a program.
 const NAME: usize = 256;
-/// Answered when a command waited too long for those before it.
-const BUSY: (u16, &str) = (503, "Refused: commands before this one are without their answers.");
 
 impl With<'_> {
     pub(super) fn wants_command(&self, start: &[u8]) -> bool {
@@ -45,7 +44,7 @@ impl With<'_> {
         };
         self.log.counters.commands += 1;
         let text = lossy(clean.text.split(|b| b.is_ascii_whitespace()).next().unwrap_or_default());
-        self.command_event(&text, argument, "forwarded");
+        self.command_event(&text, argument, "forwarded", None);
         if self.rules.pending.push(verb, Tag::Plain).is_err() {
             // Replies cannot be told apart any more.
             self.blind(now);
@@ -82,22 +81,18 @@ impl With<'_> {
         if self.rules.awaits(|t| *t == Tag::Auth) {
             self.log.counters.injected += 1;
             let why = "the client sent bytes behind AUTH before its answer";
-            return self.end(now, "Bytes behind AUTH before TLS: the connection is closed.", why);
+            return self.end(now, refusal::AUTH_BOUNDARY, why);
         }
         if self.rules.pending.len() >= self.settings.commands.min(ftp::pending::MAX) {
             let why = "too many commands without an answer";
-            return if line.due {
-                self.end(now, "Too many commands without an answer.", why)
-            } else {
-                self.wait()
-            };
+            return if line.due { self.end(now, refusal::COMMANDS, why) } else { self.wait() };
         }
         if self.is_strict() && clean.commands && !synch_only {
             self.log.counters.telnet += 1;
             if clean.erases || clean.open {
                 return self.violation(now, "Telnet commands within a command");
             }
-            return self.refuse(now, &clean, line, 500, "Telnet commands within a command are not allowed.");
+            return self.refuse(now, &clean, line, refusal::TELNET);
         }
         let command = match parsed {
             Ok(Some(command)) => command,
@@ -130,10 +125,10 @@ impl With<'_> {
             verb if verb.is_transfer() => self.transfer(now, command, clean, line, dirty),
             Verb::Auth => self.auth(now, command, clean, line, dirty),
             Verb::Adat | Verb::Mic | Verb::Conf | Verb::Enc if !self.is_compat() => {
-                self.refuse(now, clean, line, 534, "Refused by policy: only AUTH TLS is passed on.")
+                self.refuse(now, clean, line, refusal::WRAPPED)
             }
             Verb::Pbsz | Verb::Prot | Verb::Ccc if self.settings.ftps == Ftps::Refuse => {
-                self.refuse(now, clean, line, 534, "Refused by policy: ftps = \"refuse\".")
+                self.refuse(now, clean, line, refusal::FTPS)
             }
             Verb::Prot => {
                 let protected = command.argument.trim_ascii().eq_ignore_ascii_case(b"P");
@@ -141,13 +136,11 @@ impl With<'_> {
             }
             Verb::Feat => self.forward(command, Tag::Feat, dirty),
             Verb::Syst if strict => self.forward(command, Tag::System, dirty),
-            Verb::Rein if strict => {
-                self.refuse(now, clean, line, 502, "REIN is not supported; reconnect instead.")
-            }
+            Verb::Rein if strict => self.refuse(now, clean, line, refusal::REIN),
             Verb::Sscn if strict && self.settings.fxp.is_empty() => {
-                self.refuse(now, clean, line, 502, "Server to server transfers are refused.")
+                self.refuse(now, clean, line, refusal::BETWEEN_SERVERS)
             }
-            Verb::Other if strict => self.refuse(now, clean, line, 502, "Command not implemented."),
+            Verb::Other if strict => self.refuse(now, clean, line, refusal::VERB),
             Verb::User | Verb::Rein | Verb::Quit => {
                 // QUIT lets a transfer end (RFC 959 4.1.1).
                 if !self.rules.awaits(|t| *t == Tag::Transfer) {
@@ -169,7 +162,7 @@ impl With<'_> {
     ) -> Verdict {
         if !self.rules.logged_in && !self.is_compat() {
             self.log.counters.before_login += 1;
-            return self.refuse(now, clean, line, 530, "Log in first.");
+            return self.refuse(now, clean, line, refusal::LOGIN_FIRST);
         }
         let names = matches!(command.verb, Verb::Retr | Verb::Stor | Verb::Stou | Verb::Appe);
         if self.is_strict() && names && command.argument.len() > NAME {
@@ -177,14 +170,19 @@ impl With<'_> {
                 return Verdict::Hold;
             }
             self.log.counters.long_names += 1;
-            let verdict = self.refuse(now, clean, line, 501, "The name is too long.");
-            return self.refused_for_good(now, verdict, "the name of a file is too long");
+            return self.refuse_for_good(
+                now,
+                clean,
+                line,
+                refusal::NAME_LENGTH,
+                "the name of a file is too long",
+            );
         }
         let coming = self.rules.awaits(|t| matches!(t, Tag::Active | Tag::Passive));
         let default = self.settings.default_data_port;
         if !(coming || self.doors.has_door() || default && self.doors.default_port(now).is_ok()) {
             self.log.counters.no_setup += 1;
-            return self.refuse(now, clean, line, 425, "Use PORT or PASV first.");
+            return self.refuse(now, clean, line, refusal::SETUP_FIRST);
         }
         let one_way = self.is_strict() && !self.rules.protected;
         let transfer = Transfer { verb: command.verb, name: lossy(command.argument), one_way };
@@ -220,7 +218,7 @@ impl With<'_> {
             self.log.counters.early += 1;
         }
         if line.due {
-            return self.end(now, "The server did not greet.", "no greeting from the server");
+            return self.end(now, refusal::GREETING, "no greeting from the server");
         }
         Verdict::Hold
     }
@@ -259,13 +257,13 @@ impl With<'_> {
         }
         if unknown {
             self.log.counters.before_login += 1;
-            return Some(self.refuse(now, clean, line, 530, "Log in first."));
+            return Some(self.refuse(now, clean, line, refusal::LOGIN_FIRST));
         }
         // A transfer may take hours.
         if (busy || open) && !(strict || crossed) {
             return None;
         }
-        Some(self.refuse(now, clean, line, BUSY.0, BUSY.1))
+        Some(self.refuse(now, clean, line, refusal::LOCK_STEP))
     }
 
     pub(super) fn wait(&mut self) -> Verdict {
@@ -283,20 +281,16 @@ impl With<'_> {
             Fault::BareLf => c.bare_lf += 1,
             Fault::Blank | Fault::Verb => {}
         }
-        let (code, text) = fault.reply();
+        let refusal = Refusal::fault(fault);
         let digits = clean.text.get(..3).is_some_and(|d| d.iter().all(u8::is_ascii_digit));
         if self.is_strict() {
             return match fault {
                 // A client that says what servers say.
                 Fault::Verb if digits => self.violation(now, "the client sent a reply"),
                 Fault::BareCr | Fault::BareLf => {
-                    self.refused_event(clean);
-                    let mut said = reply_line(500, text);
-                    self.told(500, text.to_owned(), "gateway");
-                    said.extend(self.farewell(now, "Lines must end in CR LF: closed.", text));
-                    Verdict::Swallow(said)
+                    self.refuse_for_good(now, clean, line, refusal, "lines must end in CR LF")
                 }
-                _ => self.refuse(now, clean, line, 500, text),
+                _ => self.refuse(now, clean, line, Refusal { code: 500, ..refusal }),
             };
         }
         // It is no verb of ours: the server says so itself. What it would be to a server that takes a NUL or CR for
@@ -304,14 +298,14 @@ impl With<'_> {
         let goes = fault == Fault::Verb && !clean.commands && !clean.text.contains(&b'\r');
         if goes || (self.is_compat() && !is_setup_anywhere(&clean.text)) {
             let shown = lossy(&clean.text);
-            self.command_event(&shown, String::new(), "forwarded");
+            self.command_event(&shown, String::new(), "forwarded", None);
             self.log.counters.commands += 1;
             return match self.rules.pending.push(Verb::Other, Tag::Plain) {
                 Ok(()) => Verdict::Keep,
                 Err(_) => Verdict::Reset,
             };
         }
-        self.refuse(now, clean, line, code, text)
+        self.refuse(now, clean, line, refusal)
     }
 
     /// A last line without its end is no command; but some servers take it for one.
@@ -324,7 +318,7 @@ impl With<'_> {
         self.log.counters.overlong += 1;
         if cleaned(line).0.open {
             self.log.counters.telnet += 1;
-            return self.end(now, "A Telnet option without an end.", "a Telnet option without an end");
+            return self.end(now, refusal::TELNET_OPTION, "a Telnet option without an end");
         }
         if self.is_compat() {
             // It is judged as it went by, when its end comes.
@@ -339,11 +333,11 @@ impl With<'_> {
         if self.rules.awaits(|t| *t == Tag::Auth) {
             self.log.counters.injected += 1;
             let why = "the client sent bytes behind AUTH before its answer";
-            return self.end(now, "Bytes behind AUTH before TLS: the connection is closed.", why);
+            return self.end(now, refusal::AUTH_BOUNDARY, why);
         }
-        self.command_event("", String::new(), "refused");
+        self.command_event("", String::new(), "refused", Some(refusal::LINE_LENGTH.rule));
         self.log.counters.refused += 1;
-        self.answer(now, 500, "Line too long.")
+        self.answer(now, refusal::LINE_LENGTH.code, &refusal::LINE_LENGTH.said())
     }
 
     fn late(&mut self, now: Instant) -> Verdict {
@@ -351,7 +345,7 @@ impl With<'_> {
         match () {
             () if self.is_compat() => Verdict::Keep,
             () if self.is_strict() => self.violation(now, "a command without an end"),
-            () => self.end(now, "A command must end in time.", "a command without an end"),
+            () => self.end(now, refusal::LINE_TIME, "a command without an end"),
         }
     }
 
@@ -371,7 +365,7 @@ impl With<'_> {
     /// Passes a command on, as it is or as these bytes.
     pub(super) fn forward_as(&mut self, command: &Command<'_>, tag: Tag, new: Option<Vec<u8>>) -> Verdict {
         let action = if new.is_some() { "converted" } else { "forwarded" };
-        self.command_event(&lossy(command.verb_text), command.shown(), action);
+        self.command_event(&lossy(command.verb_text), command.shown(), action, None);
         self.log.counters.commands += 1;
         // There is room: no command is looked at while there is none.
         let _ = self.rules.pending.push(command.verb, tag);
@@ -384,14 +378,33 @@ impl With<'_> {
         now: Instant,
         clean: &Stripped<'_>,
         line: &Line<'_>,
-        code: u16,
-        text: &str,
+        refusal: Refusal,
     ) -> Verdict {
         if self.cannot_answer() && !line.due {
             return Verdict::Hold;
         }
-        self.refused_event(clean);
-        self.answer(now, code, text)
+        self.refused_event(clean, refusal.rule);
+        self.answer(now, refusal.code, &refusal.said())
+    }
+
+    /// Refuses a command, and ends the session for it.
+    pub(super) fn refuse_for_good(
+        &mut self,
+        now: Instant,
+        clean: &Stripped<'_>,
+        line: &Line<'_>,
+        refusal: Refusal,
+        why: &'static str,
+    ) -> Verdict {
+        let Verdict::Swallow(mut said) = self.refuse(now, clean, line, refusal) else { return Verdict::Hold };
+        // What waits for its turn is told now: there will be no other.
+        for entry in self.rules.pending.iter() {
+            if let Tag::Local(text) = &entry.tag {
+                said.extend_from_slice(text);
+            }
+        }
+        said.extend(self.farewell(now, refusal.closing(why), why));
+        Verdict::Swallow(said)
     }
 
     /// Whether an answer of ours has no place yet: the reply that it has to follow is going by and cannot be added to,
@@ -402,7 +415,7 @@ impl With<'_> {
         passing || rules.pending.iter().any(Entry::is_loose)
     }
 
-    fn refused_event(&mut self, clean: &Stripped<'_>) {
+    fn refused_event(&mut self, clean: &Stripped<'_>, rule: &'static str) {
         self.log.counters.refused += 1;
         let whole = line::Line { bytes: &clean.text, crlf: true, synch: false };
         let parsed = Command::parse(&whole, ftp::Mode::Lenient);
@@ -410,12 +423,19 @@ impl With<'_> {
             Ok(Some(c)) => (lossy(c.verb_text), c.shown()),
             _ => (lossy(&clean.text), String::new()),
         };
-        self.command_event(&verb, argument, "refused");
+        self.command_event(&verb, argument, "refused", Some(rule));
     }
 
-    pub(super) fn command_event(&mut self, verb: &str, argument: String, action: &'static str) {
+    /// `rule`: the one that refused it.
+    pub(super) fn command_event(
+        &mut self,
+        verb: &str,
+        argument: String,
+        action: &'static str,
+        rule: Option<&'static str>,
+    ) {
         let (session, verb) = (self.rules.session, verb.to_owned());
-        self.event(What::Command { session, verb, argument, action });
+        self.event(What::Command { session, verb, argument, action, rule });
     }
 
     /// Waits no longer for the answers to such commands. A transfer among them is over all the same: the next one's reply

@@ -5,6 +5,7 @@
 //! by its receiver while anybody on the way may have put it there (the class of CVE-2011-0411): the session ends
 //! instead.
 
+use super::refusal;
 use super::tls::{Encrypted, Turn};
 use super::{Ccc, Ftps, Tag, Why, With};
 use crate::alg::editor::{Line, Raw, Verdict};
@@ -67,12 +68,12 @@ impl With<'_> {
         dirty: bool,
     ) -> Verdict {
         if self.settings.ftps == Ftps::Refuse {
-            return self.refuse(now, clean, line, 534, "Refused by policy: ftps = \"refuse\".");
+            return self.refuse(now, clean, line, refusal::FTPS);
         }
         let mechanism = command.argument.trim_ascii().to_ascii_uppercase();
         let tls = matches!(mechanism.as_slice(), b"TLS" | b"TLS-C" | b"SSL" | b"TLS-P");
         if !tls && !self.is_compat() {
-            return self.refuse(now, clean, line, 504, "Refused by policy: only AUTH TLS is passed on.");
+            return self.refuse(now, clean, line, refusal::AUTH_MECHANISM);
         }
         self.forward(command, Tag::Auth, dirty)
     }

@@ -20,6 +20,7 @@ mod cover;
 mod doors;
 mod log;
 mod passive;
+mod refusal;
 mod reply;
 mod settings;
 mod setup;
@@ -27,7 +28,7 @@ mod tls;
 
 pub use doors::{Doors, NoDoor, Transfer, Why};
 pub use log::{Counters, Log};
-pub use settings::{Ccc, Ends, Ftps, Profile, Settings};
+pub use settings::{Ccc, ClientMode, Ends, Ftps, Profile, Settings};
 
 use super::editor::{Editor, End, Line, Raw, Verdict};
 use super::segment::{self, Direction, Note};
@@ -38,6 +39,7 @@ use crate::ftp::telnet::{self, Stripped};
 use crate::ftp::{Mode, command as verbs};
 use crate::time::{Duration, Instant};
 use cover::Cover;
+use refusal::Refusal;
 use std::cell::Cell;
 
 /// How long a client may read its 421 before the reset.
@@ -305,18 +307,16 @@ impl With<'_> {
     }
 
     /// Ends the session with a 421 to the client. The verdict is about a client's line.
-    fn end(&mut self, now: Instant, text: &str, why: &'static str) -> Verdict {
-        Verdict::Swallow(self.farewell(now, text, why))
+    fn end(&mut self, now: Instant, refusal: Refusal, why: &'static str) -> Verdict {
+        Verdict::Swallow(self.farewell(now, refusal, why))
     }
 
     /// The 421 that the client is to get, and the end of the session soon.
-    fn farewell(&mut self, now: Instant, text: &str, why: &'static str) -> Vec<u8> {
-        let mut line = Vec::new();
-        crate::ftp::reply::write(&mut line, 421, text.as_bytes());
-        self.told(421, text.to_owned(), "gateway");
+    fn farewell(&mut self, now: Instant, refusal: Refusal, why: &'static str) -> Vec<u8> {
+        self.told(refusal.code, refusal.said(), "gateway");
         self.over(now + FAREWELL, why);
         self.doors.close(now, Why::Over);
-        line
+        refusal.line()
     }
 
     /// Ends the session with resets.

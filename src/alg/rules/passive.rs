@@ -1,5 +1,6 @@
 //! Where the server says that it listens: 227, 228, 229.
 
+use super::refusal::{self, Refusal};
 use super::setup::BEHIND;
 use super::{NoDoor, With};
 use crate::ftp::hostport::{self, Announced, PassiveError};
@@ -14,8 +15,8 @@ pub(super) enum Told {
     Same,
     /// This goes on instead.
     New(Vec<u8>),
-    /// It names nothing that may be used, which the client is told with this code and text.
-    Nothing(u16, String),
+    /// It names nothing that may be used, which the client is told.
+    Nothing(Refusal),
     /// It waits.
     Wait,
     /// It breaks a strict rule, and the session with it.
@@ -36,7 +37,9 @@ impl With<'_> {
         let commas = || lines.clone().flatten().filter(|b| **b == b',').count();
         if self.is_strict() && code == 227 && commas() != 5 {
             self.log.counters.unnamed += 1;
-            return Told::Broken("the server's 227 has not exactly five commas");
+            let why = "the server's 227 has not exactly five commas";
+            self.doors.refused(now, SocketAddr::new(ends.server.ip(), 0), false, why);
+            return Told::Broken(why);
         }
         let named = match hostport::parse_passive(code, lines.clone(), self.mode()) {
             Ok(named) => named,
@@ -46,10 +49,10 @@ impl With<'_> {
                 return match e {
                     // A client goes on with PASV.
                     PassiveError::Missing if self.is_strict() && code == 229 => {
-                        Told::Nothing(500, "EPSV was not answered well; use PASV.".to_owned())
+                        Told::Nothing(refusal::NO_229)
                     }
-                    _ if self.is_strict() => Told::Broken(reason(e)),
-                    _ => Told::Nothing(425, format!("No data connection: {}.", reason(e))),
+                    _ if self.is_strict() => Told::Broken("the server's announcement names no port"),
+                    _ => Told::Nothing(Refusal::announcement(e)),
                 };
             }
         };
@@ -60,8 +63,7 @@ impl With<'_> {
             if self.is_privileged(named.port) {
                 return Told::Broken("the server announced a privileged port");
             }
-            let text = "No data connection: the server names a port that is not allowed.";
-            return Told::Nothing(425, text.to_owned());
+            return Told::Nothing(refusal::SERVER_PORT);
         }
         let last = lines.clone().next_back().unwrap_or_default();
         if self.is_strict() && code == 227 && hostport::behind_227(lines.clone()).len() > BEHIND {
@@ -76,8 +78,7 @@ impl With<'_> {
                 if no == NoDoor::Wait {
                     self.doors.refused(now, at, false, "no port is free");
                 }
-                let (_, text) = self.no_door(no);
-                return Told::Nothing(425, text);
+                return Told::Nothing(Refusal { code: 425, ..self.no_door(no) });
             }
         };
         if self.may_exchange() {

@@ -1,6 +1,7 @@
 //! Replies of the server: passed on, or judged whole and written anew.
 
 use super::passive::Told;
+use super::refusal;
 use super::{Ftps, HeldReply, Tag, Why, With, cleaned};
 use crate::alg::editor::{End, Line, Verdict};
 use crate::ftp::feat::{self, Policy};
@@ -75,7 +76,7 @@ impl With<'_> {
                 if !held.push(line.bytes, &l) {
                     self.log.counters.long_replies += 1;
                     let why = "a reply of the server too long to judge";
-                    return Verdict::Replace(self.farewell(now, "The server's reply is too long.", why));
+                    return Verdict::Replace(self.farewell(now, refusal::REPLY_LENGTH, why));
                 }
                 return Verdict::Swallow(Vec::new());
             }
@@ -135,9 +136,9 @@ impl With<'_> {
                 return self.replied(now, l, Some(&held.raw)).or_whole(held.raw, line.bytes);
             }
             Told::New(bytes) => (bytes, l.code, None),
-            Told::Nothing(code, text) => {
+            Told::Nothing(no) => {
                 self.doors.close(now, Why::Superseded);
-                (super::command::reply_line(code, &text), code, Some(text))
+                (no.line(), no.code, Some(no.said()))
             }
         };
         let code = if text.is_none() { first_code(&bytes).unwrap_or(code) } else { code };
@@ -151,7 +152,7 @@ impl With<'_> {
     fn replied(&mut self, now: Instant, l: &ReplyLine<'_>, bytes: Option<&[u8]>) -> Verdict {
         let entry = self.completed(now, l);
         if self.rules.failed_logins >= FAILED_LOGINS {
-            let said = self.farewell(now, "Too many failed logins.", "too many failed logins");
+            let said = self.farewell(now, refusal::FAILED_LOGINS, "too many failed logins");
             if bytes.is_none() {
                 self.rules.farewell = Some(said.clone().into());
             }
@@ -288,7 +289,7 @@ impl With<'_> {
             Part::TooLong => {
                 self.log.counters.long_replies += 1;
                 let why = "a reply of the server beyond the limit";
-                Err(Verdict::Replace(self.farewell(now, "The server's reply is too long.", why)))
+                Err(Verdict::Replace(self.farewell(now, refusal::REPLY_LENGTH, why)))
             }
             Part::Stray if !self.rules.greeted && !self.is_compat() => {
                 self.log.counters.strays += 1;

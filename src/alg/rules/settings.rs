@@ -38,6 +38,18 @@ pub enum Ccc {
     Require,
 }
 
+/// Which data modes clients may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientMode {
+    /// Active and passive.
+    #[default]
+    Any,
+    /// PORT and its like; PASV and its like are refused.
+    Active,
+    /// PASV and its like; PORT and its like are refused.
+    Passive,
+}
+
 /// Rules of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -49,6 +61,8 @@ pub struct Settings {
     pub ftps: Ftps,
     /// What becomes of a connection that is clear again.
     pub ccc: Ccc,
+    /// Which data modes clients may use.
+    pub client_mode: ClientMode,
     /// Ports that no data connection goes to, beside those below 1024.
     pub denied_ports: Vec<RangeInclusive<u16>>,
     /// Commands without an answer; the next one waits. 1 to 64.

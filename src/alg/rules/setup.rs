@@ -1,6 +1,7 @@
 //! Commands that set up data connections: PORT, EPRT, LPRT; PASV, EPSV, LPSV.
 
-use super::{NoDoor, Tag, Why, With};
+use super::refusal::{self, Refusal};
+use super::{ClientMode, NoDoor, Tag, Why, With};
 use crate::alg::editor::{Line, Verdict};
 use crate::ftp::Mode;
 use crate::ftp::command::{Command, Verb};
@@ -27,17 +28,26 @@ impl With<'_> {
         let verb = command.verb;
         if !self.rules.logged_in && !self.is_compat() {
             self.log.counters.before_login += 1;
-            return self.refuse(now, clean, line, 530, "Log in first.");
+            return self.refuse(now, clean, line, refusal::LOGIN_FIRST);
         }
         if !self.rate(now) {
             self.log.counters.too_fast += 1;
-            return self.end(now, "Too many announcements of data connections.", "announcements too fast");
+            return self.end(now, refusal::SETUP_RATE, "announcements too fast");
         }
         if self.is_strict() && matches!(verb, Verb::Lprt | Verb::Lpsv | Verb::Cpsv) {
-            return self.refuse(now, clean, line, 502, "Use EPRT or EPSV.");
+            return self.refuse(now, clean, line, refusal::LONG_FORM);
         }
         if self.rules.epsv_all && verb != Verb::Epsv {
-            return self.refuse(now, clean, line, 500, "Refused: EPSV ALL was sent.");
+            return self.refuse(now, clean, line, refusal::EPSV_ALL);
+        }
+        match self.settings.client_mode {
+            ClientMode::Passive if verb.is_active_setup() => {
+                return self.refuse(now, clean, line, refusal::NO_ACTIVE);
+            }
+            ClientMode::Active if verb.is_passive_setup() => {
+                return self.refuse(now, clean, line, refusal::NO_PASSIVE);
+            }
+            _ => {}
         }
         let at = match verb {
             Verb::Port => hostport::parse_port(command.argument).map(SocketAddr::from),
@@ -47,10 +57,13 @@ impl With<'_> {
         };
         match at {
             Ok(_) if self.is_strict() && hostport::behind_port(command.argument).len() > BEHIND => {
+                if self.cannot_answer() && !line.due {
+                    return Verdict::Hold;
+                }
                 self.log.counters.unnamed += 1;
-                let (code, text) = ArgError::Syntax.reply();
-                let verdict = self.refuse(now, clean, line, code, text);
-                self.refused_for_good(now, verdict, "an announcement goes on behind its numbers")
+                let why = "an announcement goes on behind its numbers";
+                self.doors.refused(now, SocketAddr::new(self.rules.ends.client.ip(), 0), true, why);
+                self.refuse_for_good(now, clean, line, refusal::BEHIND, why)
             }
             Ok(at) => self.active(now, command, at, clean, line, plain),
             Err(e) => {
@@ -60,12 +73,11 @@ impl With<'_> {
                 self.log.counters.unnamed += 1;
                 let nowhere = SocketAddr::new(self.rules.ends.client.ip(), 0);
                 self.doors.refused(now, nowhere, true, "it names no address and port");
-                let (code, text) = e.reply();
+                let refusal = Refusal::argument(e);
                 if self.is_strict() && e == ArgError::Syntax {
-                    let verdict = self.refuse(now, clean, line, code, text);
-                    return self.refused_for_good(now, verdict, "an announcement that is none");
+                    return self.refuse_for_good(now, clean, line, refusal, "an announcement that is none");
                 }
-                self.refuse(now, clean, line, code, text)
+                self.refuse(now, clean, line, refusal)
             }
         }
     }
@@ -87,18 +99,14 @@ impl With<'_> {
                     }
                     self.rules.epsv_all = true;
                     let verb = crate::ftp::lossy(command.verb_text);
-                    self.command_event(&verb, command.shown(), "answered");
+                    self.command_event(&verb, command.shown(), "answered", None);
                     return self.answer(now, 200, "EPSV ALL ok.");
                 }
                 Ok(asked) if !asked.fits(ipv4) => {
-                    let (code, text) = hostport::other_family(Verb::Epsv, ipv4);
-                    return self.refuse(now, clean, line, code, text);
+                    return self.refuse(now, clean, line, Refusal::family(Verb::Epsv, ipv4));
                 }
                 Ok(_) => {}
-                Err(e) => {
-                    let (code, text) = e.reply();
-                    return self.refuse(now, clean, line, code, text);
-                }
+                Err(e) => return self.refuse(now, clean, line, Refusal::argument(e)),
             }
         }
         if !self.rules.awaits(|t| *t == Tag::Transfer) {
@@ -122,8 +130,7 @@ impl With<'_> {
                 return Verdict::Hold;
             }
             self.doors.refused(now, at, true, "the address is of another family");
-            let (code, text) = hostport::other_family(verb, client.is_ipv4());
-            return self.refuse(now, clean, line, code, text);
+            return self.refuse(now, clean, line, Refusal::family(verb, client.is_ipv4()));
         }
         // Their forms have no zone; the client's address may have one in other places.
         let exchange = at.ip() != client.ip() && self.is_exchange(now, at);
@@ -133,12 +140,12 @@ impl With<'_> {
             }
             self.log.counters.foreign_addresses += 1;
             self.doors.refused(now, at, true, "the address is not the client's own");
-            let verdict = self.refuse(now, clean, line, 504, "Refused: the address is not yours.");
             self.rules.foreign = self.rules.foreign.saturating_add(1);
             if self.is_strict() && self.rules.foreign >= FOREIGN {
-                return self.refused_for_good(now, verdict, "addresses of others were announced");
+                let why = "addresses of others were announced";
+                return self.refuse_for_good(now, clean, line, refusal::OWN_ADDRESS, why);
             }
-            return verdict;
+            return self.refuse(now, clean, line, refusal::OWN_ADDRESS);
         }
         if self.is_denied(at.port()) {
             if self.cannot_answer() && !line.due {
@@ -146,19 +153,18 @@ impl With<'_> {
             }
             self.log.counters.denied_ports += 1;
             self.doors.refused(now, at, true, "the port is not allowed");
-            let (code, text) = ArgError::Port.reply();
-            let verdict = self.refuse(now, clean, line, code, text);
+            let refusal = Refusal::argument(ArgError::Port);
             if self.is_privileged(at.port()) {
-                return self.refused_for_good(now, verdict, "a privileged port was announced");
+                return self.refuse_for_good(now, clean, line, refusal, "a privileged port was announced");
             }
-            return verdict;
+            return self.refuse(now, clean, line, refusal);
         }
         let told = match self.doors.reserve(now, at) {
             Ok(told) => told,
             Err(NoDoor::Wait) if !line.due => return self.wait(),
             Err(no) => {
-                let (code, text) = self.no_door(no);
-                return self.refuse(now, clean, line, code, &text);
+                let refusal = self.no_door(no);
+                return self.refuse(now, clean, line, refusal);
             }
         };
         let mut new = Vec::new();
@@ -197,27 +203,14 @@ impl With<'_> {
         self.is_strict() && port <= 1024
     }
 
-    /// A refusal that also ends the session.
-    pub(super) fn refused_for_good(&mut self, now: Instant, refusal: Verdict, why: &'static str) -> Verdict {
-        let Verdict::Swallow(mut said) = refusal else { return refusal };
-        // What waits for its turn is told now: there will be no other.
-        for entry in self.rules.pending.iter() {
-            if let Tag::Local(text) = &entry.tag {
-                said.extend_from_slice(text);
-            }
-        }
-        said.extend(self.farewell(now, &format!("Closed by policy: {why}."), why));
-        Verdict::Swallow(said)
-    }
-
-    /// The reply that says so: code and text.
-    pub(super) fn no_door(&mut self, no: NoDoor) -> (u16, String) {
+    /// The reply that says so.
+    pub(super) fn no_door(&mut self, no: NoDoor) -> Refusal {
         self.log.counters.no_room += 1;
         match no {
-            NoDoor::Wait | NoDoor::Ports => (425, "Cannot allocate a data port.".to_owned()),
-            NoDoor::Client => (425, "Too many data connections are announced for you.".to_owned()),
-            NoDoor::Full => (425, "Too many data connections are announced.".to_owned()),
-            NoDoor::Policy(why) => (504, format!("Refused by policy: {why}.")),
+            NoDoor::Wait | NoDoor::Ports => refusal::DATA_PORTS,
+            NoDoor::Client => refusal::PER_CLIENT,
+            NoDoor::Full => refusal::EXPECTATIONS,
+            NoDoor::Policy(why) => Refusal::policy(why),
         }
     }
 

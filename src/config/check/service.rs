@@ -1,6 +1,6 @@
 //! Services: their ports, and what redirection makes possible.
 
-use crate::config::checked::{Ccc, DataSource, Deployment, Ftps, Inspected, Service};
+use crate::config::checked::{Ccc, ClientMode, DataSource, Deployment, Ftps, Inspected, Service};
 use crate::config::raw::{RawInspected, RawProxied, RawService};
 use crate::config::reader::{At, Source};
 use crate::config::upstream::{self, Reverse};
@@ -104,16 +104,21 @@ fn inspected(
             format!("ccc = {:?} with ftps = \"refuse\": nothing is ever encrypted", s.ccc.value.name());
         source.error(&s.ccc.place, what, "write ftps = \"opaque\", or take the key out");
     }
+    if s.client_mode == ClientMode::Passive && s.default_data_port.value {
+        let what = "default_data_port with client_mode = \"passive\": such transfers are active";
+        source.error(&s.default_data_port.place, what, "take the key out, or write client_mode = \"any\"");
+    }
     let mut inspected = Inspected {
         name: s.name.as_ref().map_or_else(String::new, |n| n.value.clone()),
         ports: s.ports.iter().map(|p| p.value).collect(),
         alg: s.alg,
         profile: s.profile,
+        client_mode: s.client_mode,
         ftps: s.ftps,
         ccc: s.ccc.value,
         denied_ports: s.denied_ports.clone(),
         active_source_ports: s.active_source_ports.iter().map(|p| p.value).collect(),
-        default_data_port: s.default_data_port,
+        default_data_port: s.default_data_port.value,
         fxp: s.fxp.clone(),
         setups_per_second: s.setups_per_second,
         data_ports: s.data_ports.iter().map(|p| p.value).collect(),
@@ -127,6 +132,20 @@ fn inspected(
             "service {}: alg = false: {keys} mean nothing while no line is read",
             inspected.name
         ));
+    }
+    let unused = [
+        ("fxp", !inspected.fxp.is_empty() && !s.client_mode.allows_active(), "active"),
+        ("fxp", !inspected.fxp.is_empty() && !s.client_mode.allows_passive(), "passive"),
+        ("data_ports", !inspected.data_ports.is_empty() && !s.client_mode.allows_passive(), "passive"),
+        (
+            "active_source_ports",
+            !inspected.active_source_ports.is_empty() && !s.client_mode.allows_active(),
+            "active",
+        ),
+    ];
+    for (key, _, mode) in unused.into_iter().filter(|u| u.1) {
+        let (name, word) = (&inspected.name, s.client_mode.name());
+        notes.push(format!("service {name}: {key} is not used: client_mode = {word:?} refuses {mode} data"));
     }
     match (kind, reverse) {
         (Some(Deployment::Wccp), Some(reverse)) => {

@@ -184,6 +184,8 @@ pub struct Inspected {
     pub alg: bool,
     /// How much of FTP is let through.
     pub profile: Profile,
+    /// How clients may open data connections.
+    pub client_mode: ClientMode,
     /// What becomes of control connections that want to be encrypted.
     pub ftps: Ftps,
     /// What becomes of those that are clear again.

@@ -44,6 +44,7 @@ pub(super) fn inspected(s: &Inspected, redirected: bool, auto: &str) -> Block {
         noted("handling", "inspect", "control connections pass through and are edited"),
         noted("alg", s.alg, if s.alg { "" } else { "nothing is read: no data connection is expected" }),
         noted("profile", s.profile.name(), profile),
+        plain("client_mode", s.client_mode.name()),
         ftps(s.ftps),
         noted("ccc", s.ccc.name(), ccc),
         noted("denied_ports", super::firewall::ports(&s.denied_ports), "no data connection goes there"),

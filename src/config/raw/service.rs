@@ -38,11 +38,12 @@ pub(in crate::config) struct RawInspected {
     /// Keys beside it that are written and mean nothing without it.
     pub(in crate::config) idle: Vec<&'static str>,
     pub(in crate::config) profile: Profile,
+    pub(in crate::config) client_mode: ClientMode,
     pub(in crate::config) ftps: Ftps,
     pub(in crate::config) ccc: At<Ccc>,
     pub(in crate::config) denied_ports: Vec<RangeInclusive<u16>>,
     pub(in crate::config) active_source_ports: Vec<At<u16>>,
-    pub(in crate::config) default_data_port: bool,
+    pub(in crate::config) default_data_port: At<bool>,
     pub(in crate::config) fxp: Vec<Cidr>,
     pub(in crate::config) setups_per_second: u32,
     pub(in crate::config) data_ports: Vec<At<u16>>,
@@ -66,8 +67,7 @@ impl RawService {
 }
 
 /// Keys of services of the one kind and not of the other.
-const PROXY_ONLY: [&str; 5] =
-    ["active_source_port", "client_mode", "data_source", "server_mode", "upstream_source"];
+const PROXY_ONLY: [&str; 4] = ["active_source_port", "data_source", "server_mode", "upstream_source"];
 const INSPECT_ONLY: [&str; 8] = [
     "active_source_ports",
     "alg",
@@ -79,9 +79,10 @@ const INSPECT_ONLY: [&str; 8] = [
     "setups_per_second",
 ];
 /// Keys that mean nothing while lines are not read.
-const ALG_ONLY: [&str; 10] = [
+const ALG_ONLY: [&str; 11] = [
     "active_source_ports",
     "ccc",
+    "client_mode",
     "data_ports",
     "default_data_port",
     "denied_ports",
@@ -144,9 +145,7 @@ fn service(mut s: Section<'_, '_>, kind: Option<Deployment>) -> RawService {
 }
 
 fn proxied(mut s: Section<'_, '_>, name: Option<At<String>>, ports: Vec<At<u16>>) -> RawProxied {
-    let client_mode = s.or("client_mode", ClientMode::Any, |i| {
-        i.choice(&[ClientMode::Any, ClientMode::Active, ClientMode::Passive].map(|m| (m.name(), Is(m))))
-    });
+    let client_mode = s.or("client_mode", ClientMode::Any, client_mode);
     let default = At { value: ServerMode::Passive, place: s.place_of("server_mode") };
     let modes = [ServerMode::Passive, ServerMode::Active, ServerMode::Same].map(|m| (m.name(), Is(m)));
     let server_mode = s.or("server_mode", default, |i| i.at(|i| i.choice(&modes)));
@@ -201,7 +200,9 @@ fn inspected(
     });
     let active_source_ports =
         s.or("active_source_ports", Vec::new(), |i| i.set("a list of ports, as [20]", port));
-    let default_data_port = s.or("default_data_port", false, |i| i.boolean());
+    let client_mode = s.or("client_mode", ClientMode::Any, client_mode);
+    let default = At { value: false, place: s.place_of("default_data_port") };
+    let default_data_port = s.or("default_data_port", default, |i| i.at(|i| i.boolean()));
     let fxp = s.or("fxp", Vec::new(), |i| {
         if i.is_boolean() {
             i.boolean().map(|on| if on { Cidr::EVERY.to_vec() } else { Vec::new() })
@@ -222,6 +223,7 @@ fn inspected(
         alg,
         idle,
         profile,
+        client_mode,
         ftps,
         ccc,
         denied_ports,
@@ -232,6 +234,10 @@ fn inspected(
         data_ports,
         mss_clamp: clamp,
     }
+}
+
+fn client_mode(item: Item<'_, '_>) -> Option<ClientMode> {
+    item.choice(&[ClientMode::Any, ClientMode::Active, ClientMode::Passive].map(|m| (m.name(), Is(m))))
 }
 
 fn ftps(item: Item<'_, '_>) -> Option<Ftps> {

@@ -16,7 +16,13 @@ fn one_of_each() -> Vec<What> {
             service: text(),
             reason: text(),
         },
-        What::Command { session, verb: "PASS".to_owned(), argument: "****".to_owned(), action: "forwarded" },
+        What::Command {
+            session,
+            verb: "PASS".to_owned(),
+            argument: "****".to_owned(),
+            action: "refused",
+            rule: Some("line-end"),
+        },
         What::Reply { session, code: 230, text: text(), source: "server" },
         What::Expectation { session, state: "opened", client_side: a, server_side: Some(a), reason: text() },
         What::Transfer {
@@ -124,7 +130,7 @@ fn lines_for_people_are_one_line_without_terminal_sequences() {
     for what in one_of_each() {
         assert!(human(&what).chars().all(|c| !c.is_control()), "{}", human(&what));
     }
-    assert_eq!(human(&one_of_each()[1]), "session 7: PASS **** (forwarded)");
+    assert_eq!(human(&one_of_each()[1]), "session 7: PASS **** (refused by rule line-end)");
     let reply =
         What::Reply { session: SessionId(1), code: 220, text: "a\x1b[2J".to_owned(), source: "server" };
     assert_eq!(human(&reply), "session 1: 220 a\\u{1b}[2J (server)");

@@ -121,6 +121,11 @@ fn service(config: &Config, s: &config::Inspected, room: u16) -> Service {
             config::Ccc::Deny => alg::rules::Ccc::Deny,
             config::Ccc::Require => alg::rules::Ccc::Require,
         },
+        client_mode: match s.client_mode {
+            config::ClientMode::Any => alg::rules::ClientMode::Any,
+            config::ClientMode::Active => alg::rules::ClientMode::Active,
+            config::ClientMode::Passive => alg::rules::ClientMode::Passive,
+        },
         denied_ports: s.denied_ports.iter().cloned().chain(control).collect(),
         commands: config.limits.commands,
         setups_per_second: s.setups_per_second,

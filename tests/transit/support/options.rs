@@ -88,6 +88,7 @@ fn ftp() -> Service {
             profile: alg::rules::Profile::Standard,
             ftps: alg::rules::Ftps::Opaque,
             ccc: alg::rules::Ccc::Allow,
+            client_mode: tidegate::alg::rules::ClientMode::Any,
             denied_ports: vec![],
             commands: 16,
             setups_per_second: 100,
