@@ -4,7 +4,9 @@
 use super::input::Input;
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use tidegate::alg::rules::{Ccc, Doors, Ends, Ftps, Log, NoDoor, Profile, Rules, Settings, Transfer, Why};
+use tidegate::alg::rules::{
+    Ccc, Doors, Ends, Ftps, Guesses, Log, NoDoor, Profile, Rules, Settings, Transfer, Why,
+};
 use tidegate::alg::{Alg, Direction, Editor, Incoming, Limits, Line, OptionList, Output, Raw, Verdict};
 use tidegate::event::SessionId;
 use tidegate::time::{Duration, Instant};
@@ -117,6 +119,7 @@ struct Ftp {
     settings: Settings,
     doors: Given,
     log: Log,
+    guesses: Guesses,
 }
 
 struct Shared(RefCell<Ftp>);
@@ -124,7 +127,7 @@ struct Shared(RefCell<Ftp>);
 impl Shared {
     fn with<T>(&self, act: impl FnOnce(&mut dyn Editor) -> T) -> T {
         let ftp = &mut *self.0.borrow_mut();
-        act(&mut ftp.rules.with(&ftp.settings, &mut ftp.doors, &mut ftp.log))
+        act(&mut ftp.rules.with(&ftp.settings, &mut ftp.doors, &mut ftp.log, &mut ftp.guesses))
     }
 }
 
@@ -178,6 +181,8 @@ pub fn body(data: &[u8]) {
         denied_ports: vec![6000..=6063],
         commands: 16,
         setups_per_second: 5,
+        failed_logins: 50,
+        prompt_refusals: 5,
         reply: 4096,
         default_data_port: how & 4 != 0,
         fxp: Vec::new(),

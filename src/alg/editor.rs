@@ -42,6 +42,8 @@ pub enum Verdict {
     /// It waits, and what follows it. The question is asked again after every segment of either direction, at last
     /// when [`Limits::line_time`](super::Limits::line_time) is over: then ([`Line::due`]) it must be answered.
     Hold,
+    /// Likewise, but at last at this time, which may be sooner.
+    Until(Instant),
     /// Both ends are reset. Whatever else does not fit a line counts as this.
     Reset,
 }

@@ -97,6 +97,10 @@ impl Half {
                     self.hold(now, limits);
                     break;
                 }
+                Verdict::Until(at) if end == End::Whole && !overdue => {
+                    self.state = Tail::Held(at);
+                    break;
+                }
                 Verdict::Keep if unfinished => {
                     self.state = Tail::Passing(Vec::new());
                     continue;

@@ -3,7 +3,9 @@
 use crate::support::{ACK, PSH, RST, SYN, Seg};
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use tidegate::alg::rules::{Ccc, Doors, Ends, Ftps, Log, NoDoor, Profile, Rules, Settings, Transfer, Why};
+use tidegate::alg::rules::{
+    Ccc, Doors, Ends, Ftps, Guesses, Log, NoDoor, Profile, Rules, Settings, Transfer, Why,
+};
 use tidegate::alg::{Alg, Direction, Editor, Limits, Line, Output, Raw, Verdict};
 use tidegate::event::{SessionId, What};
 use tidegate::time::{Duration, Instant};
@@ -69,11 +71,12 @@ struct Ftp {
     settings: Settings,
     doors: Noted,
     log: Log,
+    guesses: Guesses,
 }
 
 impl Ftp {
     fn with<T>(&mut self, act: impl FnOnce(&mut dyn Editor) -> T) -> T {
-        act(&mut self.rules.with(&self.settings, &mut self.doors, &mut self.log))
+        act(&mut self.rules.with(&self.settings, &mut self.doors, &mut self.log, &mut self.guesses))
     }
 }
 
@@ -145,6 +148,8 @@ impl Talk {
             denied_ports: vec![],
             commands: 64,
             setups_per_second: 100,
+            failed_logins: 50,
+            prompt_refusals: 5,
             reply: 65_536,
             default_data_port: false,
             fxp: Vec::new(),
@@ -156,7 +161,13 @@ impl Talk {
             server_told: at("198.51.100.200:21"),
         };
         let rules = Rules::new(SessionId(1), ends, &settings);
-        let ftp = Shared(RefCell::new(Ftp { rules, settings, doors: Noted::default(), log: Log::default() }));
+        let ftp = Shared(RefCell::new(Ftp {
+            rules,
+            settings,
+            doors: Noted::default(),
+            log: Log::default(),
+            guesses: Guesses::default(),
+        }));
         let mut talk = Self {
             alg: Alg::new(Limits::default()),
             ftp,

@@ -106,6 +106,8 @@ fn settings(profile: Profile) -> Settings {
         denied_ports: denied(),
         commands: 64,
         setups_per_second: 20,
+        failed_logins: 50,
+        prompt_refusals: 5,
         reply: 256 << 10,
         default_data_port: false,
         fxp: Vec::new(),

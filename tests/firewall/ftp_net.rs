@@ -90,6 +90,8 @@ pub(crate) fn service() -> Service {
             denied_ports: Vec::new(),
             commands: 64,
             setups_per_second: 1000,
+            failed_logins: 50,
+            prompt_refusals: 5,
             reply: 256 << 10,
             default_data_port: false,
             fxp: Vec::new(),

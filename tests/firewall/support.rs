@@ -91,6 +91,8 @@ pub(crate) fn service(ports: Vec<u16>) -> Service {
             denied_ports: vec![],
             commands: 64,
             setups_per_second: 20,
+            failed_logins: 50,
+            prompt_refusals: 5,
             reply: 256 << 10,
             default_data_port: false,
             fxp: Vec::new(),

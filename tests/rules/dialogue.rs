@@ -68,13 +68,13 @@ fn refusals_take_their_turn() {
             "250 ok\\r\\n501 Refused by rule argument: Syntax error in parameters.\\r\\n"
         );
         rig.server(b"257 \"/\"\r\n200 ok\r\n");
-        let want = "257 \"/\"\\r\\n522 Network protocol not supported, use (1,2)\\r\\n200 ok\\r\\n";
+        let want = "257 \"/\"\\r\\n522 Refused by rule family: Network protocol not supported, use (1,2)\\r\\n200 ok\\r\\n";
         assert_eq!(text(&rig.at_client()), want);
         let told = [
             "CWD a [forwarded]",
-            "PORT 1,2 [refused]",
+            "PORT 1,2 [refused, argument]",
             "PWD [forwarded]",
-            "EPSV 3 [refused]",
+            "EPSV 3 [refused, family]",
             "NOOP [forwarded]",
             "250 [server]",
             "501 [gateway]",

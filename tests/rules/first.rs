@@ -141,23 +141,3 @@ fn a_new_login_begins_anew() {
         rig.passes(b"PASV\r\n");
     });
 }
-
-#[test]
-fn fifty_refusals_are_enough() {
-    each_way(&settings(Profile::Standard), |mut rig| {
-        rig.server(b"220 x\r\n");
-        rig.at_client();
-        for i in 1..=50 {
-            rig.client(b"USER a\r\n");
-            rig.server(b"530 no\r\n");
-            let got = text(&rig.at_client());
-            let want = if i < 50 {
-                "530 no\\r\\n"
-            } else {
-                "421 Closed by rule failed-logins: too many failed logins.\\r\\n"
-            };
-            assert_eq!(got, want);
-        }
-        assert_eq!(rig.why(), Some("too many failed logins"));
-    });
-}

@@ -6,6 +6,7 @@ mod bounds;
 mod cover;
 mod dialogue;
 mod first;
+mod logins;
 mod passive;
 mod random;
 mod rig;

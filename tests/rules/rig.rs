@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use tidegate::alg::rules::{Doors, Ends, Log, NoDoor, Rules, Transfer, Why};
+use tidegate::alg::rules::{Doors, Ends, Guesses, Log, NoDoor, Rules, Transfer, Why};
 use tidegate::alg::{Alg, Direction, Incoming, Limits, Note, OptionList, Output};
 use tidegate::event::{SessionId, What};
 use tidegate::ftp::hostport::DEFAULT_DENIED_PORTS;
@@ -133,6 +133,7 @@ pub(crate) struct Rig {
     pub(crate) settings: Settings,
     pub(crate) doors: FakeDoors,
     pub(crate) log: Log,
+    pub(crate) guesses: Guesses,
     pub(crate) now: u64,
     pub(crate) notes: Vec<Note>,
     /// Nobody acknowledges anything.
@@ -157,6 +158,8 @@ pub(crate) fn settings(profile: Profile) -> Settings {
         denied_ports: DEFAULT_DENIED_PORTS.to_vec(),
         commands: 64,
         setups_per_second: 20,
+        failed_logins: 50,
+        prompt_refusals: 5,
         reply: 256 << 10,
         default_data_port: false,
         fxp: Vec::new(),
@@ -181,6 +184,7 @@ impl Rig {
             settings,
             doors: FakeDoors::default(),
             log: Log::default(),
+            guesses: Guesses::default(),
             now: 1000,
             notes: Vec::new(),
             mute: false,
@@ -338,7 +342,7 @@ impl Rig {
         self.now += 1;
         let mut out = Output::default();
         let now = Instant::from_millis(self.now);
-        let mut editor = self.rules.with(&self.settings, &mut self.doors, &mut self.log);
+        let mut editor = self.rules.with(&self.settings, &mut self.doors, &mut self.log, &mut self.guesses);
         self.alg.segment(now, dir, seg, &mut editor, &mut out);
         self.out(out);
     }
@@ -389,7 +393,8 @@ impl Rig {
         while let Some(at) = self.alg.next_deadline().map(Instant::as_millis).filter(|at| *at <= until) {
             self.now = self.now.max(at);
             let mut out = Output::default();
-            let mut editor = self.rules.with(&self.settings, &mut self.doors, &mut self.log);
+            let mut editor =
+                self.rules.with(&self.settings, &mut self.doors, &mut self.log, &mut self.guesses);
             self.alg.timeout(Instant::from_millis(self.now), &mut editor, &mut out);
             self.out(out);
         }

@@ -1,5 +1,6 @@
 //! Commands of the client: passed on, written anew, answered, or refused.
 
+use super::logins::is_login;
 use super::refusal::{self, Refusal};
 use super::{Ftps, Tag, Transfer, Why, With, cleaned, may_matter};
 use crate::alg::editor::{End, Line, Verdict};
@@ -232,9 +233,8 @@ impl With<'_> {
         line: &Line<'_>,
     ) -> Option<Verdict> {
         let (rules, verb) = (&*self.rules, command.verb);
-        let login = |v: Verb| matches!(v, Verb::User | Verb::Pass | Verb::Acct);
         let data = verb.is_data_setup() || verb.is_transfer();
-        let unknown = data && rules.pending.iter().any(|e| login(e.verb) && !e.is_loose());
+        let unknown = data && rules.pending.iter().any(|e| is_login(e.verb) && !e.is_loose());
         // Also what a person made a program say (a URL with line ends in it) goes step by step until the login.
         let strict = (self.is_strict() || !(rules.logged_in || self.is_compat()))
             && !matches!(verb, Verb::Abor | Verb::Quit | Verb::Stat)

@@ -54,8 +54,10 @@ counters! {
     no_room,
     /// Sessions that announced too fast.
     too_fast,
-    /// 530s.
+    /// Logins that servers refused.
     failed_logins,
+    /// Those that clients were told of late.
+    late_refusals,
     /// Lines with Telnet commands other than those before ABOR and STAT.
     telnet,
     /// Lines with a NUL.

@@ -18,7 +18,9 @@
 mod command;
 mod cover;
 mod doors;
+mod guesses;
 mod log;
+mod logins;
 mod passive;
 mod refusal;
 mod reply;
@@ -27,6 +29,7 @@ mod setup;
 mod tls;
 
 pub use doors::{Doors, NoDoor, Transfer, Why};
+pub use guesses::Guesses;
 pub use log::{Counters, Log};
 pub use settings::{Ccc, ClientMode, Ends, Ftps, Profile, Settings};
 
@@ -72,7 +75,8 @@ pub struct Rules {
     charged: bool,
     /// A server's line is going by while it comes: no answer of ours can be put behind it.
     passing: Cell<bool>,
-    failed_logins: u8,
+    /// A refused login is told to the client then.
+    tells_at: Option<Instant>,
     foreign: u8,
 }
 
@@ -114,6 +118,7 @@ pub struct With<'a> {
     settings: &'a Settings,
     doors: &'a mut dyn Doors,
     log: &'a mut Log,
+    guesses: &'a mut Guesses,
 }
 
 impl Rules {
@@ -138,19 +143,20 @@ impl Rules {
             waiting: false,
             charged: false,
             passing: Cell::new(false),
-            failed_logins: 0,
+            tells_at: None,
             foreign: 0,
         }
     }
 
-    /// The editor for one call into the core.
+    /// The editor for one call into the core. The guesses are those of all sessions.
     pub fn with<'a>(
         &'a mut self,
         settings: &'a Settings,
         doors: &'a mut dyn Doors,
         log: &'a mut Log,
+        guesses: &'a mut Guesses,
     ) -> With<'a> {
-        With { rules: self, settings, doors, log }
+        With { rules: self, settings, doors, log, guesses }
     }
 
     /// Takes a note of the core. True: both ends are to be reset ([`Alg::end`](super::Alg::end)), for the reason that

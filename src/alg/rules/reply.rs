@@ -1,5 +1,6 @@
 //! Replies of the server: passed on, or judged whole and written anew.
 
+use super::logins::Guess;
 use super::passive::Told;
 use super::refusal;
 use super::{Ftps, HeldReply, Tag, Why, With, cleaned};
@@ -12,9 +13,6 @@ use crate::ftp::telnet::Stripped;
 use crate::ftp::verb::Verb;
 use crate::time::Instant;
 
-/// So many 530s end the session.
-const FAILED_LOGINS: u8 = 50;
-
 impl With<'_> {
     pub(super) fn wants_reply(&self) -> bool {
         let rules = &*self.rules;
@@ -23,9 +21,7 @@ impl With<'_> {
             Tag::Feat => self.hides_features(),
             Tag::Plain | Tag::Active | Tag::Transfer | Tag::Prot(_) => false,
         };
-        // The next refusal may be the last.
-        let patience = rules.failed_logins + 1 >= FAILED_LOGINS && !rules.pending.is_empty();
-        self.is_strict() || patience || rules.held.is_some() || rules.awaits(matters)
+        self.is_strict() || self.may_be_late() || rules.held.is_some() || rules.awaits(matters)
     }
 
     /// A line that went by unread.
@@ -40,6 +36,11 @@ impl With<'_> {
             return;
         }
         if l.part.ends() {
+            if self.is_refused_login(&l) && self.guessed(now) == Guess::Last {
+                // It went before anybody knew that it was the last one.
+                self.rules.farewell = Some(self.last_guess(now).into());
+                return;
+            }
             if matches!(self.rules.pending.whose(l.code).map(|e| &e.tag), Some(Tag::Passive))
                 && matches!(l.code, 227..=229)
             {
@@ -69,6 +70,13 @@ impl With<'_> {
         }
         if l.part == Part::Stray {
             return Verdict::Keep;
+        }
+        if let Some(verdict) = self.refused_login(now, &l, line) {
+            if matches!(verdict, Verdict::Until(_)) {
+                // It is asked about again.
+                self.rules.replies = before;
+            }
+            return verdict;
         }
         if self.holds(&l) {
             if !l.part.ends() {
@@ -151,13 +159,6 @@ impl With<'_> {
     /// A reply has ended, and its last line (all of it, if `bytes` are given) may be added to.
     fn replied(&mut self, now: Instant, l: &ReplyLine<'_>, bytes: Option<&[u8]>) -> Verdict {
         let entry = self.completed(now, l);
-        if self.rules.failed_logins >= FAILED_LOGINS {
-            let said = self.farewell(now, refusal::FAILED_LOGINS, "too many failed logins");
-            if bytes.is_none() {
-                self.rules.farewell = Some(said.clone().into());
-            }
-            return Verdict::Replace(said);
-        }
         if entry == Some(Tag::System) && is_masked(l.code) {
             let masked: Vec<u8> =
                 l.text.iter().map(|b| if b.is_ascii_whitespace() { *b } else { b'X' }).collect();
@@ -185,10 +186,6 @@ impl With<'_> {
             }
         }
         self.log.counters.reply_anomalies += u64::from(l.mismatched);
-        if l.code == 530 {
-            self.log.counters.failed_logins += 1;
-            self.rules.failed_logins = self.rules.failed_logins.saturating_add(1);
-        }
         // A reply while only answers of ours wait is nobody's.
         let ours = matches!(self.rules.pending.front().map(|e| &e.tag), Some(Tag::Local(_)));
         if ours {
@@ -251,7 +248,7 @@ impl With<'_> {
         match entry.verb {
             // Not only 230 and 232: 202 where a password was superfluous, and plain 200 from small servers.
             Verb::User | Verb::Pass | Verb::Acct if success => {
-                (self.rules.logged_in, self.rules.failed_logins) = (true, 0);
+                self.rules.logged_in = true;
             }
             Verb::User if Class::of(code) == Some(Class::Intermediate) => self.rules.logged_in = false,
             Verb::Rein if success => {

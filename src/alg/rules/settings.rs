@@ -69,6 +69,11 @@ pub struct Settings {
     pub commands: usize,
     /// Commands that announce data connections, a second; beyond, the session ends with 421.
     pub setups_per_second: u32,
+    /// Refused logins of one client; with so many it gets 421, and its next sessions too. None are counted if 0, and by
+    /// the rules of [`Profile::Compat`].
+    pub failed_logins: u32,
+    /// Refused logins of one client that are told at once; further ones are told late.
+    pub prompt_refusals: u32,
     /// Bytes of one reply; beyond, the session ends with 421.
     pub reply: usize,
     /// Without PORT or PASV the server connects from port 20 to the client's control port (RFC 959 3.2). Else 425.
@@ -76,6 +81,14 @@ pub struct Settings {
     /// Servers, as clients know them, whose data connections may go to another of them; none if a PORT may name only
     /// the client itself.
     pub fxp: Vec<Net>,
+}
+
+impl Settings {
+    /// With how many refused logins a client is turned away, if ever.
+    #[must_use]
+    pub fn most_failed_logins(&self) -> Option<u32> {
+        (self.failed_logins > 0 && self.profile != Profile::Compat).then_some(self.failed_logins)
+    }
 }
 
 /// Whose addresses the two ends of the control connection have, to each other and to themselves.

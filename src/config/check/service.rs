@@ -121,6 +121,8 @@ fn inspected(
         default_data_port: s.default_data_port.value,
         fxp: s.fxp.clone(),
         setups_per_second: s.setups_per_second,
+        failed_logins: s.failed_logins,
+        prompt_refusals: s.prompt_refusals,
         data_ports: s.data_ports.iter().map(|p| p.value).collect(),
         data_bypasses: false,
         mss_clamp: s.mss_clamp,

@@ -201,6 +201,11 @@ pub struct Inspected {
     pub fxp: Vec<Cidr>,
     /// Commands that announce data connections, of one session in a second: 1 to 1000.
     pub setups_per_second: u32,
+    /// Logins of one client that servers may refuse before it is turned away: 0 to 1,000,000; none are counted if 0,
+    /// and by the profile `Compat`.
+    pub failed_logins: u32,
+    /// Those that are told at once; further ones are told late.
+    pub prompt_refusals: u32,
     /// Ports that passive data connections are steered to; none if the server's own are told, and where packets are
     /// not redirected.
     pub data_ports: Vec<u16>,

@@ -46,6 +46,8 @@ pub(in crate::config) struct RawInspected {
     pub(in crate::config) default_data_port: At<bool>,
     pub(in crate::config) fxp: Vec<Cidr>,
     pub(in crate::config) setups_per_second: u32,
+    pub(in crate::config) failed_logins: u32,
+    pub(in crate::config) prompt_refusals: u32,
     pub(in crate::config) data_ports: Vec<At<u16>>,
     pub(in crate::config) mss_clamp: MssClamp,
 }
@@ -68,28 +70,32 @@ impl RawService {
 
 /// Keys of services of the one kind and not of the other.
 const PROXY_ONLY: [&str; 4] = ["active_source_port", "data_source", "server_mode", "upstream_source"];
-const INSPECT_ONLY: [&str; 8] = [
+const INSPECT_ONLY: [&str; 10] = [
     "active_source_ports",
     "alg",
     "ccc",
     "default_data_port",
     "denied_ports",
+    "failed_logins",
     "fxp",
     "profile",
+    "prompt_refusals",
     "setups_per_second",
 ];
 /// Keys that mean nothing while lines are not read.
-const ALG_ONLY: [&str; 11] = [
+const ALG_ONLY: [&str; 13] = [
     "active_source_ports",
     "ccc",
     "client_mode",
     "data_ports",
     "default_data_port",
     "denied_ports",
+    "failed_logins",
     "ftps",
     "fxp",
     "mss_clamp",
     "profile",
+    "prompt_refusals",
     "setups_per_second",
 ];
 /// Keys for packets that a router redirects.
@@ -211,6 +217,12 @@ fn inspected(
         }
     });
     let setups_per_second = s.or("setups_per_second", 10, |i| i.number(1..=1_000));
+    if profile == Profile::Compat {
+        let what = "profile = \"compat\" counts no failed logins";
+        s.refuse(&["failed_logins", "prompt_refusals"], what, "take the key out, or write another profile");
+    }
+    let failed_logins = s.or("failed_logins", 50, |i| i.number(0..=1_000_000));
+    let prompt_refusals = s.or("prompt_refusals", 5, |i| i.number(0..=1_000_000));
     let (mut data_ports, mut clamp) = (Vec::new(), MssClamp::Off);
     if !in_line {
         data_ports = s.or("data_ports", data_ports, |i| i.set(PORTS, port));
@@ -231,6 +243,8 @@ fn inspected(
         default_data_port,
         fxp,
         setups_per_second,
+        failed_logins,
+        prompt_refusals,
         data_ports,
         mss_clamp: clamp,
     }

@@ -13,7 +13,7 @@ mod wire;
 
 use super::packet::{Emit, Fate, Refused, Side};
 use super::settings::Settings;
-use crate::alg::rules::{self, Ends, Log, Rules};
+use crate::alg::rules::{self, Ends, Guesses, Log, Rules};
 use crate::alg::{Alg, Direction, Incoming, Output};
 use crate::event::{Event, SessionId};
 use crate::flow::{Shares, Slab, Steering};
@@ -118,6 +118,8 @@ pub(super) struct Sessions<W> {
     /// What the rules obey, by service.
     rule_sets: Vec<rules::Settings>,
     log: Log,
+    /// Refused logins of all clients.
+    guesses: Guesses,
     output: Output,
     /// Half-open sessions and ended ones, oldest first: they give way when places are scarce.
     opening: VecDeque<(u32, SessionId)>,
@@ -140,6 +142,7 @@ impl<W: Copy> Sessions<W> {
             rule_sets: settings.services.iter().map(|s| s.rules.clone()).collect(),
             shared,
             log: Log::default(),
+            guesses: Guesses::default(),
             output: Output::default(),
             opening: VecDeque::new(),
             closing: VecDeque::new(),
@@ -164,7 +167,12 @@ impl<W: Copy> Sessions<W> {
         ports: &mut dyn Ports,
     ) -> Option<u32> {
         let client = path.client.ip();
-        let why = self.crowded(now, client, ports);
+        let guesses = self.guesses.count(now, client);
+        let most = self.rule_sets.get(service).and_then(rules::Settings::most_failed_logins);
+        let why = match most {
+            Some(most) if guesses >= most => Some(turned::GUESSER),
+            _ => self.crowded(now, client, ports),
+        };
         if self.draining || (why.is_some() && !self.may_turn(client)) {
             self.shared.counters.sessions_refused += 1;
             return None;
@@ -388,6 +396,7 @@ impl<W: Copy> Sessions<W> {
             ("inspection timers", self.shared.wheel.len()),
             ("session pairs", self.shared.pairs.len()),
             ("bytes of inspected sessions' lines", self.shared.held),
+            ("clients with refused logins", self.guesses.len()),
         ]
     }
 

@@ -4,7 +4,7 @@ use super::doors::Doorman;
 use super::session::{Life, Mind, Session};
 use super::shared::Timer;
 use super::wire::{Header, Style};
-use super::{Gone, Ports, Sessions};
+use super::{Gone, Ports, Sessions, turned};
 use crate::alg::{Alg, Direction, Editor, Output};
 use crate::event::{Event, SessionId, What};
 use crate::firewall::packet::{Along, Emit, Fate};
@@ -47,7 +47,11 @@ impl<W: Copy> Sessions<W> {
                 let Some(settings) = self.rule_sets.get(*service) else { return };
                 let (shared, id, service) = (&mut self.shared, *id, *service);
                 let mut doorman = Doorman { shared, state: doors, ports, session: number, id, service, path };
-                call(alg, &mut rules.with(settings, &mut doorman, &mut self.log), &mut self.output);
+                call(
+                    alg,
+                    &mut rules.with(settings, &mut doorman, &mut self.log, &mut self.guesses),
+                    &mut self.output,
+                );
                 let mut ends = false;
                 for note in self.output.notes.drain(..) {
                     ends |= rules.note(settings, &note, &mut self.log);
@@ -357,7 +361,7 @@ impl<W: Copy> Sessions<W> {
         now: Instant,
         client: IpAddr,
         ports: &mut dyn Ports,
-    ) -> Option<&'static str> {
+    ) -> Option<turned::Reason> {
         let limits = &self.shared.limits;
         let (limit, of_client) = (limits.sessions, limits.sessions_per_client);
         self.trim();
@@ -367,7 +371,7 @@ impl<W: Copy> Sessions<W> {
             self.give_up(number);
         }
         if self.clients.of(client) >= of_client {
-            return Some("Too many sessions of this client");
+            return Some(turned::TOO_MANY_OF_CLIENT);
         }
         if self.shared.held > HELD {
             return Some("Too much is held for other sessions");
@@ -375,7 +379,7 @@ impl<W: Copy> Sessions<W> {
         if self.clients.total() < limit {
             return None;
         }
-        let Some((number, _)) = self.opening.pop_front() else { return Some("Too many sessions") };
+        let Some((number, _)) = self.opening.pop_front() else { return Some(turned::TOO_MANY) };
         self.shared.counters.half_open_evicted += 1;
         self.finish(now, number, "half open", false, ports);
         self.give_up(number);

@@ -8,21 +8,36 @@ use crate::time::{Duration, Instant};
 /// How long a client may take to read why, and to close.
 const TIME: Duration = Duration::from_secs(10);
 
+/// What a client is told, by the name of the rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reason {
+    rule: &'static str,
+    why: &'static str,
+}
+
+/// As many sessions as one client may have.
+pub(super) const TOO_MANY_OF_CLIENT: Reason =
+    Reason { rule: "sessions-per-client", why: "too many sessions of this client" };
+/// As many as there may be.
+pub(super) const TOO_MANY: Reason = Reason { rule: "sessions", why: "too many sessions" };
+/// It has tried too many passwords.
+pub(super) const GUESSER: Reason = Reason { rule: "failed-logins", why: "too many failed logins" };
+
 /// An editor that lets a server say nothing but why not.
 #[derive(Debug)]
 pub(super) struct Turned {
-    why: &'static str,
+    reason: Reason,
     until: Option<Instant>,
 }
 
 impl Turned {
-    pub(super) fn new(why: &'static str) -> Self {
-        Self { why, until: None }
+    pub(super) fn new(reason: Reason) -> Self {
+        Self { reason, until: None }
     }
 
     /// Why.
     pub(super) fn why(&self) -> &'static str {
-        self.why
+        self.reason.why
     }
 
     /// When both ends are to be reset, unless they have closed before.
@@ -42,7 +57,9 @@ impl Editor for Turned {
             (Direction::ToClient, _) if self.until.is_none() => {
                 self.until = Some(now + TIME);
                 let mut text = Vec::new();
-                reply::write(&mut text, 421, format!("{}; try again later.", self.why).as_bytes());
+                let Reason { rule, why } = self.reason;
+                let said = format!("Closed by rule {rule}: {why}; try again later.");
+                reply::write(&mut text, 421, said.as_bytes());
                 Verdict::Replace(text)
             }
             // A server that is left in order closes in order.

@@ -129,6 +129,8 @@ fn service(config: &Config, s: &config::Inspected, room: u16) -> Service {
         denied_ports: s.denied_ports.iter().cloned().chain(control).collect(),
         commands: config.limits.commands,
         setups_per_second: s.setups_per_second,
+        failed_logins: s.failed_logins,
+        prompt_refusals: s.prompt_refusals,
         reply: config.limits.reply,
         default_data_port: s.default_data_port,
         fxp: nets(&s.fxp),

@@ -92,6 +92,8 @@ fn ftp() -> Service {
             denied_ports: vec![],
             commands: 16,
             setups_per_second: 100,
+            failed_logins: 50,
+            prompt_refusals: 5,
             reply: 65_536,
             default_data_port: false,
             fxp: Vec::new(),
