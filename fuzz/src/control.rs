@@ -193,7 +193,13 @@ pub fn body(data: &[u8]) {
     let doors = Given { turn: 0, loose: profile == Profile::Compat };
     let mut talk = Talk {
         alg: Alg::new(Limits::default()),
-        ftp: Shared(RefCell::new(Ftp { rules, settings, doors, log: Log::default() })),
+        ftp: Shared(RefCell::new(Ftp {
+            rules,
+            settings,
+            doors,
+            log: Log::default(),
+            guesses: Guesses::default(),
+        })),
         now: Instant::from_millis(1000),
         sent: [1, 1],
         acked: [1, 1],

@@ -330,7 +330,7 @@ fn s13_a_line_that_drips_is_given_up() {
             upto(net, 30_050);
             match profile {
                 Compat => net.server_gets("POR"),
-                Standard => net.client_gets("421 A command must end in time.\r\n"),
+                Standard => net.client_gets("421 Closed by rule line-time: A command must end in time.\r\n"),
                 Strict => {}
             }
             assert_eq!(net.resets(), [profile == Strict; 2]);

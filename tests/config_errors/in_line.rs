@@ -397,7 +397,7 @@ fn a_transfer_without_an_announcement_is_active() {
         "ports = [21]",
         "ports = [21]\nclient_mode = \"passive\"\ndefault_data_port = true",
         &[
-            "18: key `service.default_data_port`: default_data_port with client_mode = \"passive\": such transfers are active; \
+            "14: key `service.default_data_port`: default_data_port with client_mode = \"passive\": such transfers are active; \
            take the key out, or write client_mode = \"any\"",
         ],
     );

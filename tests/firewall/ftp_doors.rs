@@ -160,7 +160,7 @@ fn a_full_house_is_told_in_ftp_and_the_others_go_on() {
     let (c, s) = logged_in(&mut net, "10.0.0.5:40000");
     logged_in(&mut net, "10.0.0.5:40001");
     for (client, why) in
-        [("10.0.0.5:40002", "too many sessions of this client"), ("10.0.0.7:40000", "too many sessions;")]
+        [("10.0.0.5:40002", "Too many sessions of this client"), ("10.0.0.7:40000", "Too many sessions;")]
     {
         if client.starts_with("10.0.0.7") {
             logged_in(&mut net, OTHER);

@@ -150,7 +150,7 @@ fn no_room_is_told_and_may_be_waited_for() {
         rig.doors.no = Some(NoDoor::Wait);
         rig.client(b"PORT 10,0,0,5,19,137\r\nPWD\r\n");
         rig.wait(Duration::from_secs(40));
-        assert_eq!(text(&rig.at_client()), "425 Refused by rule data-ports: no data port is free.\\r\\n");
+        assert_eq!(text(&rig.at_client()), "425 Refused by rule data-ports: No data port is free.\\r\\n");
         assert_eq!(text(&rig.at_server()), "PWD\\r\\n");
         assert_eq!(rig.log.counters.waited, 1);
     });
@@ -159,21 +159,21 @@ fn no_room_is_told_and_may_be_waited_for() {
 #[test]
 fn a_transfer_needs_a_data_connection() {
     within(Profile::Standard, |mut rig| {
-        rig.answered(b"RETR a\r\n", "425 Refused by rule setup-first: use PORT or PASV first.\\r\\n");
+        rig.answered(b"RETR a\r\n", "425 Refused by rule setup-first: Use PORT or PASV first.\\r\\n");
         // Until one is announced, and the server agrees.
         rig.client(b"PORT 10,0,0,5,19,137\r\nRETR a\r\n");
         assert_eq!(text(&rig.at_server()), "PORT 10,0,0,5,19,137\\r\\n");
         rig.server(b"500 no\r\n");
         assert_eq!(
             text(&rig.at_client()),
-            "500 no\\r\\n425 Refused by rule setup-first: use PORT or PASV first.\\r\\n"
+            "500 no\\r\\n425 Refused by rule setup-first: Use PORT or PASV first.\\r\\n"
         );
         rig.client(b"PORT 10,0,0,5,19,137\r\nRETR a\r\n");
         rig.server(b"200 ok\r\n");
         assert_eq!(text(&rig.at_server()), "PORT 10,0,0,5,19,137\\r\\nRETR a\\r\\n");
         rig.server(b"150 x\r\n226 done\r\n");
         rig.at_client();
-        rig.answered(b"RETR a\r\n", "425 Refused by rule setup-first: use PORT or PASV first.\\r\\n");
+        rig.answered(b"RETR a\r\n", "425 Refused by rule setup-first: Use PORT or PASV first.\\r\\n");
     });
     let mut default = settings(Profile::Standard);
     default.default_data_port = true;
@@ -185,7 +185,7 @@ fn a_transfer_needs_a_data_connection() {
     each_way(&default, |rig| {
         let mut rig = rig.logged_in();
         rig.doors.no = Some(NoDoor::Full);
-        rig.answered(b"RETR a\r\n", "425 Refused by rule setup-first: use PORT or PASV first.\\r\\n");
+        rig.answered(b"RETR a\r\n", "425 Refused by rule setup-first: Use PORT or PASV first.\\r\\n");
     });
 }
 
@@ -242,9 +242,18 @@ fn ipv6() {
                 "listen [2001:db8:1::7]:51210"
             ]
         );
-        rig.answered(b"EPSV 1\r\n", "522 Network protocol not supported, use (2)\\r\\n");
-        rig.answered(b"PORT 10,0,0,5,19,137\r\n", "501 PORT names an IPv4 address; use EPRT.\\r\\n");
-        rig.answered(b"EPRT |1|10.0.0.5|5001|\r\n", "522 Network protocol not supported, use (2)\\r\\n");
+        rig.answered(
+            b"EPSV 1\r\n",
+            "522 Refused by rule family: Network protocol not supported, use (2)\\r\\n",
+        );
+        rig.answered(
+            b"PORT 10,0,0,5,19,137\r\n",
+            "501 Refused by rule family: PORT names an IPv4 address; use EPRT.\\r\\n",
+        );
+        rig.answered(
+            b"EPRT |1|10.0.0.5|5001|\r\n",
+            "522 Refused by rule family: Network protocol not supported, use (2)\\r\\n",
+        );
     }
 }
 
@@ -254,7 +263,8 @@ fn a_mode_can_be_refused() {
         let with = |client_mode| Settings { client_mode, ..settings(profile) };
         each_way(&with(ClientMode::Passive), |rig| {
             let mut rig = rig.logged_in();
-            let no = "502 Refused by rule client-mode: client_mode = \"passive\"; use PASV or EPSV.\\r\\n";
+            let no =
+                "502 Refused by rule client-mode: Policy: client_mode = \"passive\"; use PASV or EPSV.\\r\\n";
             rig.answered(b"PORT 10,0,0,5,19,137\r\n", no);
             rig.answered(b"EPRT |1|10.0.0.5|5001|\r\n", no);
             if profile != Profile::Strict {
@@ -268,7 +278,8 @@ fn a_mode_can_be_refused() {
         });
         each_way(&with(ClientMode::Active), |rig| {
             let mut rig = rig.logged_in();
-            let no = "502 Refused by rule client-mode: client_mode = \"active\"; use PORT or EPRT.\\r\\n";
+            let no =
+                "502 Refused by rule client-mode: Policy: client_mode = \"active\"; use PORT or EPRT.\\r\\n";
             rig.answered(b"PASV\r\n", no);
             rig.answered(b"EPSV\r\n", no);
             assert_eq!(rig.doors.story(), [""; 0]);

@@ -10,7 +10,7 @@ fn a_line_beyond_the_limit_is_refused_once_and_the_next_one_is_read() {
     within(Profile::Standard, |mut rig| {
         rig.client(&long);
         assert_eq!(text(&rig.at_server()), "NOOP\\r\\n");
-        assert_eq!(text(&rig.at_client()), "500 Refused by rule line-length: the line is too long.\\r\\n");
+        assert_eq!(text(&rig.at_client()), "500 Refused by rule line-length: The line is too long.\\r\\n");
         rig.passes(b"PASV\r\n");
         rig.replies(b"200 noop\r\n227 (198,51,100,7,200,10)\r\n");
         assert_eq!(rig.doors.story(), ["listen 198.51.100.7:51210"]);
@@ -34,7 +34,7 @@ fn a_command_must_end_in_time() {
     within(Profile::Standard, |mut rig| {
         rig.client(b"PORT 10,0");
         rig.wait(Duration::from_secs(31));
-        assert_eq!(text(&rig.at_client()), "421 A command must end in time.\\r\\n");
+        assert_eq!(text(&rig.at_client()), "421 Closed by rule line-time: A command must end in time.\\r\\n");
         assert_eq!(rig.why(), Some("a command without an end"));
     });
     within(Profile::Compat, |mut rig| {
@@ -88,7 +88,10 @@ fn a_banner_streams_and_has_an_end() {
         }
         assert!(sent >= rig.settings.reply);
         rig.client(b"QUIT\r\n");
-        assert!(text(&rig.at_client()).ends_with("421 The server's reply is too long.\\r\\n"));
+        assert!(
+            text(&rig.at_client())
+                .ends_with("421 Closed by rule reply-length: The server's reply is too long.\\r\\n")
+        );
     });
 }
 
@@ -106,7 +109,10 @@ fn a_reply_that_is_judged_whole_is_bounded() {
             }
         }
         assert!(rig.why().is_some() && most < 512 << 10, "{most}");
-        assert_eq!(text(&rig.at_client()), "421 The server's reply is too long.\\r\\n");
+        assert_eq!(
+            text(&rig.at_client()),
+            "421 Closed by rule reply-length: The server's reply is too long.\\r\\n"
+        );
     });
 }
 

@@ -29,7 +29,7 @@ fn auth_is_refused_where_that_is_the_policy() {
     each_way(&refuse, |rig| {
         let mut rig = rig.logged_in();
         for command in ["AUTH TLS", "AUTH SSL", "PBSZ 0", "PROT P", "CCC"] {
-            let answer = "534 Refused by rule ftps: ftps = \"refuse\".\\r\\n";
+            let answer = "534 Refused by rule ftps: Policy: ftps = \"refuse\".\\r\\n";
             rig.answered(format!("{command}\r\n").as_bytes(), answer);
         }
         assert!(!rig.rules.is_opaque());
@@ -37,7 +37,7 @@ fn auth_is_refused_where_that_is_the_policy() {
     within(Profile::Standard, |mut rig| {
         rig.answered(
             b"AUTH GSSAPI\r\n",
-            "504 Refused by rule auth-mechanism: only AUTH TLS is passed on.\\r\\n",
+            "504 Refused by rule auth-mechanism: Only AUTH TLS is passed on.\\r\\n",
         );
         rig.passes(b"AUTH TLS\r\n");
         rig.replies(b"500 no\r\n");

@@ -206,7 +206,7 @@ fn a_transfer_that_no_answer_ends_is_over_all_the_same() {
         rig.wait(Duration::from_secs(60));
         assert_eq!(
             text(&rig.at_client()),
-            "504 Refused by rule own-address: the address is not yours.\\r\\n"
+            "504 Refused by rule own-address: The address is not yours.\\r\\n"
         );
         assert_eq!(rig.doors.story(), ["over 426"]);
         // Behind AUTH nothing is read that could end it.

@@ -53,7 +53,7 @@ fn a_client_that_is_early_waits_for_the_greeting() {
     each_way(&settings(Profile::Standard), |mut rig| {
         rig.client(b"USER a\r\n");
         rig.wait(Duration::from_secs(40));
-        assert_eq!(text(&rig.at_client()), "421 The server did not greet.\\r\\n");
+        assert_eq!(text(&rig.at_client()), "421 Closed by rule greeting: The server did not greet.\\r\\n");
         assert_eq!(rig.why(), Some("no greeting from the server"));
     });
     // A refusal is a greeting, too.
@@ -95,7 +95,7 @@ fn nothing_is_announced_before_the_login() {
             rig.at_client();
             rig.answered(
                 format!("{announcement}\r\n").as_bytes(),
-                "530 Refused by rule login-first: log in first.\\r\\n",
+                "530 Refused by rule login-first: Log in first.\\r\\n",
             );
             assert!(rig.doors.story().is_empty());
         });
@@ -112,7 +112,7 @@ fn nothing_is_announced_before_the_login() {
             rig.server(login.as_bytes());
             let (server, client) = (text(&rig.at_server()), text(&rig.at_client()));
             if refused {
-                let want = "530 no\\r\\n530 Refused by rule login-first: log in first.\\r\\n530 Refused by rule login-first: log in first.\\r\\n";
+                let want = "530 no\\r\\n530 Refused by rule login-first: Log in first.\\r\\n530 Refused by rule login-first: Log in first.\\r\\n";
                 assert_eq!((server.as_str(), client.as_str()), ("", want));
                 assert!(rig.doors.story().is_empty());
             } else {
@@ -129,13 +129,13 @@ fn a_new_login_begins_anew() {
     within(Profile::Standard, |mut rig| {
         rig.passes(b"USER b\r\n");
         rig.replies(b"331 x\r\n");
-        rig.answered(b"PASV\r\n", "530 Refused by rule login-first: log in first.\\r\\n");
+        rig.answered(b"PASV\r\n", "530 Refused by rule login-first: Log in first.\\r\\n");
         rig.passes(b"PASS x\r\n");
         rig.replies(b"230 in\r\n");
         rig.answered(b"EPSV ALL\r\n", "200 EPSV ALL ok.\\r\\n");
         rig.passes(b"REIN\r\n");
         rig.replies(b"220 x\r\n");
-        rig.answered(b"PASV\r\n", "530 Refused by rule login-first: log in first.\\r\\n");
+        rig.answered(b"PASV\r\n", "530 Refused by rule login-first: Log in first.\\r\\n");
         rig.passes(b"USER b\r\n");
         rig.replies(b"230 x\r\n");
         rig.passes(b"PASV\r\n");

@@ -6,7 +6,7 @@ use tidegate::alg::rules::Rules;
 use tidegate::event::{SessionId, What};
 use tidegate::time::{Duration, Instant};
 
-const LAST: &str = "421 Closed by rule failed-logins: too many failed logins.\\r\\n";
+const LAST: &str = "421 Closed by rule failed-logins: Too many failed logins.\\r\\n";
 
 fn client() -> IpAddr {
     plain().client.ip()

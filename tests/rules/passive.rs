@@ -180,7 +180,7 @@ fn no_room_is_told_and_may_be_waited_for() {
             rig.doors.no = Some(NoDoor::Wait);
             rig.server(reply);
             rig.wait(Duration::from_secs(40));
-            assert_eq!(text(&rig.at_client()), "425 Refused by rule data-ports: no data port is free.\\r\\n");
+            assert_eq!(text(&rig.at_client()), "425 Refused by rule data-ports: No data port is free.\\r\\n");
         });
     }
 }

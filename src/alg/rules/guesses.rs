@@ -98,11 +98,11 @@ mod tests {
         let (one, other) = (ip(1), ip(2));
         let mut now = Instant::from_millis(1);
         for n in 1..=3 {
-            now = now + (MEMORY - Duration::from_secs(1));
+            now += MEMORY - Duration::from_secs(1);
             assert_eq!(guesses.refused(now, one), n);
         }
         assert_eq!((guesses.count(now, one), guesses.count(now, other)), (3, 0));
-        now = now + MEMORY;
+        now += MEMORY;
         assert_eq!((guesses.count(now, one), guesses.refused(now, one), guesses.len()), (0, 1, 1));
         let six = |host: u128| IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) | host));
         guesses.refused(now, six(1));

@@ -27,37 +27,37 @@ macro_rules! refusals {
 }
 
 refusals! {
-    LOGIN_FIRST = 530 "login-first" "log in first.";
-    SETUP_FIRST = 425 "setup-first" "use PORT or PASV first.";
-    LOCK_STEP = 503 "lock-step" "commands before this one are without their answers.";
-    COMMANDS = 421 "commands" "too many commands without an answer.";
-    AUTH_BOUNDARY = 421 "auth-boundary" "bytes behind AUTH before TLS.";
-    AUTH_MECHANISM = 504 "auth-mechanism" "only AUTH TLS is passed on.";
-    WRAPPED = 534 "auth-mechanism" "only AUTH TLS is passed on.";
-    FTPS = 534 "ftps" "ftps = \"refuse\".";
+    LOGIN_FIRST = 530 "login-first" "Log in first.";
+    SETUP_FIRST = 425 "setup-first" "Use PORT or PASV first.";
+    LOCK_STEP = 503 "lock-step" "Commands before this one are without their answers.";
+    COMMANDS = 421 "commands" "Too many commands without an answer.";
+    AUTH_BOUNDARY = 421 "auth-boundary" "Bytes behind AUTH before TLS.";
+    AUTH_MECHANISM = 504 "auth-mechanism" "Only AUTH TLS is passed on.";
+    WRAPPED = 534 "auth-mechanism" "Only AUTH TLS is passed on.";
+    FTPS = 534 "ftps" "Policy: ftps = \"refuse\".";
     TELNET = 500 "telnet" "Telnet commands within a command are not allowed.";
-    TELNET_OPTION = 421 "telnet" "a Telnet option without an end.";
-    VERB = 502 "verb" "the command is not one that is passed on.";
+    TELNET_OPTION = 421 "telnet" "A Telnet option without an end.";
+    VERB = 502 "verb" "The command is not one that is passed on.";
     REIN = 502 "verb" "REIN is not passed on; reconnect instead.";
-    BETWEEN_SERVERS = 502 "verb" "no transfers from server to server.";
-    LONG_FORM = 502 "verb" "use EPRT or EPSV.";
-    GREETING = 421 "greeting" "the server did not greet.";
-    LINE_LENGTH = 500 "line-length" "the line is too long.";
-    LINE_TIME = 421 "line-time" "a command must end in time.";
-    NAME_LENGTH = 501 "name-length" "the name is too long.";
-    REPLY_LENGTH = 421 "reply-length" "the server's reply is too long.";
-    SETUP_RATE = 421 "setup-rate" "too many announcements of data connections.";
+    BETWEEN_SERVERS = 502 "verb" "No transfers from server to server.";
+    LONG_FORM = 502 "verb" "Use EPRT or EPSV.";
+    GREETING = 421 "greeting" "The server did not greet.";
+    LINE_LENGTH = 500 "line-length" "The line is too long.";
+    LINE_TIME = 421 "line-time" "A command must end in time.";
+    NAME_LENGTH = 501 "name-length" "The name is too long.";
+    REPLY_LENGTH = 421 "reply-length" "The server's reply is too long.";
+    SETUP_RATE = 421 "setup-rate" "Too many announcements of data connections.";
     EPSV_ALL = 500 "epsv-all" "EPSV ALL was sent.";
-    BEHIND = 501 "behind" "too much behind the port.";
-    OWN_ADDRESS = 504 "own-address" "the address is not yours.";
-    NO_ACTIVE = 502 "client-mode" "client_mode = \"passive\"; use PASV or EPSV.";
-    NO_PASSIVE = 502 "client-mode" "client_mode = \"active\"; use PORT or EPRT.";
-    SERVER_PORT = 425 "port" "the server names a port that is not allowed.";
+    BEHIND = 501 "behind" "Too much behind the port.";
+    OWN_ADDRESS = 504 "own-address" "The address is not yours.";
+    NO_ACTIVE = 502 "client-mode" "Policy: client_mode = \"passive\"; use PASV or EPSV.";
+    NO_PASSIVE = 502 "client-mode" "Policy: client_mode = \"active\"; use PORT or EPRT.";
+    SERVER_PORT = 425 "port" "The server names a port that is not allowed.";
     NO_229 = 500 "announcement" "EPSV was not answered well; use PASV.";
-    DATA_PORTS = 425 "data-ports" "no data port is free.";
-    PER_CLIENT = 425 "expectations-per-client" "too many data connections are announced for you.";
-    EXPECTATIONS = 425 "expectations" "too many data connections are announced.";
-    FAILED_LOGINS = 421 "failed-logins" "too many failed logins.";
+    DATA_PORTS = 425 "data-ports" "No data port is free.";
+    PER_CLIENT = 425 "expectations-per-client" "Too many data connections are announced for you.";
+    EXPECTATIONS = 425 "expectations" "Too many data connections are announced.";
+    FAILED_LOGINS = 421 "failed-logins" "Too many failed logins.";
 }
 
 impl Refusal {
@@ -93,9 +93,9 @@ impl Refusal {
     /// Of a server's announcement that names no port.
     pub(super) const fn announcement(e: PassiveError) -> Self {
         let text = match e {
-            PassiveError::Missing => "the server's reply names no port.",
-            PassiveError::ZeroPort => "the server's reply names port 0.",
-            PassiveError::Code => "the server did not answer the question.",
+            PassiveError::Missing => "The server's reply names no port.",
+            PassiveError::ZeroPort => "The server's reply names port 0.",
+            PassiveError::Code => "The server did not answer the question.",
         };
         Self { code: 425, rule: "announcement", text }
     }
@@ -152,7 +152,7 @@ mod tests {
             let ends = line.ends_with(b".\r\n") || line.ends_with(b")\r\n");
             assert!(ends && !line.ends_with(b"..\r\n"), "{r:?}");
         }
-        assert_eq!(LOGIN_FIRST.line(), b"530 Refused by rule login-first: log in first.\r\n");
+        assert_eq!(LOGIN_FIRST.line(), b"530 Refused by rule login-first: Log in first.\r\n");
         let closed = LOGIN_FIRST.closing("why").said();
         assert_eq!(closed, "Closed by rule login-first: why.");
     }

@@ -396,7 +396,7 @@ impl<W: Copy> Sessions<W> {
             ("inspection timers", self.shared.wheel.len()),
             ("session pairs", self.shared.pairs.len()),
             ("bytes of inspected sessions' lines", self.shared.held),
-            ("clients with refused logins", self.guesses.len()),
+            ("inspected clients with refused logins", self.guesses.len()),
         ]
     }
 

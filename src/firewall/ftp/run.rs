@@ -374,7 +374,7 @@ impl<W: Copy> Sessions<W> {
             return Some(turned::TOO_MANY_OF_CLIENT);
         }
         if self.shared.held > HELD {
-            return Some("Too much is held for other sessions");
+            return Some(turned::TOO_MUCH_HELD);
         }
         if self.clients.total() < limit {
             return None;

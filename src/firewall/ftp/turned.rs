@@ -17,11 +17,13 @@ pub(super) struct Reason {
 
 /// As many sessions as one client may have.
 pub(super) const TOO_MANY_OF_CLIENT: Reason =
-    Reason { rule: "sessions-per-client", why: "too many sessions of this client" };
+    Reason { rule: "sessions-per-client", why: "Too many sessions of this client" };
 /// As many as there may be.
-pub(super) const TOO_MANY: Reason = Reason { rule: "sessions", why: "too many sessions" };
+pub(super) const TOO_MANY: Reason = Reason { rule: "sessions", why: "Too many sessions" };
+/// As much as may be held of all sessions' lines.
+pub(super) const TOO_MUCH_HELD: Reason = Reason { rule: "held", why: "Too much is held for other sessions" };
 /// It has tried too many passwords.
-pub(super) const GUESSER: Reason = Reason { rule: "failed-logins", why: "too many failed logins" };
+pub(super) const GUESSER: Reason = Reason { rule: "failed-logins", why: "Too many failed logins" };
 
 /// An editor that lets a server say nothing but why not.
 #[derive(Debug)]
