@@ -4,7 +4,8 @@
 //! The stream is cut in every way into up to four segments. From each state on
 //! - any segment that is under way may reach the core, in any order;
 //! - one segment in all may be lost: one of the sender's, the second copy of the doubled one among them, or one that the
-//!   core sends, for whatever reason it sends it;
+//!   core sends, for whatever reason it sends it, whole or from any byte of it on (so that the receiver acknowledges a
+//!   part for it has no more);
 //! - the sender may send again, once, all that it was not told of, in one segment: it begins wherever what it was told
 //!   ends, and its old segments are still under way;
 //! - one in all may be doubled, and the copy comes at any time, or is the one that is lost;
@@ -97,8 +98,8 @@ impl Moment {
         self.got.trailing_ones() as usize
     }
 
-    /// A segment of the sender's comes to the core. Of those that the core sends, the one of this number is lost;
-    /// gives how many there were.
+    /// A segment of the sender's comes to the core. Of all bytes that the core sends, those from this one on are lost, to
+    /// the end of its segment; gives how many there were.
     fn data(&mut self, (from, to): (usize, usize), lose: Option<usize>) -> usize {
         let payload = self.editor.stream[from..to].to_vec();
         let seg =
@@ -129,14 +130,12 @@ impl Moment {
             if o.payload.is_empty() {
                 continue;
             }
-            left += 1;
-            if lose == Some(left) {
-                self.lost = true;
-                continue;
-            }
-            let at = o.seq as usize - 1;
-            assert_eq!(self.want.get(at..at + o.payload.len()), Some(&o.payload[..]), "other bytes at {at}");
-            self.got |= ((1 << o.payload.len()) - 1) << at;
+            let (at, len) = (o.seq as usize - 1, o.payload.len());
+            assert_eq!(self.want.get(at..at + len), Some(&o.payload[..]), "other bytes at {at}");
+            let lost = lose.filter(|lose| (left..left + len).contains(lose));
+            self.lost |= lost.is_some();
+            self.got |= ((1 << lost.map_or(len, |lose| lose - left)) - 1) << at;
+            left += len;
         }
         left
     }
@@ -173,12 +172,12 @@ impl Moment {
 
     /// Whatever can come of it by one event.
     fn next(&self, mut each: impl FnMut(Self)) {
-        // All that is lost of what the core sends, one by one.
+        // And with each byte of what the core sends as the first that is lost.
         let mut with = |before: &Self, event: &dyn Fn(&mut Self, Option<usize>) -> usize| {
             let mut after = before.clone();
             let left = event(&mut after, None);
             each(after);
-            for lose in (1..=left).filter(|_| !before.lost) {
+            for lose in (0..left).filter(|_| !before.lost) {
                 let mut after = before.clone();
                 event(&mut after, Some(lose));
                 each(after);
