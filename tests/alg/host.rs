@@ -51,8 +51,10 @@ pub(crate) struct Host {
     /// All that it sends; position 1 is its first byte.
     pub(crate) stream: Vec<u8>,
     pub(crate) closes: bool,
-    una: u64,
-    nxt: u64,
+    pub(crate) una: u64,
+    pub(crate) nxt: u64,
+    /// What is unacknowledged goes again at once, in segments of the size that it sends now (RFC 1191 section 6.5).
+    pub(crate) again: bool,
     right: u64,
     sacked: Vec<(u64, u64)>,
     repeats: u32,
@@ -87,6 +89,7 @@ impl Host {
             closes: true,
             una: 1,
             nxt: 1,
+            again: false,
             right,
             sacked: Vec::new(),
             repeats: 0,
@@ -332,6 +335,15 @@ impl Host {
         if self.told_ack < self.next_in() && self.manner.partial {
             out.push(self.segment(now, self.nxt, 0, Vec::new()));
         }
+        if std::mem::take(&mut self.again) {
+            let mut from = self.una;
+            while from < self.nxt {
+                let to = (from + self.size()).min(self.nxt);
+                out.push(self.data(now, from, to));
+                from = to;
+            }
+            self.rto = Some(now + 300);
+        }
         let due = self.rto.is_some_and(|at| at <= now);
         if self.una < self.nxt && (due || self.repeats == 3) {
             if due {
@@ -388,7 +400,7 @@ impl Host {
     /// When it wants to be polled.
     pub(crate) fn deadline(&self) -> Option<u64> {
         let read = (self.manner.read_every > 0 && !self.is_done()).then_some(self.next_read);
-        self.rto.into_iter().chain(read).min()
+        self.rto.into_iter().chain(read).chain(self.again.then_some(0)).min()
     }
 
     fn size(&mut self) -> u64 {

@@ -2,6 +2,7 @@
 
 use crate::host::{Host, Manner};
 use crate::packet::{Packet, Pieces};
+use crate::path::Paths;
 use crate::setup::Setup;
 use crate::support::{ACK, FIN, Faults, RST, Rng, SYN, Seg};
 use std::collections::VecDeque;
@@ -19,11 +20,11 @@ use tidegate::wire;
 pub(crate) struct Conn {
     pub(crate) client: Host,
     pub(crate) server: Host,
-    sides: [Side; 2],
+    pub(crate) sides: [Side; 2],
     /// Client and server as the client knows them.
-    near: [SocketAddr; 2],
+    pub(crate) near: [SocketAddr; 2],
     /// Client and server as the server knows them.
-    far: [SocketAddr; 2],
+    pub(crate) far: [SocketAddr; 2],
     swapped: [Option<Seg>; 2],
     /// What the test has looked at of what client and server got.
     pub(crate) seen: [usize; 2],
@@ -51,6 +52,8 @@ pub(crate) struct Net {
     pub(crate) cut: [bool; 2],
     pub(crate) lost: Vec<Seg>,
     pub(crate) faults: Faults,
+    /// What the links carry.
+    pub(crate) paths: Paths,
     rng: Rng,
     queue: VecDeque<(u64, Flight)>,
     ids: u16,
@@ -80,6 +83,7 @@ impl Net {
             cut: [false; 2],
             lost: Vec::new(),
             faults: setup.faults,
+            paths: Paths::default(),
             rng: Rng(setup.seed),
             queue: VecDeque::new(),
             ids: 0,
@@ -188,8 +192,17 @@ impl Net {
 
     /// A packet that came out at this side.
     fn leaves(&mut self, side: Side, bytes: Vec<u8>) {
+        if let Some(error) = self.paths.refuses(side, &bytes) {
+            self.say(|| format!("    → {side:?} {} (too big)", shown(&bytes)));
+            return self.through(side, &error);
+        }
         let Some(bytes) = self.pieces.take(&bytes) else { return };
-        let Some(p) = Packet::parse(&bytes) else { return self.stray.push((side, bytes)) };
+        let Some(p) = Packet::parse(&bytes) else {
+            if !self.hears(side, &bytes) {
+                self.stray.push((side, bytes));
+            }
+            return;
+        };
         for i in 0..self.conns.len() {
             let c = &self.conns[i];
             let to_server = side == c.sides[1] && p.src == c.far[0] && p.dst == c.far[1];
