@@ -176,6 +176,15 @@ pub enum What {
         /// How many since the last event of this rule.
         count: u64,
     },
+    /// An end of an inspected control connection sent bytes again that were others; told once a session.
+    Conflict {
+        /// The session.
+        session: SessionId,
+        /// Whose bytes they are: `client`, `server`.
+        from: &'static str,
+        /// How many bytes of that end's stream stand before the segment that brought them.
+        at: u64,
+    },
     /// Something about a neighbour (next hop).
     Neighbour {
         /// Its address.

@@ -1,9 +1,11 @@
 //! What one direction's receiver says of it, told to its sender.
 
-use super::half::Half;
+use super::Limits;
+use super::half::{Half, Tail};
 use super::log::Round;
 use super::offset::{unwrap, wire};
 use super::options::OptionList;
+use super::window::Offer;
 use crate::time::Instant;
 
 /// An acknowledgement in the sender's numbers.
@@ -17,7 +19,7 @@ pub(super) struct Told {
 
 impl Half {
     /// Takes in acknowledgement and window. `None`: it acknowledges what was never sent.
-    pub(super) fn heard(&mut self, now: Instant, ack: u32, window: u16) -> Option<Told> {
+    pub(super) fn heard(&mut self, now: Instant, ack: u32, window: u16, limits: &Limits) -> Option<Told> {
         let ack = unwrap(self.isn, ack, self.nxt).filter(|ack| *ack <= self.nxt)?;
         if ack < self.una {
             let told = self.log.rev(ack, Round::Floor).max(self.own_ack);
@@ -31,13 +33,14 @@ impl Half {
             self.rto.arrived(now, ack);
             self.log.prune(ack);
             self.forget();
+            self.forget_mark();
         } else if self.window.right() <= ack {
             self.rto.alive();
         }
         // Rounded down: an edit is not acknowledged before all of it is.
         let told = self.log.rev(ack, Round::Floor).max(self.own_ack);
         self.acked = self.acked.max(told);
-        Some(Told { ack: wire(self.isn, told), window: self.tell(told), news })
+        Some(Told { ack: wire(self.isn, told), window: self.tell(told, limits), news })
     }
 
     /// Takes notice of edits that left nothing to deliver behind what is acknowledged; true if the sender does not
@@ -59,9 +62,16 @@ impl Half {
     }
 
     /// The window field that goes with the acknowledgement of `acked`.
-    pub(super) fn tell(&mut self, acked: u64) -> u16 {
+    pub(super) fn tell(&mut self, acked: u64, limits: &Limits) -> u16 {
         let end = self.end();
-        self.window.tell(acked, self.decided, end)
+        let offer = match self.state {
+            Tail::Held(_) => Offer {
+                least: self.decided + limits.line as u64,
+                most: self.decided + limits.kept.saturating_sub(self.kept.len()) as u64,
+            },
+            _ => Offer::default(),
+        };
+        self.window.tell(acked, self.decided, end, offer)
     }
 
     /// Maps the acknowledged ranges of a segment of the receiver's, whose acknowledgement is `ack`.

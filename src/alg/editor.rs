@@ -79,6 +79,12 @@ pub trait Editor {
         false
     }
 
+    /// Whether what is decided means anything: if not, urgent marks stay as they are.
+    fn reads(&self, dir: Direction) -> bool {
+        let _ = dir;
+        true
+    }
+
     /// Raw bytes, in order, each shown once, and before it goes on. What is raw goes on as it is; what is behind it
     /// is a line's begin, and nothing of that has left.
     fn raw(&mut self, now: Instant, dir: Direction, bytes: &[u8]) -> Raw {

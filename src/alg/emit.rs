@@ -4,7 +4,7 @@ use super::half::Half;
 use super::log::Round;
 use super::offset::wire;
 use super::options::OptionList;
-use super::segment::{CWR, Direction, Incoming, Note, Outgoing, Output, What};
+use super::segment::{CWR, Direction, Incoming, Outgoing, Output};
 use crate::time::Instant;
 use crate::wire::tcp::{ACK, FIN, PSH, URG};
 
@@ -137,8 +137,7 @@ impl Half {
 
     /// Sends a segment without anything of the stream.
     pub(super) fn bare(&mut self, dir: Direction, at: u64, head: Head, payload: &[u8], out: &mut Output) {
-        let pointer = if head.flags & URG != 0 { self.urgent_out(dir, out) } else { None };
-        let pointer = pointer_from(pointer, at);
+        let pointer = self.pointer(at, 0, head.flags & URG != 0);
         out.segments.push(Outgoing {
             dir,
             seq: wire(self.isn, at),
@@ -193,7 +192,6 @@ impl Half {
         let (from, to) = (first - self.kept_at, range.to.saturating_sub(self.kept_at));
         bytes.extend_from_slice(self.kept.get(from as usize..to as usize).unwrap_or_default());
         let start = range.to - bytes.len() as u64;
-        let urgent = if head.flags & URG != 0 { self.urgent_out(dir, out) } else { None };
         let size = self.piece(head);
         let mut at = start;
         loop {
@@ -209,7 +207,7 @@ impl Half {
             if is_last && fin {
                 flags |= FIN;
             }
-            let pointer = pointer_from(urgent, at);
+            let pointer = self.pointer(at, len, head.flags & URG != 0);
             if pointer != 0 {
                 flags |= URG;
             }
@@ -236,24 +234,4 @@ impl Half {
             self.rto.sent(now, end);
         }
     }
-
-    /// Behind the urgent byte in the delivered stream. An urgent byte that was replaced is none any more.
-    fn urgent_out(&mut self, dir: Direction, out: &mut Output) -> Option<u64> {
-        let urgent = self.urgent.checked_sub(1).filter(|u| *u > 0)?;
-        if urgent >= self.decided {
-            // Nobody knows yet what becomes of it: as far as it would be now.
-            return Some(self.end() + (urgent + 1 - self.decided));
-        }
-        if self.log.is_edited(urgent) {
-            self.urgent = 0;
-            out.notes.push(Note { dir, at: urgent - 1, what: What::UrgentCleared });
-            return None;
-        }
-        Some(self.log.fwd(urgent, Round::Floor) + 1)
-    }
-}
-
-/// The urgent pointer of a segment at `at`; 0 for none, also where none can reach.
-fn pointer_from(urgent: Option<u64>, at: u64) -> u16 {
-    urgent.and_then(|u| u.checked_sub(at)).and_then(|off| u16::try_from(off).ok()).unwrap_or(0)
 }

@@ -12,6 +12,7 @@
 use super::log::{Log, Part, Round};
 use super::rto::Rto;
 use super::segment::{Direction, Incoming, Note, Output, What};
+use super::urgent::Urgent;
 use super::window::Window;
 use super::{Limits, options::OptionList};
 use crate::time::{Duration, Instant};
@@ -98,8 +99,8 @@ pub(super) struct Half {
     pub(super) answers: VecDeque<Vec<u8>>,
     /// Largest payload and options together that the receiver takes.
     pub(super) mss: usize,
-    /// Behind the last urgent byte, in the sent stream; 0 for none.
-    pub(super) urgent: u64,
+    /// Urgent marks.
+    pub(super) urgent: Urgent,
     /// The sender's latest timestamp in order, and when it came.
     pub(super) stamp: Option<(u32, Instant)>,
     /// Its latest timestamp of all: what went on with it makes older ones unbelievable.

@@ -27,6 +27,8 @@ mod parse;
 mod rto;
 pub mod rules;
 mod segment;
+mod syn;
+mod urgent;
 mod window;
 
 pub use editor::{Editor, End, Line, Raw, Verdict};
@@ -34,14 +36,13 @@ pub use options::{OptionList, Stripped};
 pub use segment::{CWR, Direction, Incoming, Note, Outgoing, Output, What};
 
 use crate::time::{Duration, Instant};
-use crate::wire::tcp::{self, ACK, FIN, PSH, RST, SYN, URG};
+use crate::wire::tcp::{ACK, FIN, PSH, RST, SYN, URG};
 use emit::{Head, Went};
 use half::{Half, Late, Tail, Taken};
 use offset::{unwrap, wire};
+use syn::Syn;
 
-/// Payload that everybody takes who names no size (RFC 9293 3.7.1).
-const DEFAULT_MSS: usize = 536;
-/// A path that claims to carry less is not believed (RFC 791 has 68 bytes, 40 of them headers).
+/// A path, or an end, that claims to carry less is not believed (RFC 791 has 68 bytes, 40 of them headers).
 const LEAST_MSS: usize = 28;
 
 /// Bounds of one direction.
@@ -331,8 +332,9 @@ impl Alg {
             out.notes.push(Note { dir, at: at - 1, what: What::OutOfWindow });
             return self.acknowledge(dir, at, out);
         }
+        let limits = self.limits;
         let back = self.half(dir.back());
-        let Some(told) = back.heard(now, seg.ack, seg.window) else {
+        let Some(told) = back.heard(now, seg.ack, seg.window, &limits) else {
             let at = back.decided - 1;
             return out.notes.push(Note { dir: dir.back(), at, what: What::BadAck });
         };
@@ -372,7 +374,7 @@ impl Alg {
         let end = at + seg.payload.len() as u64;
         let taken = half.take(now, dir, at, seg, &limits, out);
         if taken == Taken::InOrder && seg.flags & URG != 0 {
-            half.urgent = half.urgent.max(at + u64::from(seg.urgent));
+            half.mark(dir, at, seg.urgent, out);
         }
         if taken == Taken::InOrder && !self.settle(now, editor, out) {
             return false;
@@ -424,7 +426,7 @@ impl Alg {
         let before = half.before(late.at);
         half.take(now, dir, late.at, &seg, &limits, out);
         if late.flags & URG != 0 {
-            half.urgent = half.urgent.max(late.at + u64::from(late.urgent));
+            half.mark(dir, late.at, late.urgent, out);
         }
         if !self.settle(now, editor, out) {
             return false;
@@ -445,6 +447,9 @@ impl Alg {
                 for _ in 0..parsed.lost {
                     let at = self.half(dir).decided - 1;
                     out.notes.push(Note { dir, at, what: What::AnswerLost });
+                }
+                if let Some(at) = parsed.unmarked {
+                    out.notes.push(Note { dir, at, what: What::UrgentCleared });
                 }
                 for answer in parsed.answers {
                     self.half(dir.back()).answer(dir.back(), answer, &limits, out);
@@ -499,8 +504,9 @@ impl Alg {
     /// What a segment of ours toward `dir` says beside its bytes.
     fn head(&mut self, dir: Direction, flags: u8) -> Head {
         let stamps = self.half_ref(dir).newest.zip(self.half_ref(dir.back()).newest);
+        let limits = self.limits;
         let back = self.half(dir.back());
-        let (ack, window) = (wire(back.isn, back.acked), back.tell(back.acked));
+        let (ack, window) = (wire(back.isn, back.acked), back.tell(back.acked, &limits));
         Head { ack, flags, window, options: OptionList::ours(stamps, &[]) }
     }
 
@@ -542,38 +548,6 @@ impl Alg {
             let flags = RST;
             let reset = Incoming { seq: seg.ack, ack: 0, flags, window: 0, urgent: 0, ..Incoming::default() };
             pass(dir.back(), &reset, out);
-        }
-    }
-}
-
-/// What a SYN says.
-#[derive(Debug, Clone, Copy, Default)]
-struct Syn {
-    window: u16,
-    mss: usize,
-    scale: Option<u8>,
-    sack: bool,
-    stamps: bool,
-}
-
-impl Syn {
-    fn new(window: u16, options: &OptionList) -> Self {
-        let said = tcp::syn_options(options.as_slice());
-        let mss = said.mss.map_or(DEFAULT_MSS, usize::from).max(LEAST_MSS);
-        Self { window, mss, scale: said.window_scale, sack: said.sack, stamps: said.timestamps }
-    }
-}
-
-impl Half {
-    /// Notes what the receiver said in its SYN, and what the sender said in its own.
-    fn heed(&mut self, receiver: &Syn, sender: &Syn) {
-        self.window.open(receiver.window);
-        self.mss = receiver.mss;
-        if sender.scale.is_some() {
-            self.window.scale = receiver.scale.unwrap_or(0);
-        }
-        if !(receiver.stamps && sender.stamps) {
-            (self.stamp, self.newest) = (None, None);
         }
     }
 }

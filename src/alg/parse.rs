@@ -4,6 +4,7 @@ use super::Limits;
 use super::editor::{Editor, End, Line, Raw, Verdict};
 use super::half::{Half, Tail};
 use super::segment::{Direction, Note, Output, What};
+use super::urgent::{SYNCH_LINE, is_synch};
 use crate::time::Instant;
 use std::collections::VecDeque;
 
@@ -16,6 +17,8 @@ pub(super) struct Parsed {
     pub(super) answers: Vec<Vec<u8>>,
     /// So many answers found no place: their stream ended in the midst of a line.
     pub(super) lost: usize,
+    /// An urgent mark was taken off there.
+    pub(super) unmarked: Option<u64>,
     /// The editor wants an end.
     pub(super) reset: bool,
 }
@@ -47,7 +50,9 @@ impl Half {
                     }
                 };
                 let (went, left) = rest.split_at(raw);
+                let from = self.decided;
                 self.keep(went);
+                self.unmark(from, false, &mut parsed);
                 rest = left;
                 parsed.progress |= raw > 0;
                 self.gap(dir, editor);
@@ -57,7 +62,9 @@ impl Half {
             let lf = rest.iter().position(|b| *b == b'\n').map(|lf| lf + 1);
             if matches!(self.state, Tail::Passing(_)) {
                 let (went, left) = rest.split_at(lf.unwrap_or(rest.len()));
+                let from = self.decided;
                 self.pass(now, dir, went, lf.is_some(), editor, limits);
+                self.unmark(from, editor.reads(dir), &mut parsed);
                 rest = left;
                 parsed.progress = true;
                 self.look(dir, editor);
@@ -65,7 +72,9 @@ impl Half {
             }
             if matches!(self.state, Tail::Skipping) {
                 let (taken, left) = rest.split_at(lf.unwrap_or(rest.len()));
+                let from = self.decided;
                 self.replace(taken, &[]);
+                self.unmark(from, true, &mut parsed);
                 if lf.is_some() {
                     self.state = Tail::Fresh;
                     self.look(dir, editor);
@@ -92,7 +101,8 @@ impl Half {
             };
             let (bytes, left) = rest.split_at(whole.unwrap_or(rest.len()));
             let unfinished = matches!(end, End::Overlong | End::Late);
-            match editor.line(now, dir, Line { bytes, at: self.decided - 1, end, due: overdue }) {
+            let from = self.decided;
+            match editor.line(now, dir, Line { bytes, at: from - 1, end, due: overdue }) {
                 Verdict::Hold if end == End::Whole && !overdue => {
                     self.hold(now, limits);
                     break;
@@ -105,7 +115,12 @@ impl Half {
                     self.state = Tail::Passing(Vec::new());
                     continue;
                 }
-                Verdict::Keep => self.keep(bytes),
+                Verdict::Keep => {
+                    if dir == Direction::ToServer && is_synch(bytes) {
+                        self.urgent.synch(from);
+                    }
+                    self.keep(bytes);
+                }
                 Verdict::Replace(new) if !unfinished => self.replace(bytes, &new),
                 Verdict::Swallow(answer) => {
                     parsed.answers.push(answer);
@@ -120,6 +135,7 @@ impl Half {
                     break;
                 }
             }
+            self.unmark(from, editor.reads(dir), &mut parsed);
             self.state = Tail::Fresh;
             rest = left;
             parsed.progress = true;
@@ -168,8 +184,12 @@ impl Half {
         self.keep(bytes);
         let Tail::Passing(head) = &mut self.state else { return };
         let at = begin - 1 - head.len() as u64;
+        let is_begin = head.len() < SYNCH_LINE;
         let room = limits.line.saturating_sub(head.len()).min(bytes.len());
         head.extend_from_slice(&bytes[..room]);
+        if dir == Direction::ToServer && is_begin && is_synch(head) {
+            self.urgent.synch(at + 1);
+        }
         if ends {
             let head = std::mem::take(head);
             let end = if head.ends_with(b"\n") { End::Whole } else { End::Overlong };
@@ -202,6 +222,13 @@ impl Half {
 
     fn is_closed_to_answers(&self) -> bool {
         matches!(self.state, Tail::Passing(_) | Tail::Raw(false))
+    }
+
+    /// What begins at `from` is decided: urgent marks in it stay or go.
+    fn unmark(&mut self, from: u64, reads: bool, parsed: &mut Parsed) {
+        if self.settle_mark(from, reads) {
+            parsed.unmarked = Some(from - 1);
+        }
     }
 
     fn hold(&mut self, now: Instant, limits: &Limits) {

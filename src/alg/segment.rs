@@ -123,7 +123,7 @@ pub enum What {
     Full,
     /// An acknowledgement of what was not sent; the segment is dropped.
     BadAck,
-    /// Urgent data within an edit; the mark is taken off, the byte stays.
+    /// Urgent data that is no Synch; the mark is taken off, the byte stays.
     UrgentCleared,
     /// An answer of ours found no place.
     AnswerLost,

@@ -162,6 +162,7 @@ impl Summary {
             What::Warning { kind, .. } => self.count("warning", kind, 1),
             What::Gateway { state, .. } => self.count("gateway", state, 1),
             What::Firewall { action, count, .. } => self.count("firewall", action, *count),
+            What::Conflict { from, .. } => self.count("conflict", from, 1),
             What::Neighbour { state, .. } => self.count("neighbour", state, 1),
         }
     }
@@ -223,6 +224,9 @@ pub fn human(what: &What) -> String {
                 "{action} {count} from {from}: {source} to {destination}, protocol {protocol} (rule {rule})"
             )
         }
+        What::Conflict { session, from, at } => {
+            format!("session {}: the {from} sent other bytes in place of those at {at}", session.0)
+        }
         What::Neighbour { address, state } => format!("neighbour {address} is {state}"),
     };
     // Peers choose file names and texts: no line breaks, no terminal sequences.
@@ -249,7 +253,7 @@ fn log(what: &What) {
         What::Command { .. } | What::Reply { .. } | What::Expectation { .. } | What::Neighbour { .. } => {
             tracing::debug!("{}", human(what));
         }
-        What::Warning { .. } | What::Drop { .. } => tracing::warn!("{}", human(what)),
+        What::Warning { .. } | What::Drop { .. } | What::Conflict { .. } => tracing::warn!("{}", human(what)),
         What::Session { .. }
         | What::Transfer { .. }
         | What::Wccp { .. }

@@ -1,8 +1,8 @@
 //! A model of an end host's TCP, written from RFC 9293, 7323 and 2018, that reacts: it retransmits, acknowledges
 //! selectively, keeps windows and timestamps. It panics when the other side, as it sees it, breaks TCP.
 
-use crate::support::{ACK, FIN, PSH, RST, Rng, SYN, Seg};
-use std::collections::{BTreeMap, VecDeque};
+use crate::support::{ACK, FIN, PSH, RST, Rng, SYN, Seg, URG};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How a host behaves.
 #[derive(Debug, Clone)]
@@ -76,6 +76,12 @@ pub(crate) struct Host {
     /// What its peer says comes in the order in which it was said: then a window that was given is not taken back, as
     /// its peer never does that.
     pub(crate) in_order: bool,
+    /// Behind the urgent byte of what it sends.
+    pub(crate) urgent: Option<u64>,
+    /// Segments in front of that byte tell of it as well.
+    pub(crate) foretells: bool,
+    /// Bytes that were marked urgent before they were here.
+    marked: BTreeSet<u64>,
 }
 
 impl Host {
@@ -108,6 +114,9 @@ impl Host {
             sent: 0,
             repeated: None,
             in_order: false,
+            urgent: None,
+            foretells: false,
+            marked: BTreeSet::new(),
             manner,
             peer,
         }
@@ -190,14 +199,17 @@ impl Host {
             }
         }
         self.sent += 1;
+        let reach = if self.foretells { u64::from(u16::MAX) } else { payload.len() as u64 };
+        let ahead = self.urgent.map_or(0, |up| up.saturating_sub(pos));
+        let urgent = if ahead > 0 && ahead <= reach { ahead as u16 } else { 0 };
         Seg {
             seq: self.manner.isn.wrapping_add(pos as u32),
             ack: self.peer.isn.wrapping_add(self.told_ack as u32),
-            flags: flags | ACK,
+            flags: flags | ACK | if urgent > 0 { URG } else { 0 },
             window: field as u16,
             options,
             payload,
-            urgent: 0,
+            urgent,
         }
     }
 
@@ -244,6 +256,12 @@ impl Host {
             }
             return Some(self.segment(now, self.nxt, 0, Vec::new()));
         }
+        if seg.flags & URG != 0 {
+            let byte = at + u64::from(seg.urgent.max(1)) - 1;
+            if byte >= near {
+                self.marked.insert(byte);
+            }
+        }
         self.acknowledged(now, seg);
         if at == end {
             return None;
@@ -266,6 +284,13 @@ impl Host {
             self.read = self.got.len() as u64;
         }
         Some(self.segment(now, self.nxt, 0, Vec::new()))
+    }
+
+    /// What a program reads that gets urgent bytes apart from the stream, as is the rule unless it asks otherwise: a byte
+    /// that was ever marked is not there.
+    pub(crate) fn read_apart(&self) -> Vec<u8> {
+        let here = |(pos, byte): (u64, &u8)| (!self.marked.contains(&pos)).then_some(*byte);
+        (1..).zip(&self.got).filter_map(here).collect()
     }
 
     /// What comes again must be what came first.

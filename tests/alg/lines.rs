@@ -2,7 +2,7 @@
 
 use crate::host::Manner;
 use crate::rig::{LONGER, PORT, Rig, ToClient, ToServer, one, to_client, to_server};
-use crate::support::{ACK, FIN, PSH, RST, Seg, Table, URG, sack};
+use crate::support::{ACK, FIN, PSH, RST, Table, sack};
 use crate::ways::{N227, NAT, R227, SMALL, TUPLE, every_way};
 use tidegate::alg::What;
 
@@ -155,6 +155,8 @@ fn p27_what_the_receiver_will_not_take_is_not_read() {
 
 #[test]
 fn p31_the_fin_is_on_the_last_piece() {
+    // Every host closes with its last bytes.
+    every_way(TUPLE, R227, &[(TUPLE, NAT), (R227, N227)], &Manner::default());
     let mut rig = Rig::new(&[(PORT, LONGER)]);
     let got = one(rig.put(ToServer, 1, 1, ACK | PSH | FIN, PORT.as_bytes()));
     assert_eq!((got.at, &got.text[..], got.flags), (1, LONGER, ACK | PSH | FIN));
@@ -229,44 +231,10 @@ fn p35_a_large_frame_of_many_lines_is_cut_to_the_mss() {
     }
     assert_eq!(all, lines.replace(TUPLE, SMALL));
     assert_eq!((rig.acked(at).ack, rig.alg.memory()), (1 + lines.len() as i64, 0));
+    // Fewer of them, cut by their sender already.
+    let some: String = lines.split_inclusive('\n').take(60).collect();
+    every_way(&some, "", &[(TUPLE, SMALL)], &Manner { mss: 536, ..Manner::default() });
     // Nothing to change, and still cut.
     let mut rig = Rig::new(&[]);
     assert!(rig.up(1, &lines).iter().all(|g| g.text.len() <= 1460));
-}
-
-/// A segment of the client's with the urgent mark, `urgent` bytes from `at`.
-fn urgent(rig: &mut Rig, at: i64, urgent: u16, payload: &[u8]) -> Seg {
-    let seg = rig.seg(ToServer, at, 1, ACK | PSH | URG, payload);
-    Seg { urgent, ..seg }
-}
-
-#[test]
-fn p29_an_urgent_byte_within_an_edit_is_one_like_others() {
-    let mut rig = Rig::new(&[(TUPLE, NAT)]);
-    let seg = urgent(&mut rig, 1, 9, TUPLE.as_bytes());
-    let got = one(rig.give(ToServer, &seg));
-    assert_eq!((&got.text[..], got.flags, got.urgent), (NAT, ACK | PSH, 0));
-    assert_eq!(rig.notes, [What::UrgentCleared]);
-    assert_eq!(rig.editor.seen[0].1, TUPLE.as_bytes());
-}
-
-#[test]
-fn p30_the_urgent_mark_moves_with_what_grew_before_it() {
-    let abort = b"\xff\xf4\xff\xf2ABOR\r\n";
-    let mut rig = Rig::new(&[(PORT, LONGER)]);
-    rig.up(1, PORT);
-    let seg = urgent(&mut rig, 28, 4, abort);
-    let got = one(rig.give(ToServer, &seg));
-    assert_eq!((got.at, got.urgent, got.flags), (31, 4, ACK | PSH | URG));
-    // An edit in the same segment: the mark is three bytes further.
-    let mut rig = Rig::new(&[(PORT, LONGER)]);
-    let seg = urgent(&mut rig, 1, 31, &[PORT.as_bytes(), abort].concat());
-    let got = one(rig.give(ToServer, &seg));
-    assert_eq!((got.at, got.urgent), (1, 34));
-    // Without an edit nothing changes, and a mark may lie ahead of its segment.
-    let mut rig = Rig::new(&[]);
-    let seg = urgent(&mut rig, 1, 400, b"NOOP\r\n");
-    assert!(one(rig.give(ToServer, &seg)).verbatim);
-    let seg = urgent(&mut rig, 7, 394, b"");
-    assert!(one(rig.give(ToServer, &seg)).verbatim);
 }

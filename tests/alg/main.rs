@@ -13,5 +13,7 @@ mod rig;
 mod small;
 mod support;
 mod talk;
+mod tight;
 mod tls;
+mod urgent;
 mod ways;

@@ -1,7 +1,7 @@
 //! Cases of the catalogue about SYNs, quoted segments and paths; lines without an end; lines that are answered.
 
 use crate::rig::{LONGER, PORT, Rig, ToClient, ToServer, one, to_client, to_server};
-use crate::support::{ACK, PSH, RST, Rule, SYN, Seg, Table};
+use crate::support::{ACK, PSH, RST, Rule, SYN, Seg, Table, URG};
 use crate::ways::{N227, NAT, R227, TUPLE};
 use tidegate::alg::{Alg, Direction, End, Limits, Outgoing, Output, What};
 use tidegate::time::Instant;
@@ -67,10 +67,26 @@ fn p42_signed_connections_pass_as_they_are() {
     for kind in [19, 29] {
         let (mut alg, out, notes) = syn_of(&[kind, 4, 1, 2, 30, 4, 0, 1], b"");
         assert!(out[0].verbatim && alg.is_opaque() && notes == [What::Signed]);
-        let seg = Seg { seq: 1001, flags: ACK, payload: TUPLE.into(), ..Default::default() };
-        let (mut out, mut editor) = (Output::default(), Table::replace(&[(TUPLE, NAT)]));
-        alg.segment(Instant::ZERO, ToServer, &seg.incoming(), &mut editor, &mut out);
-        assert!(out.segments.len() == 1 && out.segments[0].verbatim && editor.seen.is_empty());
+        // Whole, a byte at a time, with neighbours swapped, everything twice: as it comes it goes, urgent marks too.
+        let cut = |size: usize| {
+            let part = |(i, p): (usize, &[u8])| Seg {
+                seq: 1001 + (i * size) as u32,
+                flags: ACK | URG,
+                urgent: 2,
+                payload: p.into(),
+                ..Default::default()
+            };
+            TUPLE.as_bytes().chunks(size).enumerate().map(part).collect::<Vec<_>>()
+        };
+        let mut swapped = cut(5);
+        swapped.chunks_exact_mut(2).for_each(|pair| pair.swap(0, 1));
+        for segs in [cut(1460), cut(1), swapped, [cut(7), cut(7)].concat()] {
+            for seg in segs {
+                let (mut out, mut editor) = (Output::default(), Table::replace(&[(TUPLE, NAT)]));
+                alg.segment(Instant::ZERO, ToServer, &seg.incoming(), &mut editor, &mut out);
+                assert!(out.segments.len() == 1 && out.segments[0].verbatim && editor.seen.is_empty());
+            }
+        }
     }
 }
 

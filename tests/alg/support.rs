@@ -135,7 +135,7 @@ pub(crate) enum Rule {
     Raw([bool; 2]),
 }
 
-pub(crate) const WORDS: [&[u8]; 6] = [b"PORT", b"EPRT", b"227", b"229", b"HOLD", b"RAW"];
+pub(crate) const WORDS: [&[u8]; 7] = [b"PORT", b"EPRT", b"227", b"229", b"HOLD", b"RAW", b"\xff\xf4"];
 /// Ends what is raw.
 pub(crate) const RAW_END: u8 = 4;
 

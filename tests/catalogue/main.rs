@@ -20,6 +20,7 @@ mod naive;
 mod net;
 mod p_packets;
 mod p_paths;
+mod p_stream;
 mod packet;
 mod path;
 mod recorded;

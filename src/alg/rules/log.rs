@@ -100,7 +100,7 @@ counters! {
     dropped_segments,
     /// Acknowledgements of what was not sent.
     bad_acks,
-    /// Urgent marks taken off.
+    /// Urgent marks taken off: bytes that a receiver could have left out of its line.
     urgent_cleared,
     /// Answers that found no place.
     answers_lost,

@@ -77,6 +77,8 @@ pub struct Rules {
     passing: Cell<bool>,
     /// A refused login is told to the client then.
     tells_at: Option<Instant>,
+    /// It was told that bytes came again as others.
+    told_conflict: bool,
     foreign: u8,
 }
 
@@ -144,6 +146,7 @@ impl Rules {
             charged: false,
             passing: Cell::new(false),
             tells_at: None,
+            told_conflict: false,
             foreign: 0,
         }
     }
@@ -176,6 +179,13 @@ impl Rules {
             segment::What::SynData | segment::What::Stripped => &mut c.stripped_syns,
         };
         *count += 1;
+        if note.what == segment::What::Conflict && !std::mem::replace(&mut self.told_conflict, true) {
+            let from = match note.dir {
+                Direction::ToServer => "client",
+                Direction::ToClient => "server",
+            };
+            log.events.push(What::Conflict { session: self.session, from, at: note.at });
+        }
         if matches!(note.what, segment::What::Signed | segment::What::Unknown) {
             self.cover = Cover::Blind;
         }
@@ -288,6 +298,10 @@ impl Editor for With<'_> {
 
     fn is_raw(&self, dir: Direction) -> bool {
         self.rules.ended.is_none() && self.rules.cover.is_raw(dir)
+    }
+
+    fn reads(&self, _dir: Direction) -> bool {
+        !self.rules.cover.is_blind()
     }
 
     fn raw(&mut self, now: Instant, dir: Direction, bytes: &[u8]) -> Raw {

@@ -50,6 +50,7 @@ fn one_of_each() -> Vec<What> {
             destination: a,
             count: 3,
         },
+        What::Conflict { session, from: "client", at: 42 },
         What::Neighbour { address: a.ip(), state: "resolved" },
     ]
 }
@@ -66,6 +67,7 @@ const fn kind(what: &What) -> &'static str {
         What::Warning { .. } => "warning",
         What::Gateway { .. } => "gateway",
         What::Firewall { .. } => "firewall",
+        What::Conflict { .. } => "conflict",
         What::Neighbour { .. } => "neighbour",
     }
 }
