@@ -32,6 +32,11 @@ default = "allow"
 name = "ftp"
 ports = [21, 2200]
 handling = "inspect"
+# What was captured is to pass at its own pace.
+commands_per_second = 10000
+[timers]
+first_command = "24h"
+login = "24h"
 """
 # Link types of pcap files, and the bytes before the packet.
 ETHERNET, HEADS = 1, {0: 4, 1: 14, 101: 0, 108: 4, 113: 16}

@@ -67,7 +67,7 @@ impl Half {
         let offer = match self.state {
             Tail::Held(_) => Offer {
                 least: self.decided + limits.line as u64,
-                most: self.decided + limits.kept.saturating_sub(self.kept.len()) as u64,
+                most: self.decided + limits.kept.saturating_sub(self.kept.len() + self.log.old()) as u64,
             },
             _ => Offer::default(),
         };

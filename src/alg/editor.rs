@@ -79,6 +79,14 @@ pub trait Editor {
         false
     }
 
+    /// What the client is to be told of the editor's own accord, by now. Asked whenever
+    /// [`Alg::timeout`](super::Alg::timeout) is called, which whoever owns the editor does when it is due; lines that
+    /// [hold](Verdict::Hold) are asked about again.
+    fn due(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let _ = now;
+        None
+    }
+
     /// Whether what is decided means anything: if not, urgent marks stay as they are.
     fn reads(&self, dir: Direction) -> bool {
         let _ = dir;

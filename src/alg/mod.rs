@@ -157,6 +157,10 @@ impl Alg {
         if self.state != State::Open {
             return;
         }
+        if let Some(said) = editor.due(now) {
+            let limits = self.limits;
+            self.to_client.answer(Direction::ToClient, said, &limits, out);
+        }
         if !self.settle(now, editor, out) {
             return;
         }

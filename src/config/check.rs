@@ -78,7 +78,7 @@ pub(super) fn check(source: &Source<'_>, raw: Raw) -> Option<Config> {
 }
 
 /// Bounds and times of proxied sessions.
-const OF_PROXIED: [&str; 12] = [
+const OF_PROXIED: [&str; 11] = [
     "limits.half_open",
     "limits.half_open_per_source",
     "limits.over_limit",
@@ -86,18 +86,18 @@ const OF_PROXIED: [&str; 12] = [
     "limits.relay_buffers",
     "limits.relays_per_client",
     "timers.connect",
-    "timers.login",
     "timers.data_stall",
     "timers.data_wait",
     "timers.final_reply",
     "timers.time_wait",
 ];
 /// Bounds and times of what passes through.
-const OF_INSPECTED: [&str; 9] = [
+const OF_INSPECTED: [&str; 10] = [
     "limits.expectations",
     "limits.expectations_per_client",
     "limits.connections",
     "timers.expectation",
+    "timers.first_command",
     "timers.established",
     "timers.transitory",
     "timers.udp",

@@ -176,6 +176,7 @@ impl Config {
             vec![
                 timer("connect", t.connect, "to the server"),
                 timer("greeting", t.greeting, "of the server"),
+                timer("first_command", t.first_command, "of the client, after the greeting"),
                 timer("login", t.login, ""),
                 timer("control_idle", t.control_idle, "not while data flows"),
                 timer("data_stall", t.data_stall, "no byte either way"),

@@ -51,6 +51,9 @@ impl Setup {
         s.settings.timers.expectation = Duration::from_secs(3600);
         s.settings.timers.control_idle = Duration::from_secs(36_000);
         s.rules().setups_per_second = 10_000;
+        s.rules().commands_per_second = 10_000;
+        (s.rules().first_command, s.rules().login) =
+            (Duration::from_secs(36_000), Duration::from_secs(36_000));
         if !case.nat {
             s.settings.nat.masquerade = None;
         }

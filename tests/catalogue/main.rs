@@ -27,6 +27,7 @@ mod recorded;
 mod reenact;
 mod s_bounds;
 mod s_lines;
+mod s_pace;
 mod setup;
 mod table;
 mod talk;

@@ -91,6 +91,9 @@ fn staged(recorded: &Recorded, place: Place, setup: &mut Setup) -> Naive {
     let (client, server): (SocketAddr, SocketAddr) = recorded.ends.unwrap();
     (setup.client, setup.server) = (client, server);
     setup.rules().setups_per_second = 10_000;
+    setup.rules().commands_per_second = 10_000;
+    (setup.rules().first_command, setup.rules().login) =
+        (Duration::from_secs(36_000), Duration::from_secs(36_000));
     setup.settings.limits.alg.line_time = Duration::from_secs(400);
     setup.settings.timers.control_idle = Duration::from_secs(36_000);
     setup.settings.timers.expectation = Duration::from_secs(3600);

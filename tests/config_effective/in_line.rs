@@ -84,6 +84,7 @@ active_source_ports = [20]
 default_data_port = true
 fxp = ["198.51.100.0/24", "203.0.113.80"]
 setups_per_second = 3
+commands_per_second = 7
 [limits]
 expectations = 100
 expectations_per_client = 7
@@ -92,6 +93,8 @@ per_client = 5
 line = "1KiB"
 [timers]
 expectation = "30s"
+first_command = "20s"
+login = "2m"
 established = "3h"
 transitory = "5m"
 udp = "90s"
@@ -183,6 +186,7 @@ fn every_written_value_arrives() {
         s.fxp.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["198.51.100.0/24", "203.0.113.80/32"]
     );
+    assert_eq!(s.commands_per_second, 7);
     assert_eq!((s.mss_clamp, s.data_bypasses), (MssClamp::Off, false));
     assert_eq!(
         (c.limits.expectations, c.limits.expectations_per_client, c.limits.connections),
@@ -192,11 +196,12 @@ fn every_written_value_arrives() {
     let s = Duration::from_secs;
     assert_eq!((c.timers.expectation, c.timers.established, c.timers.transitory), (s(30), s(10_800), s(300)));
     assert_eq!((c.timers.udp, c.timers.icmp, c.timers.orphan), (s(90), s(61), s(0)));
+    assert_eq!((c.timers.first_command, c.timers.login), (s(20), s(120)));
     assert_eq!(
         c.notes,
         [
-            "service ftp: alg = false: active_source_ports, ccc, default_data_port, denied_ports, ftps, fxp, profile, \
-             setups_per_second mean nothing while no line is read"
+            "service ftp: alg = false: active_source_ports, ccc, commands_per_second, default_data_port, denied_ports, \
+             ftps, fxp, profile, setups_per_second mean nothing while no line is read"
         ]
     );
     let on = parse(&ROUTE.replace("alg = false", "alg = true"), Path::new("t.toml")).unwrap();
@@ -224,6 +229,7 @@ fn what_is_left_out_has_the_documented_value() {
         (0, &Cidr::EVERY[..])
     );
     assert!(fxp("true").effective_toml().contains("fxp = true "));
+    assert_eq!(s.commands_per_second, 20);
     let passive =
         parse(&format!("{text}client_mode = \"passive\"\nfxp = true\n"), Path::new("t.toml")).unwrap();
     assert_eq!(passive.inspected[0].client_mode, ClientMode::Passive);
@@ -240,6 +246,7 @@ fn what_is_left_out_has_the_documented_value() {
     let (s, t) = (Duration::from_secs, &c.timers);
     assert_eq!((t.expectation, t.established, t.transitory), (s(60), s(7_440), s(240)));
     assert_eq!((t.udp, t.icmp, t.orphan), (s(300), s(60), s(10)));
+    assert_eq!((t.first_command, t.login), (s(60), s(300)));
     assert_eq!((c.limits.expectations, c.limits.expectations_per_client), (16_384, 64));
     let again = parse(&c.effective_toml(), Path::new("t.toml")).unwrap();
     assert_eq!(again, c);

@@ -160,6 +160,9 @@ pub(crate) fn settings(profile: Profile) -> Settings {
         setups_per_second: 20,
         failed_logins: 50,
         prompt_refusals: 5,
+        commands_per_second: 1000,
+        first_command: tidegate::time::Duration::from_secs(60),
+        login: tidegate::time::Duration::from_secs(300),
         reply: 256 << 10,
         default_data_port: false,
         fxp: Vec::new(),
@@ -390,7 +393,8 @@ impl Rig {
     /// Lets time pass, and what is due with it.
     pub(crate) fn wait(&mut self, time: Duration) {
         let until = self.now + time.as_millis() as u64;
-        while let Some(at) = self.alg.next_deadline().map(Instant::as_millis).filter(|at| *at <= until) {
+        let due = |rig: &Self| rig.alg.next_deadline().into_iter().chain(rig.rules.next_deadline()).min();
+        while let Some(at) = due(self).map(Instant::as_millis).filter(|at| *at <= until) {
             self.now = self.now.max(at);
             let mut out = Output::default();
             let mut editor =

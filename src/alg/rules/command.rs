@@ -88,6 +88,10 @@ impl With<'_> {
             let why = "too many commands without an answer";
             return if line.due { self.end(now, refusal::COMMANDS, why) } else { self.wait() };
         }
+        let setup = matches!(&parsed, Ok(Some(c)) if c.verb.is_data_setup());
+        if let Some(verdict) = self.paced(now, line, setup) {
+            return verdict;
+        }
         if self.is_strict() && clean.commands && !synch_only {
             self.log.counters.telnet += 1;
             if clean.erases || clean.open {

@@ -109,7 +109,10 @@ impl With<'_> {
         match turn {
             Turn::Same => {}
             // Who has logged in went by unseen.
-            Turn::Half => self.rules.logged_in = true,
+            Turn::Half => {
+                self.rules.logged_in = true;
+                self.rules.pace.logged_in();
+            }
             Turn::Clear => self.clear_again(),
             Turn::Lost => self.rules.cover = Cover::Blind,
             Turn::Injected => return self.injected(now, "bytes behind AUTH that are no TLS"),
@@ -128,6 +131,7 @@ impl With<'_> {
         let rules = &mut *self.rules;
         rules.cover = Cover::Clear;
         (rules.logged_in, rules.protected) = (true, true);
+        rules.pace.logged_in();
         let text = if self.settings.ccc == Ccc::Require { "ccc: the requirement is met" } else { "ccc" };
         self.session_event("clear", text);
     }

@@ -52,7 +52,7 @@ counters! {
     no_setup,
     /// Data connections that no place was left for.
     no_room,
-    /// Sessions that announced too fast.
+    /// Sessions that announced too fast, or under strict rules commanded so.
     too_fast,
     /// Logins that servers refused.
     failed_logins,
@@ -84,6 +84,10 @@ counters! {
     unread,
     /// Commands that waited for the answer to another.
     waited,
+    /// Commands that came faster than is allowed, and waited for their time.
+    slowed,
+    /// Clients that said nothing in time, or did not log in.
+    impatient,
     /// Bytes around AUTH that would be taken for protected (CVE-2011-0411's class).
     injected,
     /// Connections that became encrypted.

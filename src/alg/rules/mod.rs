@@ -21,6 +21,7 @@ mod doors;
 mod guesses;
 mod log;
 mod logins;
+mod pace;
 mod passive;
 mod refusal;
 mod reply;
@@ -42,6 +43,7 @@ use crate::ftp::telnet::{self, Stripped};
 use crate::ftp::{Mode, command as verbs};
 use crate::time::{Duration, Instant};
 use cover::Cover;
+use pace::Pace;
 use refusal::Refusal;
 use std::cell::Cell;
 
@@ -63,6 +65,7 @@ pub struct Rules {
     ended: Option<(Instant, &'static str)>,
     /// When the next announcement is due, by the rate that is allowed (a leaky bucket).
     next_setup: Instant,
+    pace: Pace,
     greeted: bool,
     /// The client has said something that is FTP.
     spoke: bool,
@@ -137,6 +140,7 @@ impl Rules {
             farewell: None,
             ended: None,
             next_setup: Instant::ZERO,
+            pace: Pace::default(),
             greeted: false,
             spoke: false,
             logged_in: false,
@@ -273,12 +277,16 @@ impl Editor for With<'_> {
             return Verdict::Keep;
         }
         let verdict = match dir {
-            Direction::ToServer => self.command_line(now, &line),
+            Direction::ToServer => {
+                self.rules.pace.wake();
+                self.command_line(now, &line)
+            }
             Direction::ToClient => self.reply_line(now, &line),
         };
         if dir == Direction::ToServer {
             self.rules.waiting = verdict == Verdict::Hold;
             self.rules.charged &= self.rules.waiting;
+            self.rules.pace.paid &= self.rules.waiting;
         }
         verdict
     }
@@ -298,6 +306,11 @@ impl Editor for With<'_> {
 
     fn is_raw(&self, dir: Direction) -> bool {
         self.rules.ended.is_none() && self.rules.cover.is_raw(dir)
+    }
+
+    fn due(&mut self, now: Instant) -> Option<Vec<u8>> {
+        self.rules.pace.wake();
+        self.impatient(now)
     }
 
     fn reads(&self, _dir: Direction) -> bool {

@@ -46,6 +46,9 @@ refusals! {
     LINE_TIME = 421 "line-time" "A command must end in time.";
     NAME_LENGTH = 501 "name-length" "The name is too long.";
     REPLY_LENGTH = 421 "reply-length" "The server's reply is too long.";
+    COMMAND_RATE = 421 "command-rate" "Too many commands a second.";
+    FIRST_COMMAND = 421 "first-command" "No command came in time.";
+    LOGIN_TIME = 421 "login-time" "The login took too long.";
     SETUP_RATE = 421 "setup-rate" "Too many announcements of data connections.";
     EPSV_ALL = 500 "epsv-all" "EPSV ALL was sent.";
     BEHIND = 501 "behind" "Too much behind the port.";

@@ -180,7 +180,7 @@ impl With<'_> {
     /// What the end of a reply means for us. The tag of the command that it answers.
     fn completed(&mut self, now: Instant, l: &ReplyLine<'_>) -> Option<Tag> {
         if !self.rules.greeted {
-            self.greeted(l.code);
+            self.greeted(now, l.code);
             if self.rules.pending.is_empty() {
                 return None;
             }
@@ -249,6 +249,7 @@ impl With<'_> {
             // Not only 230 and 232: 202 where a password was superfluous, and plain 200 from small servers.
             Verb::User | Verb::Pass | Verb::Acct if success => {
                 self.rules.logged_in = true;
+                self.rules.pace.logged_in();
             }
             Verb::User if Class::of(code) == Some(Class::Intermediate) => self.rules.logged_in = false,
             Verb::Rein if success => {
@@ -261,9 +262,12 @@ impl With<'_> {
         entry.tag
     }
 
-    fn greeted(&mut self, code: u16) {
+    fn greeted(&mut self, now: Instant, code: u16) {
         // 120 announces the 220. A refusal is a greeting too: the client may want to say QUIT.
-        self.rules.greeted |= Class::of(code).is_some_and(Class::completes);
+        self.rules.greeted = Class::of(code).is_some_and(Class::completes);
+        if self.rules.greeted {
+            self.starts(now);
+        }
     }
 
     /// Behind a reply, our own answers whose turn has come.

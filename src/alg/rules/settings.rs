@@ -1,5 +1,6 @@
 //! What the rules obey: plain values, checked by whoever made them.
 
+use crate::time::Duration;
 use crate::wire::Net;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -74,6 +75,13 @@ pub struct Settings {
     pub failed_logins: u32,
     /// Refused logins of one client that are told at once; further ones are told late.
     pub prompt_refusals: u32,
+    /// Commands of any kind, a second, with a second's worth at once; beyond, they wait, or under strict rules the session
+    /// ends with 421.
+    pub commands_per_second: u32,
+    /// From the greeting to the client's first line; then the session ends with 421.
+    pub first_command: Duration,
+    /// From the greeting to the login; likewise.
+    pub login: Duration,
     /// Bytes of one reply; beyond, the session ends with 421.
     pub reply: usize,
     /// Without PORT or PASV the server connects from port 20 to the client's control port (RFC 959 3.2). Else 425.

@@ -123,6 +123,7 @@ fn inspected(
         setups_per_second: s.setups_per_second,
         failed_logins: s.failed_logins,
         prompt_refusals: s.prompt_refusals,
+        commands_per_second: s.commands_per_second,
         data_ports: s.data_ports.iter().map(|p| p.value).collect(),
         data_bypasses: false,
         mss_clamp: s.mss_clamp,

@@ -63,6 +63,8 @@ pub struct Timers {
     pub connect: Duration,
     /// From there to the server's greeting.
     pub greeting: Duration,
+    /// From the greeting to the client's first command, of an inspected session.
+    pub first_command: Duration,
     /// From the greeting until the client is logged in.
     pub login: Duration,
     /// A control connection without a command, reply or live data connection.

@@ -206,6 +206,8 @@ pub struct Inspected {
     pub failed_logins: u32,
     /// Those that are told at once; further ones are told late.
     pub prompt_refusals: u32,
+    /// Commands of any kind, of one session in a second: 1 to 10000.
+    pub commands_per_second: u32,
     /// Ports that passive data connections are steered to; none if the server's own are told, and where packets are
     /// not redirected.
     pub data_ports: Vec<u16>,

@@ -54,6 +54,7 @@ pub(super) fn inspected(s: &Inspected, redirected: bool, auto: &str) -> Block {
         noted("setups_per_second", s.setups_per_second, "PORT, PASV and the like, of one session"),
     ];
     if s.profile != Profile::Compat {
+        entries.push(noted("commands_per_second", s.commands_per_second, "of any kind, of one session"));
         entries.push(noted("failed_logins", s.failed_logins, "of one client; then 421 for 15 minutes"));
         entries.push(noted("prompt_refusals", s.prompt_refusals, "of those; more are told late"));
     }

@@ -38,6 +38,7 @@ pub(super) fn timers(s: &mut Section<'_, '_>) -> Timers {
     Timers {
         connect: timer("connect", d.connect, 100),
         greeting: timer("greeting", d.greeting, 100),
+        first_command: timer("first_command", d.first_command, 100),
         login: timer("login", d.login, 100),
         control_idle: timer("control_idle", d.control_idle, 100),
         data_stall: timer("data_stall", d.data_stall, 100),
@@ -85,6 +86,7 @@ impl Default for Timers {
         Self {
             connect: s(30),
             greeting: s(120),
+            first_command: s(60),
             login: s(300),
             control_idle: s(900),
             data_stall: s(600),

@@ -48,6 +48,7 @@ pub(in crate::config) struct RawInspected {
     pub(in crate::config) setups_per_second: u32,
     pub(in crate::config) failed_logins: u32,
     pub(in crate::config) prompt_refusals: u32,
+    pub(in crate::config) commands_per_second: u32,
     pub(in crate::config) data_ports: Vec<At<u16>>,
     pub(in crate::config) mss_clamp: MssClamp,
 }
@@ -70,10 +71,11 @@ impl RawService {
 
 /// Keys of services of the one kind and not of the other.
 const PROXY_ONLY: [&str; 4] = ["active_source_port", "data_source", "server_mode", "upstream_source"];
-const INSPECT_ONLY: [&str; 10] = [
+const INSPECT_ONLY: [&str; 11] = [
     "active_source_ports",
     "alg",
     "ccc",
+    "commands_per_second",
     "default_data_port",
     "denied_ports",
     "failed_logins",
@@ -83,10 +85,11 @@ const INSPECT_ONLY: [&str; 10] = [
     "setups_per_second",
 ];
 /// Keys that mean nothing while lines are not read.
-const ALG_ONLY: [&str; 13] = [
+const ALG_ONLY: [&str; 14] = [
     "active_source_ports",
     "ccc",
     "client_mode",
+    "commands_per_second",
     "data_ports",
     "default_data_port",
     "denied_ports",
@@ -220,9 +223,12 @@ fn inspected(
     if profile == Profile::Compat {
         let what = "profile = \"compat\" counts no failed logins";
         s.refuse(&["failed_logins", "prompt_refusals"], what, "take the key out, or write another profile");
+        let what = "profile = \"compat\" has no rate of commands";
+        s.refuse(&["commands_per_second"], what, "take the key out, or write another profile");
     }
     let failed_logins = s.or("failed_logins", 50, |i| i.number(0..=1_000_000));
     let prompt_refusals = s.or("prompt_refusals", 5, |i| i.number(0..=1_000_000));
+    let commands_per_second = s.or("commands_per_second", 20, |i| i.number(1..=10_000));
     let (mut data_ports, mut clamp) = (Vec::new(), MssClamp::Off);
     if !in_line {
         data_ports = s.or("data_ports", data_ports, |i| i.set(PORTS, port));
@@ -245,6 +251,7 @@ fn inspected(
         setups_per_second,
         failed_logins,
         prompt_refusals,
+        commands_per_second,
         data_ports,
         mss_clamp: clamp,
     }

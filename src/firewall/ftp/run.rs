@@ -249,7 +249,8 @@ impl<W: Copy> Sessions<W> {
     ) {
         let Some(session) = self.slots.get_mut(number) else { return };
         session.timer = None;
-        if !session.is_over() && session.alg.next_deadline().is_some_and(|at| at <= now) {
+        let asks = [session.alg.next_deadline(), session.rules_due()];
+        if !session.is_over() && asks.into_iter().flatten().any(|at| at <= now) {
             self.run(now, number, ports, |alg, editor, output| alg.timeout(now, editor, output));
             self.emit(number, None, out);
         }

@@ -147,6 +147,11 @@ impl<W: Copy> Session<W> {
         }
     }
 
+    /// When its rules want to be asked.
+    pub(super) fn rules_due(&self) -> Option<Instant> {
+        if let Mind::Rules(rules) = &self.mind { rules.next_deadline() } else { None }
+    }
+
     /// When it is over for want of a word.
     pub(super) fn patience(&self, shared: &Shared) -> Instant {
         match self.life {
@@ -163,7 +168,8 @@ impl<W: Copy> Session<W> {
         if self.is_over() {
             return patience;
         }
-        let others = [self.alg.next_deadline(), self.doors.until(), self.ended().map(|(at, _)| at)];
+        let ended = self.ended().map(|(at, _)| at);
+        let others = [self.alg.next_deadline(), self.rules_due(), self.doors.until(), ended];
         others.into_iter().flatten().fold(patience, Instant::min)
     }
 
