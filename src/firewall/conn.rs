@@ -100,6 +100,8 @@ pub(super) struct Conn {
     pub(super) timer: Option<TimerId>,
     /// A reset may have ended it then; nobody has said anything since.
     pub(super) doubt: Option<Instant>,
+    /// Its client is told that there is no room, in a place that is kept for that.
+    pub(super) turned: bool,
     /// It counts as its source's.
     pub(super) held: bool,
     /// Tells connections of one number apart.

@@ -82,6 +82,8 @@ pub struct Firewall<W> {
     /// Connections that are over, in the order of their ends, and such as do not stand yet, in the order in which they
     /// came so far; they may have gone on since.
     pub(super) over: VecDeque<(u32, u64)>,
+    /// Those of them that were turned away: their places are for others that are.
+    pub(super) over_turned: VecDeque<(u32, u64)>,
     pub(super) half_open: VecDeque<(Instant, u32, u64)>,
     /// What each source has of the flow table: of IPv4, of IPv6.
     pub(super) shared: [Shared; 2],
@@ -101,15 +103,20 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     pub fn new(settings: Settings, flows: Arc<FlowTable>, keyed: Keyed) -> Self {
         let salt_of = |n| keyed.value(Purpose::Salt, b"firewall", n);
         let salt = Salted::new(salt_of(0));
-        // A connection takes two entries.
-        let shared = [false, true].map(|six| Shared::new(flows.room(six) / 2, salt_of(1 + u64::from(six))));
+        let sessions = Sessions::new(&settings, keyed);
+        let shared = [false, true].map(|six| {
+            // A connection takes two entries. Some are for clients that are told that there are no more.
+            let size = flows.room(six) / 2;
+            Shared::new(size - sessions.turned_places().min(size / 8), salt_of(1 + u64::from(six)))
+        });
         let timers = flows.capacity() + settings.limits.connections;
         Self {
-            sessions: Sessions::new(&settings, keyed),
+            sessions,
             conns: Slab::default(),
             by_session: HashMap::with_hasher(salt),
             by_data: HashMap::with_hasher(salt),
             over: VecDeque::new(),
+            over_turned: VecDeque::new(),
             half_open: VecDeque::new(),
             shared,
             others: Others::new(settings.limits.connections, salt_of(3)),
@@ -264,6 +271,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             self.conns.shrink();
             self.wheel.shrink();
             (self.over, self.half_open) = (VecDeque::new(), VecDeque::new());
+            self.over_turned = VecDeque::new();
             self.shared.iter_mut().for_each(Shared::shrink);
         }
     }

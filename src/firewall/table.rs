@@ -35,19 +35,13 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         it: &Begin,
         plan: &Plan,
         control: bool,
+        turned: bool,
         clamp: bool,
     ) -> Result<(u32, [SlotRef; 2]), Refused> {
         let keys = Conn::keys(it.from, it.src, it.dst, plan).ok_or(Refused::Full)?;
         let ends = [(plan.src, plan.dst), (it.dst, it.src)];
-        let source = it.src.ip();
-        let room = self.shared[usize::from(source.is_ipv6())].room(source);
-        let gives_way = match room {
-            Room::Free => None,
-            Room::Full => Some(self.may_give_way(now, None).ok_or(Refused::Full)?),
-            Room::Taken => Some(self.may_give_way(now, Some(source)).ok_or(Refused::Share)?),
-        };
-        if let Some(id) = gives_way {
-            self.gives_way(now, id);
+        if !turned {
+            self.make_room(now, it.src.ip())?;
         }
         for _ in 0..TRIES {
             // What gives way gives its number as well.
@@ -78,7 +72,8 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             };
             match why {
                 (InsertError::Full, _) => {
-                    let id = self.may_give_way(now, None).ok_or(Refused::Full)?;
+                    let kept = if turned { self.turned_gives_way() } else { None };
+                    let id = kept.or_else(|| self.may_give_way(now, None)).ok_or(Refused::Full)?;
                     self.gives_way(now, id);
                 }
                 // Where a translated connection's answers would come another has been; if it is over, it goes.
@@ -94,15 +89,38 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         Err(Refused::Full)
     }
 
-    /// A connection that gives its place to a new one; of this source, or of any.
+    /// Who has to go so that a source may have one more connection; nobody, mostly.
+    fn way_for(&mut self, now: Instant, source: IpAddr) -> Result<Option<u32>, Refused> {
+        match self.shared[usize::from(source.is_ipv6())].room(source) {
+            Room::Free => Ok(None),
+            Room::Full => self.may_give_way(now, None).map(Some).ok_or(Refused::Full),
+            Room::Taken => self.may_give_way(now, Some(source)).map(Some).ok_or(Refused::Share),
+        }
+    }
+
+    /// Whether a source may have one more connection; another one goes for it, if need be.
+    pub(super) fn make_room(&mut self, now: Instant, source: IpAddr) -> Result<(), Refused> {
+        if let Some(id) = self.way_for(now, source)? {
+            self.gives_way(now, id);
+        }
+        Ok(())
+    }
+
+    /// Whether a source could have one more.
+    pub(super) fn has_room(&mut self, now: Instant, source: IpAddr) -> bool {
+        self.way_for(now, source).is_ok()
+    }
+
+    /// A connection that gives its place to a new one; of this source, or of any. Once it is gone there is another.
     fn may_give_way(&mut self, now: Instant, of: Option<IpAddr>) -> Option<u32> {
         // What is over counts as nobody's.
         while of.is_none()
-            && let Some((id, ordinal)) = self.over.pop_front()
+            && let Some(&(id, ordinal)) = self.over.front()
         {
             if self.is_still(id, ordinal, Conn::is_over) {
                 return Some(id);
             }
+            self.over.pop_front();
         }
         while let Some(&(at, id, ordinal)) = self.half_open.front() {
             if self.is_doubtful(now, id, ordinal) {
@@ -110,10 +128,19 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                 if now.since(at) < YOUNG || !self.conns.get(id).is_some_and(own) {
                     return None;
                 }
-                self.half_open.pop_front();
                 return Some(id);
             }
             self.half_open.pop_front();
+        }
+        None
+    }
+
+    /// Of those that were turned away, the one that has been over for longest.
+    fn turned_gives_way(&mut self) -> Option<u32> {
+        while let Some((id, ordinal)) = self.over_turned.pop_front() {
+            if self.is_still(id, ordinal, Conn::is_over) {
+                return Some(id);
+            }
         }
         None
     }
@@ -176,7 +203,11 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             return self.forget(now, id);
         }
         self.let_go(id);
-        self.over.push_back((id, ordinal));
+        if self.conns.get(id).is_some_and(|conn| conn.turned) {
+            self.over_turned.push_back((id, ordinal));
+        } else {
+            self.over.push_back((id, ordinal));
+        }
         self.look_at(now, id, Duration::ZERO);
     }
 
@@ -335,6 +366,11 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         if over.len() > most {
             over.retain(|(id, ordinal)| self.is_still(*id, *ordinal, Conn::is_over));
         }
+        let mut turned = std::mem::take(&mut self.over_turned);
+        if turned.len() > most {
+            turned.retain(|(id, ordinal)| self.is_still(*id, *ordinal, Conn::is_over));
+        }
+        self.over_turned = turned;
         if half.len() > most {
             half.retain(|(_, id, ordinal)| self.is_doubtful(now, *id, *ordinal));
         }

@@ -209,6 +209,10 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     ) -> Went {
         let dir = if end == 0 { Direction::ToServer } else { Direction::ToClient };
         let before = out.len();
+        // Who would open what a line announces.
+        let openers = if seg.is_empty() { [None; 2] } else { self.sessions.openers(session) };
+        let full = openers.map(|end| end.is_some_and(|end| !self.has_room(p.now, end)));
+        self.sessions.set_full(full);
         let fate = self.sessions.segment(p.now, session, dir, p.way, p.bytes, p.ip, seg, &mut self.nat, out);
         self.counters.emitted += (out.len() - before) as u64;
         match fate {
@@ -278,7 +282,11 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                     client_side: it.from,
                     server_side: plan.to,
                 };
-                let session = self.sessions.begin(p.now, service, path, &mut self.nat);
+                let full = self.make_room(p.now, it.src.ip()).err();
+                if let Some(why) = full {
+                    self.no_room(why);
+                }
+                let session = self.sessions.begin(p.now, service, path, full, &mut self.nat);
                 if session.is_none() {
                     self.give_back(p.now, &plan);
                     self.reset(p, out);
@@ -360,7 +368,11 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         out: &mut Vec<Emit<W>>,
     ) -> Went {
         let clamp = service.and_then(|s| self.settings.services.get(s)).and_then(|s| s.mss_clamp).is_some();
-        let claimed = self.claim(p.now, it, &plan, matches!(kind, Kind::Control(_)), clamp);
+        let (control, turned) = match kind {
+            Kind::Control(session) => (true, session.is_some_and(|s| self.sessions.is_turned(s))),
+            _ => (false, false),
+        };
+        let claimed = self.claim(p.now, it, &plan, control, turned, clamp);
         let timer = claimed.ok().and_then(|(id, _)| self.wheel.insert(p.now, Timer::Conn(id)));
         let (Ok((id, slots)), Some(timer)) = (claimed, timer) else {
             for slot in claimed.into_iter().flat_map(|(_, slots)| slots) {
@@ -372,9 +384,18 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             match kind {
                 // Where answers pass by themselves nobody misses what is not remembered.
                 Kind::Plain if self.passes_unread(it) => return Went::Pass { to: plan.to, changed: false },
-                Kind::Control(Some(s)) => self.sessions.end(p.now, s, "table full", &mut self.nat),
-                Kind::Data(d) => self.unused(p.now, d.number),
-                _ => {}
+                Kind::Plain => {}
+                Kind::Control(session) => {
+                    if let Some(session) = session {
+                        self.sessions.end(p.now, session, "table full", &mut self.nat);
+                    }
+                    self.reset(p, out);
+                }
+                Kind::Data(d) => {
+                    self.sessions.no_place(p.now, d.number);
+                    self.unused(p.now, d.number);
+                    self.reset(p, out);
+                }
             }
             return Went::Refuse(why);
         };
@@ -400,11 +421,14 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             service,
             timer: Some(timer),
             doubt: None,
-            held: true,
+            turned,
+            held: !turned,
             ordinal: 0,
         };
         self.conns.insert(conn);
-        self.shared[usize::from(src.is_ipv6())].take(src.ip());
+        if !turned {
+            self.shared[usize::from(src.is_ipv6())].take(src.ip());
+        }
         self.counters.connections += 1;
         self.doubtful(p.now, id);
         self.look_at(p.now, id, Duration::ZERO);

@@ -183,7 +183,12 @@ pub(crate) fn packet_with(
 
 impl Net {
     pub(crate) fn new(settings: Settings) -> Self {
-        let flows = Arc::new(FlowTable::new(4096, 4096, 1));
+        Self::with_slots(settings, 4096)
+    }
+
+    /// With a flow table of so many slots, three quarters of which can be filled.
+    pub(crate) fn with_slots(settings: Settings, slots: usize) -> Self {
+        let flows = Arc::new(FlowTable::new(slots, slots, 1));
         Self {
             fw: Firewall::new(settings, flows, Keyed::new([7; 16])),
             now: Instant::from_millis(1000),
@@ -243,6 +248,11 @@ impl Net {
     /// The end that a listener has, of its last connection.
     pub(crate) fn accepted(&self, at: &str) -> Option<usize> {
         self.ends.iter().rposition(|e| e.local == addr(at) && e.open)
+    }
+
+    /// The end of a listener that talks to this one.
+    pub(crate) fn find(&self, at: &str, peer: SocketAddr) -> usize {
+        self.ends.iter().rposition(|e| e.local == addr(at) && e.peer == peer).unwrap()
     }
 
     /// The end that came last.
@@ -445,7 +455,12 @@ impl Net {
         let told = self.expectations();
         // Of SYNs that nobody announced.
         let stray = |why: &str| {
-            let whys = ["control channel encrypted", "ccc required", "nothing is announced there"];
+            let whys = [
+                "control channel encrypted",
+                "ccc required",
+                "nothing is announced there",
+                "no place for its SYN",
+            ];
             whys.contains(&why) || why.starts_with("static rule") || why.starts_with("active data may not")
         };
         let told = |state: &str| told.iter().filter(|(s, why)| *s == state && !stray(why)).count() as u64;

@@ -15,6 +15,8 @@ pub enum NoDoor {
     Client,
     /// The table of expectations is full (425).
     Full,
+    /// The table of connections is full (425).
+    Flows,
     /// Policy does not allow it (425 or 504), for this reason.
     Policy(&'static str),
 }

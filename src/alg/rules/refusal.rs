@@ -60,6 +60,7 @@ refusals! {
     DATA_PORTS = 425 "data-ports" "No data port is free.";
     PER_CLIENT = 425 "expectations-per-client" "Too many data connections are announced for you.";
     EXPECTATIONS = 425 "expectations" "Too many data connections are announced.";
+    CONNECTIONS = 425 "connections" "The table of connections is full.";
     FAILED_LOGINS = 421 "failed-logins" "Too many failed logins.";
 }
 

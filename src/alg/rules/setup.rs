@@ -210,6 +210,7 @@ impl With<'_> {
             NoDoor::Wait | NoDoor::Ports => refusal::DATA_PORTS,
             NoDoor::Client => refusal::PER_CLIENT,
             NoDoor::Full => refusal::EXPECTATIONS,
+            NoDoor::Flows => refusal::CONNECTIONS,
             NoDoor::Policy(why) => Refusal::policy(why),
         }
     }

@@ -155,6 +155,7 @@ impl Doorman<'_> {
             NoDoor::Wait | NoDoor::Ports => "no port is free",
             NoDoor::Client => "the client has too many announced",
             NoDoor::Full => "too many are announced",
+            NoDoor::Flows => NO_PLACE,
             NoDoor::Policy(reason) => reason,
         };
         self.tell_refused(now, at, active, reason);
@@ -176,6 +177,12 @@ impl Doorman<'_> {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether there is, and a place for the connection itself.
+    pub(super) fn place(&self, active: bool) -> Result<(), NoDoor> {
+        self.room()?;
+        if self.shared.full[usize::from(active)] { Err(NoDoor::Flows) } else { Ok(()) }
     }
 
     /// Puts it where SYNs are looked up.
@@ -215,7 +222,7 @@ impl Doorman<'_> {
         active: bool,
         told: Option<SocketAddr>,
     ) -> Result<Announced, NoDoor> {
-        self.room()?;
+        self.place(active)?;
         let path = self.path;
         let (opener, side, to, known) = if active {
             (path.server.ip(), path.server_side, path.client_side, path.client_told.ip())
@@ -306,6 +313,7 @@ impl Doorman<'_> {
     }
 }
 
+const NO_PLACE: &str = "the table of connections is full";
 const SUPERSEDED: &str = "replaced by a new one";
 pub(super) const BETWEEN: &str = "between two servers";
 const SERVER_REFUSED: &str = "the server refused it";
@@ -342,7 +350,7 @@ impl Doors for Doorman<'_> {
             of: None,
             until,
         };
-        let opened = self.room().and_then(|()| self.expect(&a, true));
+        let opened = self.place(true).and_then(|()| self.expect(&a, true));
         opened.map_err(|why| self.refuse(now, client, true, why))?;
         self.opened(now, a);
         Ok(())
@@ -417,7 +425,7 @@ impl Doors for Doorman<'_> {
             self.state.door = Door::Elsewhere;
             return Ok(told);
         }
-        if let Err(why) = self.room() {
+        if let Err(why) = self.place(false) {
             self.withdraw(now);
             return Err(self.refuse(now, at, false, why));
         }

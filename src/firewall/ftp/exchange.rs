@@ -81,7 +81,7 @@ impl Doorman<'_> {
         let Some(offer) = self.offer_at(now, name).copied() else {
             return Err(NoDoor::Policy("the address is not yours"));
         };
-        self.room()?;
+        self.place(true)?;
         let (opener, side) = (self.path.server.ip(), self.path.server_side);
         let Offer { at, side: to, known, .. } = offer;
         let leased = side != to;

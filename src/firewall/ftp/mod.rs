@@ -157,21 +157,24 @@ impl<W: Copy> Sessions<W> {
         self.numbered = self.numbered.max(first);
     }
 
-    /// The SYN of an admitted connection to a service's port; it is to be given to [`segment`](Self::segment) next. The
+    /// The SYN of an admitted connection to a service's port, for which the table of connections is `full`; it is to be given to [`segment`](Self::segment) next. The
     /// session's number, or none if there are too many even of those that are told so.
     pub(super) fn begin(
         &mut self,
         now: Instant,
         service: usize,
         path: Path,
+        full: Option<Refused>,
         ports: &mut dyn Ports,
     ) -> Option<u32> {
         let client = path.client.ip();
         let guesses = self.guesses.count(now, client);
         let most = self.rule_sets.get(service).and_then(rules::Settings::most_failed_logins);
-        let why = match most {
-            Some(most) if guesses >= most => Some(turned::GUESSER),
-            _ => self.crowded(now, client, ports),
+        let why = match (most, full) {
+            (Some(most), _) if guesses >= most => Some(turned::GUESSER),
+            (_, Some(Refused::Share)) => Some(turned::TOO_MANY_CONNECTIONS_OF_CLIENT),
+            (_, Some(_)) => Some(turned::TOO_MANY_CONNECTIONS),
+            (_, None) => self.crowded(now, client, ports),
         };
         if self.draining || (why.is_some() && !self.may_turn(client)) {
             self.shared.counters.sessions_refused += 1;
@@ -249,6 +252,29 @@ impl<W: Copy> Sessions<W> {
     /// [`end`](Self::end).
     pub(super) fn is_over(&self, session: u32) -> bool {
         self.slots.get(session).is_none_or(|s| s.is_over())
+    }
+
+    /// Whether a client is only told that it is not served.
+    pub(super) fn is_turned(&self, session: u32) -> bool {
+        self.slots.get(session).is_some_and(|s| matches!(s.mind, Mind::Turned(_)))
+    }
+
+    /// How many may be told so at a time; nobody, where nobody is served.
+    pub(super) fn turned_places(&self) -> usize {
+        let serves = self.shared.services.iter().any(|s| s.alg);
+        if serves { run::spare(self.shared.limits.sessions) } else { 0 }
+    }
+
+    /// Says whether the table of connections has no room for passive data connections, for active ones, of the session
+    /// whose segment comes next.
+    pub(super) const fn set_full(&mut self, full: [bool; 2]) {
+        self.shared.full = full;
+    }
+
+    /// Who would open a session's data connections: passive ones, active ones.
+    pub(super) fn openers(&self, session: u32) -> [Option<IpAddr>; 2] {
+        let path = self.slots.get(session).map(|s| s.path);
+        [path.map(|p| p.client.ip()), path.map(|p| p.server.ip())]
     }
 
     /// Whether a control connection's bytes are followed, TLS or not, so that the session knows their numbers.
@@ -330,6 +356,7 @@ impl<W: Copy> Sessions<W> {
 
     /// What is due.
     pub(super) fn handle_timeout(&mut self, now: Instant, ports: &mut dyn Ports, out: &mut Vec<Emit<W>>) {
+        self.shared.full = [false; 2];
         self.shared.steering_due(now);
         self.steered(now, ports, out);
         let mut due = Vec::new();

@@ -417,6 +417,6 @@ impl<W: Copy> Sessions<W> {
 }
 
 /// Places beyond the limit, for those that are turned away, and as many for those that have just ended.
-fn spare(limit: usize) -> usize {
+pub(super) fn spare(limit: usize) -> usize {
     SPARE.max(limit / 8)
 }

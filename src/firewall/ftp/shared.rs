@@ -90,7 +90,7 @@ counters! {
     encrypted_refused,
     /// Data connections between the ends of a session that had announced no such thing, refused.
     unannounced_refused,
-    /// Data connections refused because their session had too many.
+    /// Data connections refused because their session had too many, or for want of a place among all connections.
     data_refused,
     /// Announcements whose data does not come here.
     not_redirected,
@@ -126,6 +126,8 @@ pub(super) struct Shared {
     /// Sessions whose offer another one took.
     pub(super) lent: Vec<u32>,
     pub(super) datas: Slab<DataConn>,
+    /// Whether there is no room for a passive data connection, an active one, of the session at work.
+    pub(super) full: [bool; 2],
     /// Sessions by who may open a data connection to whom, as the SYN shows them.
     pub(super) pairs: BTreeSet<(IpAddr, IpAddr, u32)>,
     /// The same of sessions that [bar](super::session::Session::bars) data, by who the ends are.
@@ -161,6 +163,7 @@ impl Shared {
             offers: HashMap::with_hasher(Salted::new(salt)),
             lent: Vec::new(),
             datas: Slab::default(),
+            full: [false; 2],
             pairs: BTreeSet::new(),
             barred: BTreeSet::new(),
             wheel: Wheel::new(Duration::from_millis(5), 4096, TIMERS),

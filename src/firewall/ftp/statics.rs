@@ -206,6 +206,15 @@ impl<W: Copy> Sessions<W> {
         self.tell_refused(now, number, ends, reason);
     }
 
+    /// A data connection that was admitted finds no place.
+    pub(in crate::firewall) fn no_place(&mut self, now: Instant, data: u32) {
+        let Some(conn) = self.shared.datas.get(data) else { return };
+        let (Some(number), Some(announced)) = (conn.session, &conn.announced) else { return };
+        let shown = announced.shown();
+        self.shared.counters.data_refused += 1;
+        self.tell_refused(now, number, shown, "no place for its SYN");
+    }
+
     /// Tells of a refused data connection, not too often for each session.
     fn tell_refused(
         &mut self,

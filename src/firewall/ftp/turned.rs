@@ -22,6 +22,10 @@ pub(super) const TOO_MANY_OF_CLIENT: Reason =
 pub(super) const TOO_MANY: Reason = Reason { rule: "sessions", why: "Too many sessions" };
 /// As much as may be held of all sessions' lines.
 pub(super) const TOO_MUCH_HELD: Reason = Reason { rule: "held", why: "Too much is held for other sessions" };
+/// As many connections, of whatever kind, as the table has places for, or as one client may have of them.
+pub(super) const TOO_MANY_CONNECTIONS: Reason = Reason { rule: "connections", why: "Too many connections" };
+pub(super) const TOO_MANY_CONNECTIONS_OF_CLIENT: Reason =
+    Reason { rule: "connections", why: "Too many connections of this client" };
 /// It has tried too many passwords.
 pub(super) const GUESSER: Reason = Reason { rule: "failed-logins", why: "Too many failed logins" };
 
