@@ -72,9 +72,12 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             };
             match why {
                 (InsertError::Full, _) => {
-                    let kept = if turned { self.turned_gives_way() } else { None };
-                    let id = kept.or_else(|| self.may_give_way(now, None)).ok_or(Refused::Full)?;
-                    self.gives_way(now, id);
+                    let mut found = if turned { self.turned_gives_way() } else { None };
+                    found = found.or_else(|| self.over_gives_way());
+                    found = found.or_else(|| self.half_open_gives_way(now, None));
+                    // Many that were turned away one after the other may have taken more than their places.
+                    found = found.or_else(|| self.turned_gives_way());
+                    self.gives_way(now, found.ok_or(Refused::Full)?);
                 }
                 // Where a translated connection's answers would come another has been; if it is over, it goes.
                 (InsertError::Exists, key) => match self.flows.lookup(key) {
@@ -90,16 +93,17 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     }
 
     /// Who has to go so that a source may have one more connection; nobody, mostly.
-    fn way_for(&mut self, now: Instant, source: IpAddr) -> Result<Option<u32>, Refused> {
+    pub(super) fn way_for(&mut self, now: Instant, source: IpAddr) -> Result<Option<u32>, Refused> {
+        // What is over counts as nobody's, so that it goes makes no room here.
         match self.shared[usize::from(source.is_ipv6())].room(source) {
             Room::Free => Ok(None),
-            Room::Full => self.may_give_way(now, None).map(Some).ok_or(Refused::Full),
-            Room::Taken => self.may_give_way(now, Some(source)).map(Some).ok_or(Refused::Share),
+            Room::Full => self.half_open_gives_way(now, None).map(Some).ok_or(Refused::Full),
+            Room::Taken => self.half_open_gives_way(now, Some(source)).map(Some).ok_or(Refused::Share),
         }
     }
 
     /// Whether a source may have one more connection; another one goes for it, if need be.
-    pub(super) fn make_room(&mut self, now: Instant, source: IpAddr) -> Result<(), Refused> {
+    fn make_room(&mut self, now: Instant, source: IpAddr) -> Result<(), Refused> {
         if let Some(id) = self.way_for(now, source)? {
             self.gives_way(now, id);
         }
@@ -111,17 +115,19 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         self.way_for(now, source).is_ok()
     }
 
-    /// A connection that gives its place to a new one; of this source, or of any. Once it is gone there is another.
-    fn may_give_way(&mut self, now: Instant, of: Option<IpAddr>) -> Option<u32> {
-        // What is over counts as nobody's.
-        while of.is_none()
-            && let Some(&(id, ordinal)) = self.over.front()
-        {
+    /// The connection that has been over for longest.
+    fn over_gives_way(&mut self) -> Option<u32> {
+        while let Some((id, ordinal)) = self.over.pop_front() {
             if self.is_still(id, ordinal, Conn::is_over) {
                 return Some(id);
             }
-            self.over.pop_front();
         }
+        None
+    }
+
+    /// A connection that does not stand yet and gives its place to a new one; of this source, or of any. Once it is gone
+    /// there is another.
+    fn half_open_gives_way(&mut self, now: Instant, of: Option<IpAddr>) -> Option<u32> {
         while let Some(&(at, id, ordinal)) = self.half_open.front() {
             if self.is_doubtful(now, id, ordinal) {
                 let own = |c: &Conn| of.is_none_or(|of| same_source(of, c.src.ip()));

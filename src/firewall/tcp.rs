@@ -126,11 +126,9 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
 
     /// Whether a reset has ended a session; its connection is over then.
     fn reset_by_an_end(&mut self, now: Instant, id: u32, session: u32) -> bool {
-        let over = self.sessions.is_over(session);
-        if over && let Some(conn) = self.conns.get_mut(id).filter(|c| !c.is_over()) {
-            conn.state = State::Over(now, RESET);
-        }
-        over
+        // One that was over before stays what it is, however many resets come.
+        let ends = self.conns.get_mut(id).filter(|c| !c.is_over() && self.sessions.is_over(session));
+        ends.map(|conn| conn.state = State::Over(now, RESET)).is_some()
     }
 
     /// Notes a segment, and what it makes of its connection.
@@ -282,7 +280,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                     client_side: it.from,
                     server_side: plan.to,
                 };
-                let full = self.make_room(p.now, it.src.ip()).err();
+                let full = self.way_for(p.now, it.src.ip()).err();
                 if let Some(why) = full {
                     self.no_room(why);
                 }

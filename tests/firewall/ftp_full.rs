@@ -65,6 +65,27 @@ fn control_connections_are_told_by_a_421_and_beyond_that_reset() {
     assert!(net.end(web[1]).open);
 }
 
+/// One after the other they are no more than a few at a time; what they leave behind is in nobody's way.
+#[test]
+fn however_many_were_turned_away_others_find_a_place() {
+    let mut o = settings();
+    o.limits.sessions = 1;
+    o.filter.rules.push(allow("web", Some(Inside), 80));
+    let mut net = Net::with_slots(o, 64);
+    net.listen(Outside, WEB);
+    logged_in(&mut net, "10.0.0.5:40000");
+    for n in 0..40 {
+        let c = net.connect(Inside, &format!("10.0.0.6:{}", 41_000 + n), SERVER);
+        assert!(net.end(c).open, "{n}");
+        let s = net.accepted(SERVER).unwrap();
+        net.say(s, "220 ready\r\n");
+        assert_eq!(&net.got(c)[..4], "421 ");
+        net.close(c);
+        net.close(s);
+    }
+    fill(&mut net, 10);
+}
+
 #[test]
 fn announcements_are_refused_while_there_is_no_place_for_what_they_announce() {
     let mut net = small();

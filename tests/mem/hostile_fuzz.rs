@@ -143,7 +143,8 @@ proptest! {
                             w.hosts[1].connect(ports, to);
                         }
                     }
-                    Some(Act::Pass(ms)) => w.now += Duration::from_millis(u64::from(*ms / 8)),
+                    // Little for each, as nobody does anything meanwhile.
+                    Some(Act::Pass(ms)) => w.now += Duration::from_millis(u64::from(*ms / 64)),
                 }
             }
             w.settle();

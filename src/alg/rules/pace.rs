@@ -49,10 +49,14 @@ impl Rules {
     /// When [`Alg::timeout`](crate::alg::Alg::timeout) is to be called for the rules' sake.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.ended.is_some() || !self.cover.is_clear() {
+        if self.ended.is_some() {
             return None;
         }
         let Pace { wakes, first, login, .. } = self.pace;
+        if !self.cover.is_clear() {
+            // One direction may be clear before the other, and its lines wait as any.
+            return Some(wakes).filter(|at| *at < Instant::FAR_FUTURE);
+        }
         let first = if self.spoke { Instant::FAR_FUTURE } else { first };
         Some(wakes.min(first).min(login)).filter(|at| *at < Instant::FAR_FUTURE)
     }

@@ -34,6 +34,13 @@ pub(super) struct Offer {
     until: Instant,
 }
 
+impl Offer {
+    /// The session that told the client of it.
+    pub(super) fn lender(&self) -> u32 {
+        self.session
+    }
+}
+
 impl Shared {
     /// What a session offered is not to be had any more.
     pub(super) fn withdraw_offer(

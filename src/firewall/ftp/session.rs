@@ -1,7 +1,7 @@
 //! One control connection.
 
 use super::doors::State;
-use super::turned::Turned;
+use super::turned::{TIME, Turned};
 use super::wire::Style;
 use super::{Path, Shared, Side};
 use crate::alg::rules::Rules;
@@ -155,6 +155,8 @@ impl<W: Copy> Session<W> {
     /// When it is over for want of a word.
     pub(super) fn patience(&self, shared: &Shared) -> Instant {
         match self.life {
+            // There are few places for those that are turned away, and nobody needs one who does not come.
+            Life::Opening if matches!(self.mind, Mind::Turned(_)) => self.begun + TIME,
             Life::Opening | Life::Ungreeted => self.begun + shared.timers.greeting,
             Life::Live => self.last + shared.timers.control_idle,
             Life::Over(at) => at + LINGER,

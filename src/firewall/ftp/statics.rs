@@ -37,6 +37,13 @@ impl<W: Copy> Sessions<W> {
             self.tell_refused(now, number, announced.shown(), &reason);
             return Syn::Refused;
         }
+        let lender = announced.of.and_then(|offer| self.slots.get(offer.lender()));
+        if lender.is_some_and(|lender| lender.bars && lender.path.server.ip() == announced.at.ip()) {
+            self.shared.counters.encrypted_refused += 1;
+            self.tell_refused(now, number, announced.shown(), "ccc required");
+            return Syn::Refused;
+        }
+        let Some(session) = self.slots.get(number) else { return Syn::Unknown };
         if session.doors.datas.len() >= super::shared::DATA_PER_SESSION {
             self.shared.counters.data_refused += 1;
             self.tell_refused(now, number, announced.shown(), "the session has too many data connections");

@@ -6,7 +6,7 @@ use crate::ftp::verb::Verb;
 use crate::time::{Duration, Instant};
 
 /// How long a client may take to read why, and to close.
-const TIME: Duration = Duration::from_secs(10);
+pub(super) const TIME: Duration = Duration::from_secs(10);
 
 /// What a client is told, by the name of the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
