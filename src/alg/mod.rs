@@ -350,7 +350,8 @@ impl Alg {
         if idle && seg.payload.len() <= 1 && seg.flags & (FIN | URG) == 0 {
             // A keep-alive: its byte, if there is one, is not of the stream, and must not become a part of it. Or
             // the last byte again, which says as much. It goes along where it stands in for itself.
-            let plain = half.una == half.nxt && half.tail.is_empty() && !half.log.is_edited(at);
+            let stands = !half.log.is_edited(at) && half.log.fwd(at, log::Round::Floor) + 1 == half.una;
+            let plain = half.una == half.nxt && half.tail.is_empty() && stands;
             let garbage = if plain { seg.payload } else { &[] };
             half.bare(dir, half.una - 1, head, garbage, out);
         } else if !self.payload(now, dir, at, seg, head, told.news, editor, out) {

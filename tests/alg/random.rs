@@ -191,3 +191,10 @@ fn hosts_get_exactly_what_was_decided_whatever_the_network_does() {
         }
     }
 }
+
+/// Cases that once showed a fault.
+#[test]
+fn what_was_found_stays_mended() {
+    // A keep-alive's byte, where an answer of ours had taken its place.
+    case(20_011_431);
+}
