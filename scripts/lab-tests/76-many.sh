@@ -12,7 +12,7 @@ mkdir -p "$LAB_STATE/many"
 # round ADDRESSES: 200 sessions, from as many addresses; counts in identical what is.
 round() {
     local n jobs=() job way ok=0
-    rm -f "$LAB_STATE"/many/*
+    rm -f "$LAB_STATE"/many/* "$LAB_STATE/many.log"
     for n in {0..199}; do
         way=(--disable-epsv)
         case $((n % 4)) in 1) way=() ;; 2) way=(-P - --disable-eprt) ;; 3) way=(-P -) ;; esac
@@ -25,9 +25,15 @@ round() {
     for job in "${jobs[@]}"; do wait "$job" && ok=$((ok + 1)); done
     identical=0
     for n in {0..199}-{1..3}; do
-        cmp -s "$LAB_STATE/many/$n" "$LAB_STATE/ftproot/pub/file${n#*-}" && identical=$((identical + 1))
+        if cmp -s "$LAB_STATE/many/$n" "$LAB_STATE/ftproot/pub/file${n#*-}"; then
+            identical=$((identical + 1))
+        else
+            say "  $n differs: $(stat -c %s "$LAB_STATE/many/$n" 2>&1) bytes"
+        fi
     done
-    say "  from $1: $ok sessions ended well"
+    # curl's own status is that of its last file.
+    say "  from $1: $ok sessions ended well, $identical files are identical"
+    sort "$LAB_STATE/many.log" 2>/dev/null | uniq -c | tail -n 5
     [ "$ok" = 200 ] && [ "$identical" = 600 ]
 }
 closed() { [ "$(grep -c '"state":"closed"' "$LAB_STATE/events.jsonl")" -ge $((200 * rounds)) ]; }
