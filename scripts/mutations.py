@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""Breaks the gateway on purpose, one thing at a time, and requires that the tests notice: `mutations.py [--write] [NAME...]`.
+
+A copy of the tree is broken, never the tree itself. It takes about a minute for each mutation on two cores, most of it to build.
+`--write` puts the table into docs/mutations.md. The exit status is 0 only if the tests pass as the code stands and fail for
+every mutation."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+COPY = TARGET / "mutations" / "tree"
+TESTS = ("alg", "rules", "firewall", "catalogue")
+# Longer than all tests take; a mutation may make one wait for ever.
+LIMIT = 900
+SHOWN = 4
+
+
+class Mutation(NamedTuple):
+    """What is broken, and the one place in the source that does it."""
+
+    name: str
+    what: str
+    file: str
+    old: str
+    new: str
+
+
+MUTATIONS = [
+    Mutation(
+        "ack-rounding", "an acknowledgement within an edit is rounded up", "src/alg/acked.rs",
+        "let told = self.log.rev(ack, Round::Floor).max(self.own_ack);\n        self.acked",
+        "let told = self.log.rev(ack, Round::Ceil).max(self.own_ack);\n        self.acked",
+    ),
+    Mutation(
+        "sack-edges", "edges of SACK blocks are rounded outward", "src/alg/acked.rs",
+        "(self.log.rev(left, Round::Ceil), self.log.rev(right, Round::Floor))",
+        "(self.log.rev(left, Round::Floor), self.log.rev(right, Round::Ceil))",
+    ),
+    Mutation(
+        "sack-mapping", "SACK blocks go on in the other end's numbers", "src/alg/mod.rs",
+        "        back.map_sack(seg.ack, &mut head.options);\n",
+        "",
+    ),
+    Mutation(
+        "memoisation", "what is sent again goes on as it came", "src/alg/emit.rs",
+        "let own_len = self.kept_at.min(range.to).saturating_sub(range.from.max(own.0)) as usize;",
+        "let own_len = (own.1.len() as u64).min(range.to.saturating_sub(range.from.max(own.0))) as usize;",
+    ),
+    Mutation(
+        "memoised-ends", "what is sent again begins in the middle of an edit", "src/alg/emit.rs",
+        "let start = self.log.fwd(from, Round::Floor);",
+        "let start = self.log.fwd(from, Round::Ceil);",
+    ),
+    Mutation(
+        "conflicts", "what differs when it is sent again is not noticed", "src/alg/half.rs",
+        "        if !same {",
+        "        if !same && at == 0 {",
+    ),
+    Mutation(
+        "fifo", "a reply answers the newest command", "src/ftp/pending.rs",
+        "let Some(entry) = self.queue.remove(at) else",
+        "let Some(entry) = self.queue.pop_back() else",
+    ),
+    Mutation(
+        "hold", "the beginning of a line goes on before its end is there", "src/alg/parse.rs",
+        "None if editor.wants(dir, rest) => {",
+        "None if rest.is_empty() && editor.wants(dir, rest) => {",
+    ),
+    Mutation(
+        "own", "what is held is not acknowledged", "src/alg/mod.rs",
+        "            if holds {\n                half.own();\n            }\n",
+        "",
+    ),
+    Mutation(
+        "own-timer", "what is owned and lost is not sent again", "src/alg/mod.rs",
+        "half.rto.set(now, outstanding);",
+        "half.rto.set(now, outstanding && half.una > half.owned());",
+    ),
+    Mutation(
+        "one-shot", "an expectation stays when it was used", "src/flow/expect.rs",
+        "        let expected = self.remove(key)?;\n        if now",
+        "        let expected = self.expected.remove(key)?;\n        self.expected.insert(*key, expected);\n        if now",
+    ),
+    Mutation(
+        "pinning", "a client may announce the address of another", "src/alg/rules/setup.rs",
+        "if at.ip() != client.ip() {",
+        "if at.ip() != client.ip() && at.port() == 0 {",
+    ),
+    Mutation(
+        "ports", "a client may announce any port", "src/alg/rules/setup.rs",
+        "if hostport::check_port(at.port(), &self.settings.denied_ports).is_err() {",
+        "if at.port() == 0 {",
+    ),
+    Mutation(
+        "first-line", "what speaks another protocol first is read as FTP", "src/alg/rules/command.rs",
+        "        if foreign {\n            return Some",
+        "        if foreign && self.is_strict() {\n            return Some",
+    ),
+    Mutation(
+        "nat-ports", "two connections may have one outside port toward one remote end", "src/firewall/nat.rs",
+        "            && !self.used.contains_key(&(proto, outside, remote))\n",
+        "",
+    ),
+]
+
+
+def prepare():
+    """A copy of what git knows of, as it stands."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout.split("\0")
+    shutil.rmtree(COPY, ignore_errors=True)
+    for name in filter(None, names):
+        source = ROOT / name
+        if source.is_file():
+            (COPY / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, COPY / name)
+
+
+def run():
+    """The tests that fail, as binary::test; None if it does not build."""
+    environment = dict(os.environ, CARGO_TARGET_DIR=str(TARGET / "mutations" / "build"), RUST_BACKTRACE="0")
+    failed = []
+    for test in TESTS:
+        command = ["cargo", "test", "--quiet", "--test", test, "--", "--test-threads=2"]
+        try:
+            done = subprocess.run(
+                command, cwd=COPY, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False
+            )
+        except subprocess.TimeoutExpired:
+            failed.append(f"{test}::(it did not come to an end)")
+            continue
+        if "test result:" not in done.stdout and "running" not in done.stdout:
+            sys.stderr.write(done.stderr[-3000:])
+            return None
+        names = sorted(set(re.findall(r"^    ([a-z0-9_:]+)$", done.stdout, re.M)))
+        if done.returncode and not names:
+            names = ["(it ended by itself)"]
+        failed += [f"{test}::{name}" for name in names]
+    return failed
+
+
+def row(mutation, failed):
+    """A line of the table."""
+    counts = ", ".join(
+        f"{test} {n}" for test in TESTS if (n := sum(f.startswith(f"{test}::") for f in failed))
+    )
+    by_test = ([f for f in failed if f.startswith(f"{test}::")] for test in TESTS)
+    first = [some[0] for some in by_test if some]
+    shown = (first + [f for f in failed if f not in first])[:SHOWN]
+    names = "<br>".join(f"`{name}`" for name in shown)
+    return f"| {mutation.name} | {mutation.what} | `{mutation.file}` | {counts} | {names} |"
+
+
+HEAD = """# What the tests notice
+
+Each row is a mistake made on purpose in a copy of the tree, one at a time, by `scripts/mutations.py --write`, which made this
+table; the tests are those of `tests/{alg,rules,firewall,catalogue}`. As the code stands they all pass. The last column has some of those that failed.
+
+| Mutation | What is wrong then | Where | Tests that fail | Among them |
+|---|---|---|---|---|
+"""
+
+
+def main():
+    write = "--write" in sys.argv
+    wanted = [a for a in sys.argv[1:] if a != "--write"]
+    unknown = set(wanted) - {m.name for m in MUTATIONS}
+    if unknown or {"-h", "--help"} & set(wanted):
+        sys.exit(f"{__doc__}\n\nmutations: {', '.join(m.name for m in MUTATIONS)}")
+    prepare()
+    print("as it stands: ", end="", flush=True)
+    failed = run()
+    if failed is None or failed:
+        sys.exit(f"not a ground to stand on: {failed or 'it does not build'}")
+    print("all pass")
+    rows, missed = [], []
+    for mutation in MUTATIONS:
+        if wanted and mutation.name not in wanted:
+            continue
+        path = COPY / mutation.file
+        source = path.read_text()
+        if source.count(mutation.old) != 1:
+            sys.exit(f"{mutation.name}: {mutation.file} has {source.count(mutation.old)} such places, not 1; mend the list")
+        path.write_text(source.replace(mutation.old, mutation.new))
+        failed = run()
+        path.write_text(source)
+        if failed is None:
+            sys.exit(f"{mutation.name}: the mutation does not build; mend the list")
+        print(f"{mutation.name}: {len(failed)} fail: {', '.join(failed[:SHOWN])}", flush=True)
+        rows.append(row(mutation, failed))
+        if not failed:
+            missed.append(mutation.name)
+    if write and not wanted:
+        (ROOT / "docs" / "mutations.md").write_text(HEAD + "\n".join(rows) + "\n")
+    if missed:
+        sys.exit(f"not noticed: {', '.join(missed)}")
+    print(f"{len(rows)} of {len(rows)} noticed")
+
+
+if __name__ == "__main__":
+    main()
