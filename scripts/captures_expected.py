@@ -19,13 +19,33 @@ def unbelieved(commands, replies):
     }
 
 
+# Segments of bug-4877 that an offload put together.
+OFFLOADED = [
+    (frames, "left_out", "too_long")
+    for frames in (
+        "31 33 36 45 47-48 53 56 58 60 172 174 177 181 188 195 199 201 205 210 214 218 220 222 224 "
+        "226 228"
+    ).split()
+]
+
+# One client's refused logins: from the sixth on each refusal is held back for a while, and the captured client does not wait.
+GUESSES = [
+    row
+    for frame in range(118, 599, 20)
+    for row in (
+        (f"{frame}", "taken", "failed_logins+late_refusals"),
+        (f"{frame + 1}-{frame + 8}", "taken", f"bad_acks, after {frame}"),
+    )
+]
+
+
 EXPECTED = {
     "profuzzbench--BFTPD--seed_1.pcap": unbelieved(12, 13),
     "profuzzbench--BFTPD--seed_3.pcap": unbelieved(7, 7),
     "profuzzbench--BFTPD--seed_3.pcap (checksums filled in)": {
         "why": "EPRT for the other protocol is refused by a 522 of the gateway's; the captured ends know nothing of that, and acknowledge what never was sent",
         "frames": [
-            ("23", "taken", "refused"),
+            ("23", "taken", "expectations_announced+expectations_refused+refused"),
             ("24", "taken", "bad_acks, after 23"),
             ("25-26", "changed", "after 23"),
             ("27-30", "taken", "bad_acks, after 23"),
@@ -54,9 +74,11 @@ EXPECTED = {
         "why": "a transfer without PORT or PASV is refused by a reply of the gateway's; the captured ends know nothing of that",
         "frames": [
             ("18", "taken", "refused+no_setup"),
-            ("19-49", "taken", "bad_acks, after 18"),
+            ("19", "taken", "bad_acks, after 18"),
+            ("20-21", "changed", "after 18"),
+            ("22-49", "taken", "bad_acks, after 18"),
         ],
-        "commands": (4, 10, ACKS),
+        "commands": (5, 10, ACKS),
         "replies": (4, 12, ACKS),
     },
     "profuzzbench--ProFTPD--seed_3.pcap": unbelieved(13, 14),
@@ -124,75 +146,24 @@ EXPECTED = {
     },
     "suricata-verify--bug-4877--input.pcap": {
         "why": "the SYN's checksum was never filled in, so it is not believed, and what follows it passes unread; segments that an offload put together are not played",
-        "frames": [
-            ("1", "dropped", "drop_checksum+rule:default"),
-            ("31", "left_out", "too_long"),
-            ("33", "left_out", "too_long"),
-            ("36", "left_out", "too_long"),
-            ("45", "left_out", "too_long"),
-            ("47-48", "left_out", "too_long"),
-            ("53", "left_out", "too_long"),
-            ("56", "left_out", "too_long"),
-            ("58", "left_out", "too_long"),
-            ("60", "left_out", "too_long"),
-            ("172", "left_out", "too_long"),
-            ("174", "left_out", "too_long"),
-            ("177", "left_out", "too_long"),
-            ("181", "left_out", "too_long"),
-            ("188", "left_out", "too_long"),
-            ("195", "left_out", "too_long"),
-            ("199", "left_out", "too_long"),
-            ("201", "left_out", "too_long"),
-            ("205", "left_out", "too_long"),
-            ("210", "left_out", "too_long"),
-            ("214", "left_out", "too_long"),
-            ("218", "left_out", "too_long"),
-            ("220", "left_out", "too_long"),
-            ("222", "left_out", "too_long"),
-            ("224", "left_out", "too_long"),
-            ("226", "left_out", "too_long"),
-            ("228", "left_out", "too_long"),
-        ],
+        "frames": [("1", "dropped", "drop_checksum+rule:default"), *OFFLOADED],
         "commands": (0, 14, UNREAD),
         "replies": (0, 19, UNREAD),
     },
     "suricata-verify--bug-4877--input.pcap (checksums filled in)": {
         "why": "segments that an offload put together, longer than any frame, are not played",
-        "frames": [
-            ("31", "left_out", "too_long"),
-            ("33", "left_out", "too_long"),
-            ("36", "left_out", "too_long"),
-            ("45", "left_out", "too_long"),
-            ("47-48", "left_out", "too_long"),
-            ("53", "left_out", "too_long"),
-            ("56", "left_out", "too_long"),
-            ("58", "left_out", "too_long"),
-            ("60", "left_out", "too_long"),
-            ("172", "left_out", "too_long"),
-            ("174", "left_out", "too_long"),
-            ("177", "left_out", "too_long"),
-            ("181", "left_out", "too_long"),
-            ("188", "left_out", "too_long"),
-            ("195", "left_out", "too_long"),
-            ("199", "left_out", "too_long"),
-            ("201", "left_out", "too_long"),
-            ("205", "left_out", "too_long"),
-            ("210", "left_out", "too_long"),
-            ("214", "left_out", "too_long"),
-            ("218", "left_out", "too_long"),
-            ("220", "left_out", "too_long"),
-            ("222", "left_out", "too_long"),
-            ("224", "left_out", "too_long"),
-            ("226", "left_out", "too_long"),
-            ("228", "left_out", "too_long"),
-        ],
+        "frames": OFFLOADED,
     },
     "suricata-verify--filestore-v2.7-stream-depth--input.pcap": unbelieved(7, 9),
     "suricata-verify--ftp-active-dynamic_port.pcap": {
         "why": "EPRT for the other protocol is refused by a 522 of the gateway's; the captured ends know nothing of that, and acknowledge what never was sent",
         "frames": [
-            ("14", "taken", "refused"),
-            ("15-21", "taken", "bad_acks, after 14"),
+            ("14", "taken", "expectations_announced+expectations_refused+refused"),
+            ("15-16", "taken", "bad_acks, after 14"),
+            ("17", "changed", "after 14"),
+            ("18", "taken", "bad_acks, after 14"),
+            ("19", "changed", "after 14"),
+            ("20-21", "taken", "bad_acks, after 14"),
         ],
         "replies": (3, 5, ACKS),
     },
@@ -200,10 +171,11 @@ EXPECTED = {
     "suricata-verify--ftp-bounce--test.pcap": {
         "why": "PORT with the address of somebody else is refused by a reply of the gateway's; the captured ends know nothing of that, and acknowledge what never was sent",
         "frames": [
-            ("27", "taken", "refused+foreign_addresses"),
+            ("27", "taken", "expectations_announced+expectations_refused+refused+foreign_addresses"),
             ("28-29", "taken", "bad_acks, after 27"),
             ("30-31", "changed", "after 27"),
-            ("32-34", "taken", "bad_acks, after 27"),
+            ("32-33", "taken", "bad_acks, after 27"),
+            ("34", "changed", "after 27"),
         ],
         "replies": (6, 8, ACKS),
     },
@@ -215,9 +187,9 @@ EXPECTED = {
     "suricata-verify--ftp-mode-02--input.pcap (checksums filled in)": {
         "why": "a 227 without an address becomes a 425, and PORT without one is refused; the captured ends know nothing of that",
         "frames": [
-            ("11", "changed", "refused+unnamed"),
+            ("11", "changed", "expectations_announced+expectations_refused+refused+unnamed"),
             ("12", "taken", "bad_acks, after 11"),
-            ("13", "taken", "refused+unnamed"),
+            ("13", "taken", "expectations_announced+expectations_refused+refused+unnamed"),
             ("14-15", "taken", "bad_acks, after 13"),
             ("16", "changed", "after 13"),
             ("17-18", "taken", "bad_acks, after 13"),
@@ -252,15 +224,21 @@ EXPECTED = {
             ("63", "left_out", "too_long"),
         ],
     },
+    "zeek--bruteforce.pcap": {
+        "why": "who has been refused too often waits for the next refusal; the captured client does not, and acknowledges what was not sent yet",
+        "frames": GUESSES,
+        "commands": (65, 90, ACKS),
+        "replies": (95, 120, ACKS),
+    },
     "zeek--fake-long-commands.pcap": {
         "why": "a 227 without an address becomes a 425, and PORT without one is refused; the captured ends know nothing of that",
         "frames": [
-            ("24", "changed", "unnamed"),
+            ("24", "changed", "expectations_announced+expectations_refused+unnamed"),
             ("25-28", "changed", "after 24"),
             ("29", "taken", "refused+no_setup"),
             ("30", "taken", "bad_acks, after 29"),
             ("31", "changed", "after 29"),
-            ("32", "taken", "refused+unnamed"),
+            ("32", "taken", "expectations_announced+expectations_refused+refused+unnamed"),
             ("33", "taken", "bad_acks, after 32"),
             ("34-35", "changed", "after 32"),
             ("36", "taken", "bad_acks, after 32"),
