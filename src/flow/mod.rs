@@ -29,7 +29,7 @@ pub use expect::{ExpectError, ExpectKey, ExpectStats, Expectations, Expected};
 pub use key::{FlowKey, KeyHasher, KeyV4, KeyV6, Leg, Salted, owner};
 pub use ports::{PortAllocator, PortStats, Remote};
 pub use rewrite::{Rewrite, RewriteV4, RewriteV6};
-pub use share::{Network, Shares};
+pub use share::Shares;
 pub use slab::Slab;
 pub use steer::{Announced, Pair, SteerConfig, SteerEvent, SteerStats, SteerSyn, Steering};
 pub use table::{FlowTable, InsertError, Lookup, SlotRef, SweepCursor, Swept, TableStats, Verdict};

@@ -1,34 +1,9 @@
 //! How much each client holds of what all share.
 
 use super::key::Salted;
+use crate::wire::Network;
 use hashbrown::HashMap;
 use std::net::IpAddr;
-
-/// Whose addresses count as one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Network {
-    six: bool,
-    prefix: u64,
-}
-
-impl Network {
-    /// One client: an IPv4 address, or an IPv6 /64, of which one host takes as many addresses as it likes
-    /// (RFC 4291 section 2.5.1, RFC 8981).
-    pub fn of_client(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(a) => Self { six: false, prefix: a.to_bits().into() },
-            IpAddr::V6(a) => Self { six: true, prefix: (a.to_bits() >> 64) as u64 },
-        }
-    }
-
-    /// The network of a source that nothing was proven of: a /24, or a /64.
-    pub fn of_source(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(a) => Self { six: false, prefix: (a.to_bits() & 0xFFFF_FF00).into() },
-            IpAddr::V6(_) => Self::of_client(address),
-        }
-    }
-}
 
 /// What each client holds of something; a client that holds nothing is not remembered.
 #[derive(Debug)]

@@ -8,7 +8,7 @@
 use crate::time::{Duration, Instant};
 use crate::wire::build::IPV6_HEADER;
 use crate::wire::checksum::Sum;
-use crate::wire::{Fragment, IpPacket, fragment_v6, within};
+use crate::wire::{Fragment, IpPacket, Network, fragment_v6};
 use std::net::IpAddr;
 
 /// Datagrams under way at a time. If there are more, one of the same source gives way, or else one of a source that has
@@ -224,12 +224,17 @@ impl Reassembly {
         let all = &self.datagrams;
         let strangers = all.iter().any(|d| !d.router);
         let may = |d: &Datagram| !d.router || router && !strangers;
-        // Of an IPv6 network one host takes as many addresses as it likes.
-        let same = |d: &Datagram, a: IpAddr| within(d.key.src, &(a, if a.is_ipv4() { 32 } else { 64 }));
-        let own = all.iter().position(|d| may(d) && same(d, source));
-        // Its next one stands behind it.
-        let has_more = |at: usize| all[at + 1..].iter().any(|e| may(e) && same(e, all[at].key.src));
-        let several = || (0..all.len()).find(|at| may(&all[*at]) && has_more(*at));
+        let of = |d: &Datagram| Network::of_client(d.key.src);
+        let source = Network::of_client(source);
+        let own = all.iter().position(|d| may(d) && of(d) == source);
+        let several = || {
+            let mut places: Vec<_> =
+                (0..all.len()).filter(|at| may(&all[*at])).map(|at| (of(&all[at]), at)).collect();
+            // The oldest of each source is the first of its own, and neighbours are of one source.
+            places.sort_unstable();
+            let next = places.iter().skip(1);
+            places.iter().zip(next).filter(|(a, b)| a.0 == b.0).map(|(a, _)| a.1).min()
+        };
         own.or_else(several).or_else(|| all.iter().position(may))
     }
 

@@ -12,10 +12,10 @@
 //! server would keep its own half of a flood, and a port of ours could not be used again at once.
 
 use super::shared::{Shared, Timer, redirected, send};
-use crate::flow::Network;
 use crate::flow::{Salted, Slab, SlotRef, TimerId};
 use crate::rng::Purpose;
 use crate::tcp::{Handshake, Outlet};
+use crate::wire::Network;
 use crate::wire::build::{TTL, Tcp};
 use crate::wire::icmp;
 use crate::wire::tcp::{ACK, RST, SYN, Segment, SynOptions};

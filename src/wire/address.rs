@@ -1,4 +1,4 @@
-//! What an address is: one of a network, a host's.
+//! What an address is: one of a network, a host's, one of those that count as one.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -24,6 +24,34 @@ pub fn within(a: IpAddr, (net, len): &Net) -> bool {
 pub fn is_host(a: IpAddr) -> bool {
     let broadcast = a == IpAddr::V4(Ipv4Addr::BROADCAST);
     !(a.is_multicast() || a.is_loopback() || a.is_unspecified() || broadcast)
+}
+
+/// Whose addresses count as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Network {
+    six: bool,
+    prefix: u64,
+}
+
+impl Network {
+    /// One client: an IPv4 address, or an IPv6 /64, of which one host takes as many addresses as it likes
+    /// (RFC 4291 section 2.5.1, RFC 8981).
+    #[must_use]
+    pub fn of_client(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(a) => Self { six: false, prefix: a.to_bits().into() },
+            IpAddr::V6(a) => Self { six: true, prefix: (a.to_bits() >> 64) as u64 },
+        }
+    }
+
+    /// The network of a source that nothing was proven of: a /24, or a /64.
+    #[must_use]
+    pub fn of_source(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(a) => Self { six: false, prefix: (a.to_bits() & 0xFFFF_FF00).into() },
+            IpAddr::V6(_) => Self::of_client(address),
+        }
+    }
 }
 
 #[cfg(test)]

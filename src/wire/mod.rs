@@ -16,7 +16,7 @@ pub mod parsed;
 pub mod tcp;
 pub mod udp;
 
-pub use address::{Net, is_host, within};
+pub use address::{Net, Network, is_host, within};
 pub use parsed::{Fragment, FragmentV6, IpPacket, Malformed, fragment_v6, parse_ip, parse_quoted};
 pub use tcp::Segment;
 

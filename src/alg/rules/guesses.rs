@@ -2,8 +2,9 @@
 //! last gets none (RFC 2577 section 5). To begin anew, in another session or with another server, does not help.
 
 use crate::time::{Duration, Instant};
+use crate::wire::Network;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// So many are known; the one that was refused longest ago gives way.
 const MOST: usize = 4096;
@@ -17,8 +18,8 @@ const LATEST: Duration = Duration::from_secs(5);
 /// Refused logins of clients. An IPv6 client is its /64, of which a host takes as many addresses as it likes.
 #[derive(Debug, Default)]
 pub struct Guesses {
-    known: BTreeMap<IpAddr, Known>,
-    by_age: BTreeSet<(Instant, IpAddr)>,
+    known: BTreeMap<Network, Known>,
+    by_age: BTreeSet<(Instant, Network)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -30,8 +31,8 @@ struct Known {
 impl Guesses {
     /// A client's login was refused. How many were, this one among them.
     pub fn refused(&mut self, now: Instant, client: IpAddr) -> u32 {
-        let client = network(client);
         let count = self.count(now, client).saturating_add(1);
+        let client = Network::of_client(client);
         if let Some(before) = self.known.remove(&client) {
             self.by_age.remove(&(before.last, client));
         } else if self.known.len() >= MOST
@@ -47,7 +48,7 @@ impl Guesses {
     /// How many logins of a client were refused.
     #[must_use]
     pub fn count(&self, now: Instant, client: IpAddr) -> u32 {
-        let known = self.known.get(&network(client)).filter(|k| now.since(k.last) < MEMORY);
+        let known = self.known.get(&Network::of_client(client)).filter(|k| now.since(k.last) < MEMORY);
         known.map_or(0, |k| k.count)
     }
 
@@ -56,7 +57,7 @@ impl Guesses {
         if self.known.is_empty() {
             return 0;
         }
-        self.known.get(&network(client)).map_or(0, |k| k.count)
+        self.known.get(&Network::of_client(client)).map_or(0, |k| k.count)
     }
 
     /// How many clients are known.
@@ -77,16 +78,10 @@ pub(super) fn delay(number: u32) -> Duration {
     (1..number.min(8)).fold(FIRST, |time, _| time + time).min(LATEST)
 }
 
-fn network(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
-        IpAddr::V6(a) => IpAddr::V6(Ipv6Addr::from_bits(a.to_bits() & !u128::from(u64::MAX))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv6Addr;
 
     fn ip(n: u32) -> IpAddr {
         IpAddr::from(n.to_be_bytes())
