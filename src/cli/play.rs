@@ -1,8 +1,9 @@
 //! `tidegate replay --config`: what would the gateway have done with this capture?
 
 use super::{BAD_INPUT, FOUND, fail, print};
-use crate::config::{self, Config};
+use crate::config;
 use crate::runtime::play::{self, Passed, Play, Report};
+use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,44 +15,43 @@ pub(super) fn run(file: &Path, what: &Play, json: bool) -> ExitCode {
         Ok(config) => config,
         Err(errors) => return fail(&errors.to_string()),
     };
+    let capture = &what.capture;
     if config.deployment.in_line() {
-        return pass(&config, what, json);
-    }
-    let report = match play::play(&config, what) {
-        Ok(report) => report,
-        Err(error) => return fail(&error.to_string()),
-    };
-    let shown = if json {
-        let mut value = json!(report);
-        value["capture"] = json!(what.capture);
-        print(&format!("{value:#}\n"))
+        match play::pass(&config, what) {
+            Ok(r) => tell(capture, &r, passed, json, (r.error.as_ref(), r.is_clean())),
+            Err(error) => fail(&error.to_string()),
+        }
     } else {
-        print(&human(&what.capture, &report))
-    };
-    if let Some(error) = &report.error {
-        fail(error);
-        return ExitCode::from(BAD_INPUT);
+        match play::play(&config, what) {
+            Ok(r) => tell(capture, &r, human, json, (r.error.as_ref(), r.is_clean())),
+            Err(error) => fail(&error.to_string()),
+        }
     }
-    if report.is_clean() { shown } else { ExitCode::from(FOUND) }
 }
 
-fn pass(config: &Config, what: &Play, json: bool) -> ExitCode {
-    let report = match play::pass(config, what) {
-        Ok(report) => report,
-        Err(error) => return fail(&error.to_string()),
-    };
+/// Prints a report. `end` has the error that ended the capture before its end, and whether all went well.
+fn tell<R: Serialize>(
+    capture: &Path,
+    report: &R,
+    human: fn(&Path, &R) -> String,
+    json: bool,
+    end: (Option<&String>, bool),
+) -> ExitCode {
     let shown = if json {
         let mut value = json!(report);
-        value["capture"] = json!(what.capture);
+        value["capture"] = json!(capture);
         print(&format!("{value:#}\n"))
     } else {
-        print(&passed(&what.capture, &report))
+        print(&human(capture, report))
     };
-    if let Some(error) = &report.error {
-        fail(error);
-        return ExitCode::from(BAD_INPUT);
+    match end {
+        (Some(error), _) => {
+            fail(error);
+            ExitCode::from(BAD_INPUT)
+        }
+        (None, true) => shown,
+        (None, false) => ExitCode::from(FOUND),
     }
-    if report.is_clean() { shown } else { ExitCode::from(FOUND) }
 }
 
 fn passed(capture: &Path, r: &Passed) -> String {
