@@ -19,8 +19,8 @@ mod tcp;
 
 pub use packet::{Along, Emit, Fate, Refused, Side};
 pub use settings::{
-    Action, Data, Filter, Forward, Limits, Masquerade, Nat, Protocol, Rule, Service, Settings, StaticNat,
-    Timers,
+    Action, Data, Filter, Forward, HELD, Limits, Masquerade, Nat, Protocol, Rule, Service, Settings,
+    StaticNat, Timers,
 };
 pub use state::Firewall;
 

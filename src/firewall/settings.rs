@@ -140,6 +140,9 @@ pub struct Service {
     pub mss_clamp: Option<u16>,
 }
 
+/// What is usual for [`Limits::held`].
+pub const HELD: usize = 256 << 20;
+
 /// Bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -149,6 +152,9 @@ pub struct Limits {
     pub sessions: usize,
     /// Those of one client: an IPv4 address or an IPv6 /64.
     pub sessions_per_client: usize,
+    /// Bytes that all of them together may hold of their lines ([`HELD`]). Beyond, those who hold more than an equal share
+    /// end: at once if they speak, else as soon as somebody needs room. So twice as much is the most that there can be.
+    pub held: usize,
     /// Expectations in all.
     pub expectations: usize,
     /// Those of one client.

@@ -284,7 +284,9 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                 if let Some(why) = full {
                     self.no_room(why);
                 }
-                let session = self.sessions.begin(p.now, service, path, full, &mut self.nat);
+                let before = out.len();
+                let session = self.sessions.begin(p.now, service, path, full, &mut self.nat, out);
+                self.counters.emitted += (out.len() - before) as u64;
                 if session.is_none() {
                     self.give_back(p.now, &plan);
                     self.reset(p, out);

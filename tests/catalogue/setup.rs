@@ -150,6 +150,7 @@ fn settings(profile: Profile) -> Settings {
             connections: 1000,
             sessions: 1000,
             sessions_per_client: 200,
+            held: tidegate::firewall::HELD,
             expectations: 1000,
             expectations_per_client: 64,
             alg: alg::Limits::default(),

@@ -43,6 +43,7 @@ pub(crate) fn settings() -> Settings {
             connections: 1000,
             sessions: 100,
             sessions_per_client: 50,
+            held: tidegate::firewall::HELD,
             expectations: 1000,
             expectations_per_client: 64,
             alg: tidegate::alg::Limits::default(),
@@ -124,6 +125,8 @@ pub(crate) struct End {
     pub(crate) open: bool,
     pub(crate) reset: bool,
     pub(crate) closed: bool,
+    /// It takes and acknowledges nothing but resets.
+    deaf: bool,
     pub(crate) got: Vec<u8>,
 }
 
@@ -229,6 +232,7 @@ impl Net {
             open: false,
             reset: false,
             closed: false,
+            deaf: false,
             got: Vec::new(),
         };
         self.ends.push(end);
@@ -262,6 +266,11 @@ impl Net {
 
     pub(crate) fn say(&mut self, i: usize, text: &str) {
         self.send(i, ACK | PSH, text.as_bytes());
+    }
+
+    /// From now on an end takes and acknowledges nothing.
+    pub(crate) fn deafen(&mut self, i: usize) {
+        self.ends[i].deaf = true;
     }
 
     pub(crate) fn close(&mut self, i: usize) {
@@ -365,7 +374,7 @@ impl Net {
             }
             return;
         }
-        if seg.seq != e.rcv {
+        if seg.seq != e.rcv || e.deaf {
             return;
         }
         e.got.extend(&bytes[seg.payload..seg.end]);
@@ -395,6 +404,7 @@ impl Net {
                 open: true,
                 reset: false,
                 closed: false,
+                deaf: false,
                 got: Vec::new(),
             });
             let i = self.ends.len() - 1;

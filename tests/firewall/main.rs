@@ -6,6 +6,7 @@ mod ftp_active;
 mod ftp_ccc;
 mod ftp_doors;
 mod ftp_full;
+mod ftp_held;
 mod ftp_nat;
 mod ftp_net;
 mod ftp_passive;

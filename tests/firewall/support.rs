@@ -57,6 +57,7 @@ pub(crate) fn settings(default: Action, rules: Vec<Rule>) -> Settings {
             connections: 1000,
             sessions: 100,
             sessions_per_client: 100,
+            held: tidegate::firewall::HELD,
             expectations: 100,
             expectations_per_client: 100,
             alg: alg::Limits::default(),

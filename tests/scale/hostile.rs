@@ -10,7 +10,7 @@ use tidegate::wire::tcp::{ACK, PSH, SYN};
 /// What one session may hold: both directions' 256 KiB of lines, twice that as buffers double, 64 KiB of what came early,
 /// their edits, and the rules' 64 commands and a held reply.
 const MOST_OF_ONE: isize = 1536 << 10;
-/// What all may: see `HELD` of `firewall/ftp/run.rs`.
+/// What all may: see `Limits::held`.
 const MOST_OF_ALL: isize = 512 << 20;
 /// A segment's payload.
 const SIZE: usize = 1440;

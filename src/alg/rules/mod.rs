@@ -241,6 +241,11 @@ impl Rules {
             + self.cover.memory()
     }
 
+    /// Lets go of what waits for answers: none come any more, or none that mean anything.
+    pub fn let_go(&mut self) {
+        (self.pending, self.held) = (Pending::default(), None);
+    }
+
     /// Whether any command without an answer has such a tag.
     fn awaits(&self, tag: impl Fn(&Tag) -> bool) -> bool {
         self.pending.iter().any(|e| tag(&e.tag))
@@ -365,7 +370,7 @@ impl With<'_> {
             self.log.counters.ended += 1;
             rules.ended = Some((at, why));
         }
-        (rules.pending, rules.held) = (Pending::default(), None);
+        rules.let_go();
     }
 
     /// Nothing goes either way any more but what the client is to be told.
@@ -393,7 +398,7 @@ impl With<'_> {
         self.doors.close(now, Why::Opaque);
         let rules = &mut *self.rules;
         rules.cover = Cover::Blind;
-        (rules.pending, rules.held) = (Pending::default(), None);
+        rules.let_go();
     }
 
     fn event(&mut self, what: What) {

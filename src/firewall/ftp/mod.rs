@@ -3,6 +3,7 @@
 mod data;
 mod doors;
 mod exchange;
+mod held;
 mod run;
 mod session;
 mod shared;
@@ -21,6 +22,7 @@ use crate::rng::{Keyed, Purpose};
 use crate::time::Instant;
 use crate::wire::build::{IPV4_HEADER, IPV6_HEADER};
 use crate::wire::{IpPacket, Segment};
+use held::Held;
 use session::{Mind, Session};
 use shared::{Shared, Timer, expect_key};
 use std::collections::VecDeque;
@@ -115,6 +117,8 @@ pub(super) struct Sessions<W> {
     clients: Shares,
     turned: Shares,
     shared: Shared,
+    /// What they hold of their lines.
+    held: Held,
     /// What the rules obey, by service.
     rule_sets: Vec<rules::Settings>,
     log: Log,
@@ -139,6 +143,7 @@ impl<W: Copy> Sessions<W> {
             slots: Slab::default(),
             clients: Shares::new(salt),
             turned: Shares::new(salt),
+            held: Held::new(settings.limits.held, settings.limits.sessions),
             rule_sets: settings.services.iter().map(|s| s.rules.clone()).collect(),
             shared,
             log: Log::default(),
@@ -166,6 +171,7 @@ impl<W: Copy> Sessions<W> {
         path: Path,
         full: Option<Refused>,
         ports: &mut dyn Ports,
+        out: &mut Vec<Emit<W>>,
     ) -> Option<u32> {
         let client = path.client.ip();
         let guesses = self.guesses.count(now, client);
@@ -174,7 +180,7 @@ impl<W: Copy> Sessions<W> {
             (Some(most), _) if guesses >= most => Some(turned::GUESSER),
             (_, Some(Refused::Share)) => Some(turned::TOO_MANY_CONNECTIONS_OF_CLIENT),
             (_, Some(_)) => Some(turned::TOO_MANY_CONNECTIONS),
-            (_, None) => self.crowded(now, client, ports),
+            (_, None) => self.crowded(now, client, ports, out),
         };
         if self.draining || (why.is_some() && !self.may_turn(client)) {
             self.shared.counters.sessions_refused += 1;
@@ -236,7 +242,7 @@ impl<W: Copy> Sessions<W> {
             return Fate::Refuse(Refused::Ftp);
         }
         if !s.is_over() {
-            s.last = now;
+            (s.last, s.spoke) = (now, now);
         }
         let incoming = Incoming::new(packet, seg);
         self.run(now, session, ports, |alg, editor, output| alg.segment(now, dir, &incoming, editor, output));
@@ -422,7 +428,7 @@ impl<W: Copy> Sessions<W> {
             ("steered pairs", self.shared.steering.iter().map(Steering::pairs).sum()),
             ("inspection timers", self.shared.wheel.len()),
             ("session pairs", self.shared.pairs.len()),
-            ("bytes of inspected sessions' lines", self.shared.held),
+            ("bytes of inspected sessions' lines", self.held.total()),
             ("inspected clients with refused logins", self.guesses.len()),
         ]
     }

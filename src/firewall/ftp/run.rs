@@ -19,9 +19,8 @@ use std::net::IpAddr;
 const SPARE: usize = 64;
 /// Sessions of one client that are turned away at a time.
 const TURNED_OF_CLIENT: usize = 16;
-/// Bytes that are held of all sessions' lines. Beyond it nobody new is served, and who holds more than a share of it, as
-/// many as there may be sessions, ends with the next segment: so twice as much is the most that there can be.
-const HELD: usize = 256 << 20;
+/// Sessions that end at a time so that all together hold no more than they may: nobody's packet is to wait for more.
+const ENDS: usize = 8;
 /// Sessions that are turned away are told so often.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -206,10 +205,14 @@ impl<W: Copy> Sessions<W> {
         if std::mem::take(&mut session.bars) {
             self.shared.bar(&path, number, false);
         }
-        let served = matches!(session.mind, Mind::Rules(_));
-        if !served {
+        let served = if let Mind::Rules(rules) = &mut session.mind {
+            // Nobody waits for it any more.
+            rules.let_go();
+            true
+        } else {
             self.turned.give(path.client.ip());
-        }
+            false
+        };
         self.at_doors(number, ports, |doors| {
             doors.drop_door(now, "superseded", "the session ended");
             doors.leave_datas(now, reset);
@@ -328,7 +331,7 @@ impl<W: Copy> Sessions<W> {
     /// Forgets a session that is over.
     pub(super) fn forget(&mut self, number: u32) {
         let Some(session) = self.slots.remove(number) else { return };
-        self.shared.held -= session.held;
+        self.held.forget(number, session.held);
         if let Some(timer) = session.timer {
             self.shared.wheel.cancel(timer);
         }
@@ -337,22 +340,34 @@ impl<W: Copy> Sessions<W> {
     /// Counts what a session holds now.
     pub(super) fn count(&mut self, number: u32) {
         if let Some(session) = self.slots.get_mut(number) {
-            let held = session.memory();
-            self.shared.held = self.shared.held + held - session.held;
-            session.held = held;
+            let (bytes, spoke, over) = (session.memory(), session.spoke, session.is_over());
+            self.held.count(number, &mut session.held, bytes, spoke, over);
         }
     }
 
-    /// Likewise, and ends it if that is too much.
+    /// Likewise. If all together hold too much, those who keep it and are silent end, else this one, if it holds much.
     pub(super) fn weigh(&mut self, now: Instant, number: u32, ports: &mut dyn Ports, out: &mut Vec<Emit<W>>) {
         self.count(number);
-        let share = HELD / self.shared.limits.sessions.max(1);
-        let hogs = |s: &Session<W>| s.held > share && !s.is_over();
-        if self.shared.held > HELD && self.slots.get(number).is_some_and(|s| hogs(s)) {
-            self.shared.counters.held_ended += 1;
-            self.cut(now, number, "inspected sessions hold too much", ports, out);
-            self.count(number);
+        self.lighten(now, ports, out);
+        if self.held.is_spent() && self.slots.get(number).is_some_and(|s| s.held.is_much()) {
+            self.end_for_others(now, number, ports, out);
         }
+    }
+
+    /// Ends some of those who hold much and have been silent for long, if all together hold too much.
+    fn lighten(&mut self, now: Instant, ports: &mut dyn Ports, out: &mut Vec<Emit<W>>) {
+        for _ in 0..ENDS {
+            let goes = if self.held.is_spent() { self.held.goes_first(now) } else { None };
+            let Some(number) = goes else { return };
+            self.end_for_others(now, number, ports, out);
+        }
+    }
+
+    fn end_for_others(&mut self, now: Instant, number: u32, ports: &mut dyn Ports, out: &mut Vec<Emit<W>>) {
+        self.shared.counters.held_ended += 1;
+        self.cut(now, number, "inspected sessions hold too much", ports, out);
+        self.count(number);
+        self.arm(number);
     }
 
     /// Why a client's session cannot be served, if it cannot; a place of one that its client never confirmed is taken
@@ -362,6 +377,7 @@ impl<W: Copy> Sessions<W> {
         now: Instant,
         client: IpAddr,
         ports: &mut dyn Ports,
+        out: &mut Vec<Emit<W>>,
     ) -> Option<turned::Reason> {
         let limits = &self.shared.limits;
         let (limit, of_client) = (limits.sessions, limits.sessions_per_client);
@@ -374,7 +390,8 @@ impl<W: Copy> Sessions<W> {
         if self.clients.of(client) >= of_client {
             return Some(turned::TOO_MANY_OF_CLIENT);
         }
-        if self.shared.held > HELD {
+        self.lighten(now, ports, out);
+        if self.held.is_spent() {
             return Some(turned::TOO_MUCH_HELD);
         }
         if self.clients.total() < limit {

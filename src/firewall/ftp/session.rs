@@ -1,6 +1,7 @@
 //! One control connection.
 
 use super::doors::State;
+use super::held::Part;
 use super::turned::{TIME, Turned};
 use super::wire::Style;
 use super::{Path, Shared, Side};
@@ -53,8 +54,10 @@ pub(super) struct Session<W> {
     /// When the last segment came, or the last data ended.
     pub(super) last: Instant,
     pub(super) timer: Option<TimerId>,
+    /// When a segment came last: unlike [`last`](Self::last), no data moves it.
+    pub(super) spoke: Instant,
     /// What [`memory`](Self::memory) was when it was counted last.
-    pub(super) held: usize,
+    pub(super) held: Part,
     /// Packets of ours so far.
     pub(super) packets: u32,
     /// Which directions have closed, as far as anybody can tell who does not read them.
@@ -96,7 +99,8 @@ impl<W: Copy> Session<W> {
             begun: now,
             last: now,
             timer: None,
-            held: 0,
+            spoke: now,
+            held: Part::default(),
             packets: 0,
             fins: [false; 2],
             told: None,

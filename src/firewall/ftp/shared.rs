@@ -134,8 +134,6 @@ pub(super) struct Shared {
     pub(super) barred: BTreeSet<(IpAddr, IpAddr, u32)>,
     pub(super) wheel: Wheel<Timer>,
     pub(super) counters: Counters,
-    /// Bytes held of the lines of all sessions.
-    pub(super) held: usize,
     pub(super) events: Vec<Event>,
     pub(super) gone: VecDeque<Gone>,
 }
@@ -168,7 +166,6 @@ impl Shared {
             barred: BTreeSet::new(),
             wheel: Wheel::new(Duration::from_millis(5), 4096, TIMERS),
             counters: Counters::default(),
-            held: 0,
             events: Vec::new(),
             gone: VecDeque::new(),
             services: settings.services.clone(),

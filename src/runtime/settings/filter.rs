@@ -3,7 +3,7 @@
 use crate::alg;
 use crate::config::{self, Config, Deployment, IpProtocol, MssClamp, RuleAction};
 use crate::firewall::{
-    Action, Data, Filter, Forward, Limits, Masquerade, Nat, Protocol, Rule, Service, Settings, Side,
+    Action, Data, Filter, Forward, HELD, Limits, Masquerade, Nat, Protocol, Rule, Service, Settings, Side,
     StaticNat, Timers,
 };
 use std::net::IpAddr;
@@ -160,6 +160,7 @@ fn limits(l: &config::Limits) -> Limits {
         connections: l.connections,
         sessions: l.sessions,
         sessions_per_client: l.per_client,
+        held: HELD,
         expectations: l.expectations,
         expectations_per_client: l.expectations_per_client,
         alg: alg::Limits { line: l.line, ..alg::Limits::default() },

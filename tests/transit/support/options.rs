@@ -49,6 +49,7 @@ pub(crate) fn bridge(default: Action) -> Options {
                 connections: 1000,
                 sessions: 100,
                 sessions_per_client: 50,
+                held: tidegate::firewall::HELD,
                 expectations: 1000,
                 expectations_per_client: 100,
                 alg: alg::Limits::default(),
