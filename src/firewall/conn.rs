@@ -4,7 +4,7 @@ use super::nat::Plan;
 use super::packet::Side;
 use super::settings::Timers;
 use crate::alg::Direction;
-use crate::flow::{ByteMeter, FlowKey, FlowTable, FlowView, Leg, SlotRef, Sticky, TimerId};
+use crate::flow::{ByteMeter, FlowKey, FlowView, Leg, SlotRef, Sticky, TimerId};
 use crate::time::{Duration, Instant};
 use crate::wire::Segment;
 use crate::wire::tcp::{ACK, FIN, RST, SYN};
@@ -14,9 +14,10 @@ use std::net::SocketAddr;
 pub(super) const TIME_WAIT: Duration = Duration::from_secs(120);
 /// What ended by a reset is over as its receiver believed that, which nobody here sees: if more comes, it did not.
 pub(super) const RESET: &str = "reset";
-/// How long nobody may have said anything after a reset for it to have been believed: whoever lives says something, be it
-/// that the reset has the wrong number (RFC 5961 3.2). Sessions count what they wait for, so it must not be long.
-pub(super) const DOUBT: Duration = Duration::from_secs(1);
+/// How long nobody may have said anything after a reset for the same ends to begin anew, and for what can be had again to
+/// be given back. Who lives mostly says something by then, be it that the reset has the wrong number (RFC 5961 3.2); but
+/// who finds it beyond the window, or unsigned, says nothing, so it is no end yet.
+const DOUBT: Duration = Duration::from_secs(1);
 /// How often a data connection is looked at. At 100 Gbit/s the bytes between two looks stay below what the meter can
 /// tell apart.
 const LOOK: Duration = Duration::from_millis(250);
@@ -100,6 +101,8 @@ pub(super) struct Conn {
     pub(super) timer: Option<TimerId>,
     /// A reset may have ended it then; nobody has said anything since.
     pub(super) doubt: Option<Instant>,
+    /// Who opened it signs its segments, the other does, and takes only signed ones.
+    pub(super) signs: [bool; 2],
     /// Its client is told that there is no room, in a place that is kept for that.
     pub(super) turned: bool,
     /// It counts as its source's.
@@ -168,22 +171,18 @@ impl Conn {
         }
     }
 
-    /// Whether either end has said something since; resets do not count. A tick is the measure.
-    pub(super) fn has_spoken(&self, flows: &FlowTable, now: Instant, since: Instant) -> bool {
-        let (tick, ago) = (now.tick(), now.tick().wrapping_sub(since.tick()));
-        self.slots.iter().any(|slot| flows.view(*slot, tick).is_some_and(|view| view.live.idle < ago))
-    }
-
-    /// Takes back a doubt that what came since has answered.
-    pub(super) fn reassure(&mut self, flows: &FlowTable, now: Instant) {
-        if self.doubt.is_some_and(|at| self.has_spoken(flows, now, at)) {
-            self.doubt = None;
-        }
-    }
-
-    /// Whether it is as good as over: a reset came, and then nobody said anything for long enough.
-    pub(super) fn is_believed_reset(&self, now: Instant) -> bool {
+    /// Whether a reset came, and then nobody said anything for long enough to be asked whether it is over.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
         self.doubt.is_some_and(|at| now.since(at) >= DOUBT)
+    }
+
+    /// How it ended, if it is forgotten now; `otherwise` if nothing tells.
+    pub(super) fn verdict(&self, otherwise: &'static str) -> &'static str {
+        match (self.state, self.doubt) {
+            (State::Over(_, verdict), _) => verdict,
+            (_, Some(_)) => RESET,
+            _ => otherwise,
+        }
     }
 
     /// Both ends have closed.
@@ -201,7 +200,6 @@ impl Conn {
             (State::Over(_, RESET), _) => return now + TIME_WAIT.saturating_sub(idle),
             (State::Over(at, _), _) => return at + TIME_WAIT,
             (_, Kind::Data(_)) => return now + LOOK,
-            (_, Kind::Control(_)) if self.doubt.is_some() => return now + DOUBT,
             _ => self.patience(timers),
         };
         now + patience.saturating_sub(idle)

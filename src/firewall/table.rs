@@ -129,7 +129,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     /// there is another.
     fn half_open_gives_way(&mut self, now: Instant, of: Option<IpAddr>) -> Option<u32> {
         while let Some(&(at, id, ordinal)) = self.half_open.front() {
-            if self.is_doubtful(now, id, ordinal) {
+            if self.is_doubtful(id, ordinal) {
                 let own = |c: &Conn| of.is_none_or(|of| same_source(of, c.src.ip()));
                 if now.since(at) < YOUNG || !self.conns.get(id).is_some_and(own) {
                     return None;
@@ -163,7 +163,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.ordinal = ordinal;
             self.half_open.push_back((now, id, ordinal));
-            self.trim(now);
+            self.trim();
         }
     }
 
@@ -180,7 +180,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     pub(super) fn ended(&mut self, now: Instant, id: u32) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let State::Over(_, verdict) = conn.state else { return };
-        let ordinal = conn.ordinal;
+        let (at, ordinal) = (conn.doubt.unwrap_or(now), conn.ordinal);
         let mut unanswered = false;
         match &mut conn.kind {
             Kind::Plain => {}
@@ -197,7 +197,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                 unanswered = !data.answered;
                 if !std::mem::replace(&mut data.told, true) {
                     let verdict = if verdict == KILLED { "aborted" } else { verdict };
-                    let over = Over { bytes: data.bytes(), verdict, unanswered };
+                    let over = Over { at, bytes: data.bytes(), verdict, unanswered };
                     let number = data.number;
                     self.by_data.remove(&number);
                     self.sessions.data_over(now, number, over, &mut self.nat);
@@ -234,13 +234,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                     let Some((id, way)) = self.by_data.get(&data).copied() else { continue };
                     if let Some(conn) = self.conns.get_mut(id).filter(|c| !c.is_over()) {
                         conn.state = State::Over(now, KILLED);
-                        // From now on nothing of it goes by the table alone.
-                        for slot in conn.slots {
-                            if let Some(view) = self.flows.view(slot, 0) {
-                                let flags = view.entry.flags.with(Flags::OWNER_ONLY);
-                                self.flows.update(slot, &Entry { flags, ..view.entry });
-                            }
-                        }
+                        self.watch(id);
                         self.reset_both(now, id, way, out);
                     }
                     self.ended(now, id);
@@ -275,6 +269,8 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     pub(super) fn forget(&mut self, now: Instant, id: u32) {
         self.let_go(id);
         let Some(conn) = self.conns.remove(id) else { return };
+        let (verdict, why) = (conn.verdict("failed"), conn.verdict("idle"));
+        let at = conn.doubt.unwrap_or(now);
         if let Some(timer) = conn.timer {
             self.wheel.cancel(timer);
         }
@@ -288,7 +284,6 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         match conn.kind {
             Kind::Plain => {}
             Kind::Control(Some(session)) => {
-                let why = if let State::Over(_, verdict) = conn.state { verdict } else { "idle" };
                 self.by_session.remove(&session);
                 self.sessions.end(now, session, why, &mut self.nat);
             }
@@ -296,7 +291,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             Kind::Data(data) => {
                 if !data.told {
                     self.by_data.remove(&data.number);
-                    let over = Over { bytes: data.bytes(), verdict: "failed", unanswered: !data.answered };
+                    let over = Over { at, bytes: data.bytes(), verdict, unanswered: !data.answered };
                     self.sessions.data_over(now, data.number, over, &mut self.nat);
                 }
             }
@@ -311,25 +306,29 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         let [Some(a), Some(b)] = conn.slots.map(|s| self.flows.view(s, tick)) else {
             return self.forget(now, id);
         };
-        conn.reassure(&self.flows, now);
         let silent = Duration::from_millis(u64::from(a.live.idle.min(b.live.idle)) * 100);
         // A reset is the last word until another comes.
         let idle = conn.doubt.map_or(silent, |at| silent.min(now.since(at)));
         let mut busy = false;
+        let mut over = None;
         match &mut conn.kind {
             Kind::Data(data) => {
                 data.meters[0].advance(&a.live);
                 data.meters[1].advance(&b.live);
+                over = Some(data.number);
             }
-            // The session knows how long it waits: a transfer keeps it.
-            Kind::Control(session) => busy = session.is_some(),
+            // The session knows how long it waits: a transfer keeps it. After a reset it would wait for nobody.
+            Kind::Control(session) => busy = session.is_some() && conn.doubt.is_none(),
             Kind::Plain => {}
         }
-        // What sessions wait for the end of is over then. Others may have been silent long before.
-        if !conn.is_over() && !matches!(conn.kind, Kind::Plain) && conn.is_believed_reset(now) {
-            conn.state = State::Over(now, RESET);
+        let over = over.filter(|_| !conn.is_over() && conn.is_silent(now));
+        if over.is_some_and(|data| self.sessions.data_silent(now, data, &mut self.nat)) {
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.state = State::Over(now, RESET);
+            }
             return self.ended(now, id);
         }
+        let Some(conn) = self.conns.get(id) else { return };
         let over = match conn.state {
             State::Over(_, RESET) => idle >= TIME_WAIT,
             State::Over(at, _) => now.since(at) >= TIME_WAIT,
@@ -360,13 +359,12 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     }
 
     /// Whether a connection is half open yet, or silent since its reset.
-    fn is_doubtful(&self, now: Instant, id: u32, ordinal: u64) -> bool {
-        let silent = |c: &Conn| c.doubt.is_some_and(|at| !c.has_spoken(&self.flows, now, at));
-        self.is_still(id, ordinal, |c| c.is_half_open() || silent(c))
+    fn is_doubtful(&self, id: u32, ordinal: u64) -> bool {
+        self.is_still(id, ordinal, |c| c.is_half_open() || c.doubt.is_some())
     }
 
     /// Keeps the lists of those that may give way as short as there are connections.
-    fn trim(&mut self, now: Instant) {
+    fn trim(&mut self) {
         let most = 64 + 2 * self.conns.len();
         let (mut over, mut half) = (std::mem::take(&mut self.over), std::mem::take(&mut self.half_open));
         if over.len() > most {
@@ -378,7 +376,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         }
         self.over_turned = turned;
         if half.len() > most {
-            half.retain(|(_, id, ordinal)| self.is_doubtful(now, *id, *ordinal));
+            half.retain(|(_, id, ordinal)| self.is_doubtful(*id, *ordinal));
         }
         (self.over, self.half_open) = (over, half);
     }

@@ -9,7 +9,7 @@ use super::policy::Begin;
 use super::settings::Action as Rule;
 use super::state::{Firewall, Timer, Went};
 use super::table::{ANSWERS, KILLED, OUT_OUTSIDE};
-use crate::alg::Direction;
+use crate::alg::{Direction, OptionList};
 use crate::flow::{Action, Entry, Flags, Lookup, Rewrite, SlotRef, Sticky};
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::{self, FIN, RST, SYN, Segment};
@@ -54,7 +54,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             self.flows.touch(slot, p.now.tick(), seg.seq_end(), Sticky::NONE);
             return rewrite(p, seg, entry);
         }
-        if seg.is_first() && self.is_doubted_data(p.now, entry.id) {
+        if seg.is_first() && self.is_doubted_data(entry.id) {
             return self.comes_again(p, seg, entry.id, out);
         }
         let stands =
@@ -68,10 +68,14 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             Moved::Anew
         } else if !control && stands && seg.flags & (SYN | FIN | RST) == 0 {
             self.flows.touch(slot, p.now.tick(), seg.seq_end(), Sticky::NONE);
+            if self.is_doubted(entry.id) && p.ip.transport_checksum_ok(p.bytes) {
+                self.reassure(entry.id);
+            }
             Moved::No
         } else if p.ip.transport_checksum_ok(p.bytes) {
+            let signed = seg.flags & (SYN | RST) != 0 && is_signed(p.bytes, seg);
             // What a reset ends is for the session to say: it knows the one number that its receiver believes.
-            if judged.is_some() { Moved::No } else { self.moved(p.now, entry.id, end, slot, seg) }
+            if judged.is_some() { Moved::No } else { self.moved(p.now, entry.id, end, slot, seg, signed) }
         } else if control {
             return Went::Refuse(Refused::Checksum);
         } else {
@@ -132,25 +136,37 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     }
 
     /// Notes a segment, and what it makes of its connection.
-    fn moved(&mut self, now: Instant, id: u32, end: usize, slot: SlotRef, seg: &Segment) -> Moved {
+    fn moved(
+        &mut self,
+        now: Instant,
+        id: u32,
+        end: usize,
+        slot: SlotRef,
+        seg: &Segment,
+        signed: bool,
+    ) -> Moved {
         let tick = now.tick();
         let (Some(conn), Some(view)) = (self.conns.get_mut(id), self.flows.view(slot, tick)) else {
             return Moved::No;
         };
-        conn.reassure(&self.flows, now);
+        // Who signs has the key, and drops what is not signed (RFC 2385 2, RFC 5925 7.4).
+        if seg.has(RST) && !signed && conn.signs[1 - end] {
+            return Moved::No;
+        }
+        conn.signs[end] |= signed && seg.has(SYN) && conn.is_half_open();
         let mut moved = conn.segment(now, end, seg, &view);
-        // After a reset that was believed the same ends may begin anew; before, a SYN is for its receiver to judge.
-        if moved == Moved::Anew || seg.is_first() && conn.is_believed_reset(now) {
+        // After a reset and silence the same ends may begin anew; before, a SYN is for its receiver to judge.
+        if moved == Moved::Anew || seg.is_first() && conn.is_silent(now) {
             return Moved::Anew;
         }
         if moved == Moved::Doubted {
-            if conn.doubt.is_none() {
-                conn.doubt = Some(now);
-                self.doubtful(now, id);
-                self.look_at(now, id, Duration::ZERO);
-            }
+            self.doubt(now, id);
             return moved;
         }
+        if !seg.has(RST) {
+            self.reassure(id);
+        }
+        let Some(conn) = self.conns.get_mut(id) else { return Moved::No };
         if let Kind::Data(data) = &mut conn.kind {
             data.answered |= matches!(conn.state, State::Answered | State::Open);
         }
@@ -180,6 +196,39 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             self.look_at(now, id, Duration::ZERO);
         }
         moved
+    }
+
+    /// A reset came that may have ended a connection. Until somebody says something, all of it is seen.
+    fn doubt(&mut self, now: Instant, id: u32) {
+        let Some(conn) = self.conns.get_mut(id).filter(|c| c.doubt.is_none()) else { return };
+        conn.doubt = Some(now);
+        self.watch(id);
+        self.doubtful(now, id);
+        self.look_at(now, id, Duration::ZERO);
+    }
+
+    fn is_doubted(&self, id: u32) -> bool {
+        self.conns.get(id).is_some_and(|c| c.doubt.is_some())
+    }
+
+    /// Somebody said something, so that no reset before it was the end.
+    fn reassure(&mut self, id: u32) {
+        let Some(conn) = self.conns.get_mut(id).filter(|c| c.doubt.is_some()) else { return };
+        conn.doubt = None;
+        if matches!(conn.state, State::Open | State::Closing) {
+            self.settled(id);
+        }
+    }
+
+    /// From now on nothing of a connection goes by the table alone.
+    pub(super) fn watch(&mut self, id: u32) {
+        let Some(conn) = self.conns.get(id) else { return };
+        for slot in conn.slots {
+            if let Some(view) = self.flows.view(slot, 0) {
+                let flags = view.entry.flags.with(Flags::OWNER_ONLY);
+                self.flows.update(slot, &Entry { flags, ..view.entry });
+            }
+        }
     }
 
     /// A connection stands: from now on its segments go by the table alone, if nothing else is to be seen to.
@@ -323,11 +372,9 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         }
     }
 
-    fn is_doubted_data(&self, now: Instant, id: u32) -> bool {
-        self.conns.get(id).is_some_and(|c| {
-            let silent = c.doubt.is_some_and(|at| !c.has_spoken(&self.flows, now, at));
-            silent && !c.is_over() && matches!(c.kind, Kind::Data(_))
-        })
+    fn is_doubted_data(&self, id: u32) -> bool {
+        let is = |c: &Conn| c.doubt.is_some() && !c.is_over() && matches!(c.kind, Kind::Data(_));
+        self.conns.get(id).is_some_and(is)
     }
 
     /// A SYN where a reset may have ended a data connection: only what was announced anew comes in a second time.
@@ -351,7 +398,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     }
 
     fn unused(&mut self, now: Instant, data: u32) {
-        let over = Over { bytes: [0; 2], verdict: "failed", unanswered: true };
+        let over = Over { at: now, bytes: [0; 2], verdict: "failed", unanswered: true };
         self.sessions.data_over(now, data, over, &mut self.nat);
     }
 
@@ -421,6 +468,7 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             service,
             timer: Some(timer),
             doubt: None,
+            signs: [false; 2],
             turned,
             held: !turned,
             ordinal: 0,
@@ -470,6 +518,12 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
 /// The side that segments of an entry leave by.
 pub(super) const fn out_side(entry: &Entry) -> Side {
     if entry.next_hop & OUT_OUTSIDE == 0 { Side::Inside } else { Side::Outside }
+}
+
+/// Whether a segment has a signature, be it right or wrong (RFC 2385, RFC 5925).
+fn is_signed(bytes: &[u8], seg: &Segment) -> bool {
+    let options = bytes.get(seg.start + 20..seg.payload).unwrap_or_default();
+    OptionList::new(options).strip_syn().signed
 }
 
 /// Gives a segment the addresses and ports of where it goes.

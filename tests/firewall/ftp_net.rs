@@ -295,6 +295,12 @@ impl Net {
         p
     }
 
+    /// A segment of an end's without a payload; it is not sent.
+    pub(crate) fn bare(&self, i: usize, flags: u8) -> Vec<u8> {
+        let e = &self.ends[i];
+        packet(e.local, e.peer, e.nxt, e.rcv, flags, b"")
+    }
+
     /// Somebody else says in an end's name that it resets, `off` bytes away from where it is, and before, that it is there.
     pub(crate) fn forge_reset(&mut self, i: usize, off: u32) {
         let e = &self.ends[i];
@@ -316,7 +322,7 @@ impl Net {
         self.run();
     }
 
-    /// A packet comes from a side.
+    /// A packet comes from a side; one that nobody believes reaches nobody.
     pub(crate) fn put(&mut self, from: Side, mut bytes: Vec<u8>) -> Fate {
         bytes.shrink_to_fit();
         let mut frame = Frame::from_bytes(&bytes).unwrap();
@@ -326,7 +332,7 @@ impl Net {
         let fate = self.fw.packet(self.now, from, 1, &mut frame, &ip, &mut out);
         (self.around)(false);
         self.send_out(out);
-        if fate == Fate::Forward {
+        if fate == Fate::Forward && ip.transport_checksum_ok(&bytes) {
             self.leave(from.other(), frame.bytes().to_vec());
         }
         self.fw.take_events(&mut self.events);

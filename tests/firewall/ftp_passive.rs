@@ -152,7 +152,7 @@ fn a_reset_of_a_transfer_is_told_when_silence_shows_that_it_was_believed() {
             net.close(data);
         }
         exchange(&mut net, c, s, "", "226 done\r\n");
-        net.pass(Duration::from_secs(10));
+        net.pass(Duration::from_secs(245));
         let (bytes, verdict) = if forged { (3000, "complete") } else { (1000, "reset") };
         assert_eq!(net.transfers(), [("RETR".to_owned(), bytes, verdict, 226)]);
     }

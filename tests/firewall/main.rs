@@ -11,6 +11,7 @@ mod ftp_nat;
 mod ftp_net;
 mod ftp_passive;
 mod ftp_random;
+mod ftp_resets;
 mod ftp_told;
 mod icmp;
 mod nat;

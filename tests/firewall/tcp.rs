@@ -161,6 +161,25 @@ fn what_is_said_after_a_reset_takes_it_back() {
 }
 
 #[test]
+fn so_does_what_is_said_in_the_same_moment() {
+    for by_receiver in [true, false] {
+        let mut rig = rig();
+        rig.open(IN, CLIENT, SERVER);
+        rig.send(IN, &up(RST, 1001, 0)).passed(OUT);
+        if by_receiver {
+            rig.send(OUT, &down(ACK, 5001, 1001)).passed(IN);
+        } else {
+            rig.send(IN, &up(ACK, 1001, 5001)).passed(OUT);
+        }
+        rig.wait(Duration::from_secs(4));
+        rig.send(IN, &up(SYN, 70_000, 0)).passed(OUT);
+        assert_eq!(rig.count("connections"), 1, "it is for its receiver to judge");
+        rig.wait(Duration::from_secs(7000));
+        assert!(is_known(&mut rig), "{by_receiver}");
+    }
+}
+
+#[test]
 fn a_full_table_takes_what_is_silent_since_its_reset() {
     let mut rig = Rig::with_table(settings(Action::Drop, vec![outward()]), 64);
     let client = |n: usize| at(&format!("10.0.{n}.5:30000"));

@@ -2,7 +2,7 @@
 
 use super::doors::{Announced, Doorman, Running};
 use super::shared::{Shared, Timer};
-use super::{Over, Ports};
+use super::{Over, Ports, Sessions};
 use crate::alg::rules::Transfer;
 use crate::event::{Direction, Path, SessionId, What};
 use crate::flow::{Pair, TimerId};
@@ -32,7 +32,7 @@ pub(super) struct DataConn {
     transfer: Option<Transfer>,
     code: Option<u16>,
     started: Instant,
-    ended: Option<(Instant, Over)>,
+    ended: Option<Over>,
 }
 
 impl DataConn {
@@ -79,13 +79,9 @@ impl DataConn {
         transfer.verb.direction().map(|d| if d == Direction::Upload { ToServer } else { ToClient })
     }
 
-    fn ends(&mut self, now: Instant, over: Over) {
-        self.ended = Some((now, over));
-    }
-
     /// What is to be told once all is known that will be; nothing if nothing was asked for and nothing came.
     fn told(&self) -> Option<What> {
-        let (at, over) = self.ended?;
+        let over = self.ended?;
         let [up, down] = over.bytes;
         let verb = self.transfer.as_ref().map(|t| t.verb);
         if verb.is_none() && up + down == 0 {
@@ -103,7 +99,7 @@ impl DataConn {
             path: Path::Translated,
             client_mode: if self.active { "active" } else { "passive" },
             bytes,
-            duration_ms: at.since(self.started).as_millis() as u64,
+            duration_ms: over.at.since(self.started).as_millis() as u64,
             verdict: reply::verdict(over.verdict, code, bytes),
             code,
         })
@@ -141,12 +137,17 @@ impl Shared {
 
     /// What a data connection holds goes back.
     pub(super) fn free_data(&mut self, now: Instant, data: u32, ports: &mut dyn Ports) {
+        if let Some(timer) = self.datas.get_mut(data).and_then(|conn| conn.timer.take()) {
+            self.wheel.cancel(timer);
+        }
+        self.free_ports(now, data, ports);
+    }
+
+    /// The ports that it holds do.
+    fn free_ports(&mut self, now: Instant, data: u32, ports: &mut dyn Ports) {
         let Some(conn) = self.datas.get_mut(data) else { return };
         if let Some(told) = conn.lease.take() {
             ports.give_back(now, told, conn.opener);
-        }
-        if let Some(timer) = conn.timer.take() {
-            self.wheel.cancel(timer);
         }
         if let Some(leaving) = conn.leaving.take()
             && let Some(n) = self.leaving.get_mut(&leaving)
@@ -173,9 +174,31 @@ impl Shared {
     pub(super) fn orphan_over(&mut self, now: Instant, data: u32, over: Over, ports: &mut dyn Ports) {
         self.free_data(now, data, ports);
         if let Some(conn) = self.datas.get_mut(data) {
-            conn.ends(now, over);
+            conn.ended = Some(over);
         }
         self.tell_data(now, data);
+    }
+}
+
+impl<W: Copy> Sessions<W> {
+    /// A data connection is silent since a reset came that may have ended it: others get its ports. Whether it is over.
+    /// It is if its server said so, or if nothing more is to be heard of it and its client went on to another one. Else it
+    /// may live yet, and what is told of its transfer must not be wrong.
+    pub(in crate::firewall) fn data_silent(
+        &mut self,
+        now: Instant,
+        data: u32,
+        ports: &mut dyn Ports,
+    ) -> bool {
+        self.shared.free_ports(now, data, ports);
+        let Some(conn) = self.shared.datas.get(data) else { return true };
+        let session = conn.session.and_then(|number| self.slots.get(number));
+        let went_on = session.is_some_and(|s| s.doors.newest != Some(data));
+        match conn.code {
+            Some(400..) => true,
+            Some(_) => went_on,
+            None => went_on && (conn.blind || !conn.has_transfer()),
+        }
     }
 }
 
@@ -204,7 +227,7 @@ impl Doorman<'_> {
         }
         self.shared.free_data(now, data, self.ports);
         let Some(conn) = self.shared.datas.get_mut(data) else { return };
-        conn.ends(now, over);
+        conn.ended = Some(over);
         let awaited = conn.has_transfer() && conn.code.is_none() && !conn.blind;
         // What nobody asked for yet may be asked for, as long as it is what is announced.
         let may_be_asked = is_door && !conn.has_transfer() && !conn.blind;

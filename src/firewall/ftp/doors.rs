@@ -100,6 +100,8 @@ pub(super) struct State {
     pub(super) running: VecDeque<Running>,
     /// Data connections that live or whose final reply is awaited.
     pub(super) datas: Vec<u32>,
+    /// The one of them that came last, or came last and is told of.
+    pub(super) newest: Option<u32>,
     /// The names under which what the server listens for is offered to others.
     pub(super) offered: Option<[SocketAddr; 2]>,
 }

@@ -101,6 +101,8 @@ pub(super) enum Gone {
 /// How a data connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Over {
+    /// When: of what is silent since a reset, when that came.
+    pub(super) at: Instant,
     /// Payload bytes toward the server, toward the client.
     pub(super) bytes: [u64; 2],
     /// `complete`, `reset`, `aborted`, `failed`.

@@ -99,6 +99,7 @@ impl<W: Copy> Sessions<W> {
             running.data = Some(data);
         }
         session.doors.datas.push(data);
+        session.doors.newest = Some(data);
         data
     }
 
