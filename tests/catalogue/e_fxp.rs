@@ -5,6 +5,7 @@ use crate::e_ports::{INSIDE_SERVER, PUBLISHED, join, join_at, published};
 use crate::g_setup::refused;
 use crate::net::Net;
 use crate::setup::{CLIENT, OTHER_CLIENT, OTHER_SERVER, SERVER, STRANGER, Setup, at, case_with};
+use tidegate::alg::rules::Ccc;
 use tidegate::alg::rules::Profile::Standard;
 use tidegate::firewall::{Action, Nat, Side};
 
@@ -234,6 +235,57 @@ fn e22_nothing_else_can_be_named() {
         join(net, at(CLIENT, 40_002), at(OTHER_SERVER, 21));
         _ = refused(net, PORT_THERE, &["504"]);
     });
+}
+
+/// Before a stream that has to be clear again is, its server takes no data from another one either.
+#[test]
+fn e22_a_server_whose_stream_has_to_be_clear_lends_nothing_before() {
+    const HELLO: &str = "\u{16}\u{3}\u{3}\0\u{5}hello";
+    const ALERT: &str = "\u{15}\u{3}\u{3}\0\u{2}ab";
+    let (from, there) = (at(INSIDE_SERVER, 20), at(SERVER, P));
+    for ccc in [Ccc::Require, Ccc::Allow] {
+        let setup = |s: &mut Setup| {
+            across(s);
+            s.rules().ccc = ccc;
+        };
+        let agreed = |net: &mut Net| {
+            pasv(net, R227);
+            join_at(net, at(CLIENT, 40_002), (Side::Inside, at(PUBLISHED, 21)));
+            says(net, PORT_THERE, "200 ok\r\n");
+        };
+        // The lender's.
+        case_with(Standard, setup, |net| {
+            agreed(net);
+            net.on = 0;
+            says(net, "AUTH TLS\r\n", "234 go\r\n");
+            says(net, HELLO, HELLO);
+            if ccc == Ccc::Require {
+                for _ in 0..2 {
+                    assert_eq!(net.syn(Side::Inside, from, there), None, "encrypted");
+                }
+                let last = net.events().iter().rfind(|e| e["event"] == "expectation").unwrap();
+                assert_eq!((&last["state"], &last["reason"]), (&"refused".into(), &"ccc required".into()));
+                assert_eq!(net.counter("encrypted_refused"), 2);
+                // One half is not enough.
+                net.c(ALERT);
+                net.c("NOOP\r\n");
+                assert_eq!(net.syn(Side::Inside, from, there), None, "half encrypted");
+                net.s(ALERT);
+                net.s("200 ok\r\n");
+            }
+            assert!(net.syn(Side::Inside, from, there).is_some(), "{ccc:?}");
+        });
+        // The other one's: what it announced is gone for good.
+        case_with(Standard, setup, |net| {
+            agreed(net);
+            says(net, "AUTH TLS\r\n", "234 go\r\n");
+            says(net, HELLO, HELLO);
+            assert_eq!(net.syn(Side::Inside, from, there), None, "{ccc:?}");
+            says(net, ALERT, ALERT);
+            says(net, "NOOP\r\n", "200 ok\r\n");
+            assert_eq!(net.syn(Side::Inside, from, there), None, "{ccc:?}");
+        });
+    }
 }
 
 /// Of two servers that are told of it the first that agrees has it; one that refuses takes nothing away.

@@ -1,6 +1,7 @@
 //! S: clients that say too much at once, or nothing.
 
 use crate::e_life::says;
+use crate::g_setup::{PORT, PORT_OUT};
 use crate::net::{Net, shown_text};
 use crate::setup::{bare, case, case_with};
 use tidegate::alg::rules::Profile::{Compat, Standard, Strict};
@@ -36,6 +37,93 @@ fn commands_that_come_too_fast_wait_and_none_is_lost() {
             assert!(net.counter("slowed") >= 30);
             net.s("200 ok\r\n".repeat(LINES));
             net.client_gets("200 ok\r\n".repeat(LINES));
+            net.lives();
+        },
+    );
+}
+
+const RECORD: &str = "\u{17}\u{3}\u{3}\0\u{9}\r\n200 ok\n";
+const ALERT: &str = "\u{15}\u{3}\u{3}\0\u{2}ab";
+
+fn encrypted(net: &mut Net) {
+    let hello = "\u{16}\u{3}\u{3}\0\u{5}hello";
+    says(net, "AUTH TLS\r\n", "234 go\r\n");
+    says(net, hello, hello);
+}
+
+/// The client has closed TLS and says a lot at once; the server is still at it.
+#[test]
+fn commands_that_wait_between_the_halves_of_a_ccc_go_on_one_by_one() {
+    case_with(
+        Standard,
+        |s| s.rules().commands_per_second = 20,
+        |net| {
+            encrypted(net);
+            let (begun, rest) = RECORD.split_at(7);
+            net.s(begun);
+            net.client_gets(begun);
+            let (begin, before) = (net.now, net.conns[0].server.got.len());
+            net.c([ALERT, &noops(), PORT].concat());
+            while net.now < begin + 5000 {
+                let got = &net.conns[0].server.got[before..];
+                let lines = got.iter().filter(|b| **b == b'\n').count() as u64;
+                assert!(lines <= 21 + (net.now - begin) / 50, "{lines} after {} ms", net.now - begin);
+                net.wait(100);
+            }
+            let all = [ALERT, &noops(), PORT_OUT].concat();
+            assert_eq!(shown_text(&net.conns[0].server.got[before..]), shown_text(all.as_bytes()));
+            assert!(net.counter("slowed") >= 30);
+            net.client_gets("");
+            let replies = "200 ok\r\n".repeat(LINES + 1);
+            net.s([rest, ALERT, &replies].concat());
+            net.client_gets([rest, ALERT, &replies].concat());
+            net.active_comes_once(5001, 5001);
+            _ = net.server_got();
+            net.lives();
+        },
+    );
+}
+
+/// Likewise, and each of them is answered here: between the server's records, never within one.
+#[test]
+fn what_they_are_answered_here_stands_between_records() {
+    case_with(
+        Standard,
+        |s| s.rules().commands_per_second = 20,
+        |net| {
+            encrypted(net);
+            let (begun, rest) = RECORD.split_at(7);
+            net.s(begun);
+            net.client_gets(begun);
+            // Nothing is announced that these could use.
+            net.c([ALERT, &"RETR f\r\n".repeat(LINES)].concat());
+            net.wait(2000);
+            net.server_gets(ALERT);
+            net.client_gets("");
+            net.s(rest);
+            for _ in 0..10 {
+                // The time of some has come when a record is half there.
+                net.wait(100);
+                net.s(begun);
+                net.wait(100);
+                net.s(rest);
+            }
+            net.s(ALERT);
+            net.wait(5000);
+            let got = String::from_utf8(net.client_got()).unwrap();
+            let (mut left, mut whole, mut answers) = (got.strip_prefix(rest).unwrap(), 0, 0);
+            while !left.is_empty() {
+                if let Some(behind) = left.strip_prefix(RECORD).or_else(|| left.strip_prefix(ALERT)) {
+                    (left, whole) = (behind, whole + 1);
+                } else {
+                    let (line, behind) = left.split_once("\r\n").unwrap();
+                    assert!(line.starts_with("503 ") || line.starts_with("425 "), "{got:?}");
+                    (left, answers) = (behind, answers + 1);
+                }
+            }
+            assert_eq!((whole, answers), (11, LINES));
+            assert!(net.counter("slowed") >= 10);
+            net.server_gets("");
             net.lives();
         },
     );
