@@ -4,7 +4,7 @@
 //! ```text
 //!            ask                    reply
 //!  unknown ──────▶ asked (3 × 1 s) ──────▶ known (60 s) ──▶ asked again while still used
-//!                    └─ no reply: unreachable for 5 s
+//!                    └─ no reply, nor 0.1 s later: unreachable for 5 s
 //! ```
 //!
 //! Where others share the interface, what a neighbour tells all the link is not for us to hear. One that has moved
@@ -20,6 +20,9 @@ use std::net::IpAddr;
 const TRIES: u8 = 3;
 /// Time between two of these.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long an answer to the last one is waited for besides, from when its time was seen to be over. After a standstill
+/// (a paused machine) that is seen before the answer is read, if it stands behind a burst of other frames.
+const GRACE: Duration = Duration::from_millis(100);
 /// How long an answer is good; then it is asked again while the old one is used.
 const FRESH: Duration = Duration::from_secs(60);
 /// How long an address that did not answer is not asked again.
@@ -75,7 +78,7 @@ impl Doubts {
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     known: Option<(Mac, Tags, Instant)>,
-    /// How often it was asked for without an answer; 0 unless it is being asked for.
+    /// How often it was asked for without an answer, and one more in its grace; 0 unless it is being asked for.
     tries: u8,
     next: Instant,
     gave_up: bool,
@@ -256,10 +259,13 @@ impl Neighbours {
                 i += 1;
                 continue;
             }
-            if e.tries < TRIES {
+            if e.tries <= TRIES {
+                let last = e.tries == TRIES;
                 e.tries += 1;
-                e.next = now + RETRY;
-                self.requests.push_back(address);
+                e.next = now + if last { GRACE } else { RETRY };
+                if !last {
+                    self.requests.push_back(address);
+                }
                 i += 1;
                 continue;
             }
@@ -324,6 +330,10 @@ mod tests {
             now = n.poll_timeout().unwrap().0;
             n.handle_timeout(now);
         }
+        assert_eq!((n.resolve(now, A), n.poll_request()), (Resolution::Asked, None));
+        assert_eq!(n.poll_timeout().unwrap().0, now + GRACE);
+        now += GRACE;
+        n.handle_timeout(now);
         assert_eq!(n.resolve(now, A), Resolution::Unreachable);
         assert_eq!(n.poll_event(), Some(What::Neighbour { address: A, state: "unreachable" }));
         assert_eq!(n.poll_timeout(), None);
@@ -346,7 +356,12 @@ mod tests {
         for i in 1..=3u64 {
             n.handle_timeout(later + RETRY * i as u32);
         }
-        assert_eq!(n.resolve(later + RETRY * 3, A), Resolution::Unreachable);
+        assert!(
+            matches!(n.resolve(later + RETRY * 3, A), Resolution::Known(..)),
+            "its answer may wait to be read"
+        );
+        n.handle_timeout(later + RETRY * 3 + GRACE);
+        assert_eq!(n.resolve(later + RETRY * 3 + GRACE, A), Resolution::Unreachable);
     }
 
     #[test]

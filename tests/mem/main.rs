@@ -38,6 +38,7 @@ mod r000;
 mod routers;
 mod segments;
 mod shares;
+mod standstill;
 mod steering;
 mod volume;
 mod ways;

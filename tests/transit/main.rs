@@ -14,3 +14,4 @@ mod bridge;
 mod ftp;
 mod recorded;
 mod route;
+mod standstill;

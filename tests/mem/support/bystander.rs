@@ -51,6 +51,11 @@ impl Bystander {
         matches!(self.step, Step::Reading(_)) && !self.got.is_empty()
     }
 
+    /// Whether it has done all it wanted and quit.
+    pub(crate) fn gone(&self) -> bool {
+        matches!(self.step, Step::Gone)
+    }
+
     /// Does what can be done now, without time passing.
     #[track_caller]
     pub(crate) fn step(&mut self, w: &mut World) {

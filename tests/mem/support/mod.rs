@@ -26,5 +26,5 @@ pub(crate) use second::MAC as SECOND_MAC;
 pub(crate) use way::Way;
 pub(crate) use world::{
     CLIENT, CLIENT6, GATEWAY, GATEWAY6, GW_MAC, Hop, PORTS, ROUTER, ROUTER_MAC, ROUTER6, SERVER, SERVER6,
-    World,
+    STILL, World,
 };

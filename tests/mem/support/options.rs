@@ -36,6 +36,9 @@ pub(crate) struct Options {
     pub(crate) reverse: Option<Vec<u16>>,
     /// What the router calls itself.
     pub(crate) router_id: Ipv4Addr,
+    /// Time between two HERE_I_AMs. The router passes a gateway by that was silent for three of them, if it
+    /// redirects by a policy as well.
+    pub(crate) here_i_am: Duration,
     /// How the router redirects.
     pub(crate) way: Way,
     /// The gateway has an IPv6 address as well, and clients use IPv6 ([`Way::Policy`] only).
@@ -104,6 +107,7 @@ impl Default for Options {
             denied: vec![],
             reverse: None,
             router_id: ROUTER,
+            here_i_am: s(1),
             way: Way::Gre,
             six: false,
             mask: None,
@@ -143,7 +147,7 @@ pub(crate) fn gate(o: &Options, worker: u16, table: &Arc<FlowTable>) -> Gate {
                         None => library::Assignment::Hash,
                     }],
                     mask: o.mask.unwrap_or(library::DEFAULT_MASK),
-                    here_i_am: Duration::from_secs(1),
+                    here_i_am: o.here_i_am,
                     groups: std::iter::once(group(61, library::Role::Forward, PORTS.to_vec()))
                         .chain(o.reverse.iter().map(|ports| group(62, library::Role::Reverse, ports.clone())))
                         .collect(),

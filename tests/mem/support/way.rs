@@ -1,10 +1,10 @@
 //! The ways in which the router brings packets to the gateway.
 
+use super::options::Options;
 use super::world::PORTS;
 use crate::policy::{Policies, Policy, Rule};
 use crate::wccp::codec::{Capabilities, GRE, HASH, L2};
 use std::net::IpAddr;
-use tidegate::time::Duration;
 use tidegate::wccp::Method;
 
 /// How the router redirects, and how it takes back.
@@ -51,19 +51,19 @@ impl Way {
     }
 
     /// The rule of a router that sends FTP's ports to the gateway: those from clients, or without `exclude_in`
-    /// those from everywhere. `reverse` are source ports of servers' that go there as well, empty for all.
-    pub(crate) fn policies(exclude_in: bool, reverse: Option<&[u16]>, next_hop: IpAddr) -> Policies {
+    /// those from everywhere. Source ports of servers' in `reverse` go there as well, empty for all.
+    pub(crate) fn policies(o: &Options, next_hop: IpAddr) -> Policies {
         let rule = |leg, ports: &[u16], source_ports: &[u16]| Rule {
-            in_legs: if exclude_in { vec![leg] } else { vec![] },
+            in_legs: if o.exclude_in { vec![leg] } else { vec![] },
             from: None,
             to: None,
             ports: ports.to_vec(),
             source_ports: source_ports.to_vec(),
             next_hop,
-            dead_after: Duration::from_secs(3),
+            dead_after: o.here_i_am * 3,
         };
         let mut rules = vec![Policy::new(rule(0, &PORTS, &[]))];
-        rules.extend(reverse.map(|ports| Policy::new(rule(1, &[], ports))));
+        rules.extend(o.reverse.iter().map(|ports| Policy::new(rule(1, &[], ports))));
         Policies(rules)
     }
 

@@ -32,6 +32,8 @@ pub(crate) const SERVER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 1, 0, 0, 0, 10)
 pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 pub(crate) const GW_MAC: [u8; 6] = [2, 9, 0, 0, 0, 2];
 pub(crate) const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+/// How long engines stand still in tests.
+pub(crate) const STILL: Duration = Duration::from_secs(3);
 pub(crate) const PORTS: [u16; 8] = [21, 20, 2020, 2021, 2022, 2023, 2024, 2025];
 
 /// Where a packet is on its way, for those who look at or lose packets.
@@ -95,6 +97,13 @@ pub(crate) struct World {
     pub(super) rx: VecDeque<(usize, Vec<u8>)>,
     /// The most frames of one turn.
     pub(crate) burst: usize,
+    /// Turns of the engines in which something came.
+    pub(crate) turns: usize,
+    /// After so many of them the engines stand still for [`STILL`]: they have no turns, and everybody else goes on.
+    pub(crate) still_after: usize,
+    still_until: Instant,
+    /// How many frames may wait for them meanwhile; others are lost.
+    pub(crate) waits: usize,
     /// Told when an engine begins and ends a turn.
     pub(crate) around: fn(bool),
     /// Room in the transmit ring in one turn.
@@ -129,7 +138,7 @@ impl World {
             redirect_list: RedirectList { deny_ports, ..RedirectList::default() },
             redirect_in: if o.exclude_in { vec![leg] } else { vec![leg, 2] },
             redirect_out: vec![],
-            interval: Duration::from_secs(1),
+            interval: o.here_i_am,
             router_id: o.router_id,
             faults: Faults::default(),
         };
@@ -153,7 +162,7 @@ impl World {
             by_second: |_| false,
             hosts,
             server_host,
-            server: FtpServer::new(o.server),
+            server: FtpServer::new(o.server.clone()),
             events: vec![],
             loss: None,
             seen: None,
@@ -165,17 +174,21 @@ impl World {
             damaged: false,
             rx: VecDeque::new(),
             burst: 64,
+            turns: 0,
+            still_after: usize::MAX,
+            still_until: Instant::ZERO,
+            waits: 4096,
             around: |_| {},
             slots: 256,
             frames_held: 0,
         };
         if o.way == Way::Policy {
             let hop = if o.six { GATEWAY6.into() } else { GATEWAY.into() };
-            world.router.policies = Way::policies(o.exclude_in, o.reverse.as_deref(), hop);
+            world.router.policies = Way::policies(&o, hop);
             world.pass(Duration::from_secs(2));
             return world;
         }
-        world.pass(Duration::from_secs(8));
+        world.pass(o.here_i_am * 8);
         // What is shared out waits until every router lists us.
         let joined = world.router.wccp.groups().iter().all(|g| g.table().is_some());
         assert!(joined, "the gateway has not joined: {:?}", world.events);
@@ -226,6 +239,20 @@ impl World {
         }
     }
 
+    /// Lets time pass in which the engines stand still, and everybody else goes on.
+    pub(crate) fn stand_still(&mut self, time: Duration) {
+        self.still_until = self.now + time;
+        self.pass(time);
+    }
+
+    fn stands_still(&mut self) -> bool {
+        if self.turns == self.still_after {
+            self.still_after = usize::MAX;
+            self.still_until = self.now + STILL;
+        }
+        self.now < self.still_until
+    }
+
     /// Lets time pass until `f` gives something.
     #[track_caller]
     pub(crate) fn until<T>(
@@ -257,7 +284,10 @@ impl World {
         let now = self.now;
         let mut at = end.min(now + Duration::from_millis(250)).min(self.router.wccp.poll_timeout());
         at = self.second.iter().fold(at, |at, s| at.min(s.router.wccp.poll_timeout()));
-        for g in &self.gates {
+        if now < self.still_until {
+            at = at.min(self.still_until);
+        }
+        for g in self.gates.iter().filter(|_| now >= self.still_until) {
             if let Some((due, _)) = g.engine.poll_timeout(now) {
                 at = at.min(due);
             }
@@ -327,6 +357,9 @@ impl World {
 
     /// Hands the engine a frame as it is.
     pub(crate) fn gateway_gets(&mut self, frame: &[u8]) {
+        if self.now < self.still_until && self.rx.len() >= self.waits {
+            return;
+        }
         let n = self.gates.len();
         let worker = (self.spread)(frame, n);
         self.rx.push_back((worker, frame.to_vec()));
@@ -418,10 +451,13 @@ impl World {
     /// Gives the engines what has come, in the order of its coming; what one hands to another goes first.
     fn gates_turn(&mut self, control: &[Control], always: bool) -> bool {
         let mut moved = false;
+        if self.stands_still() {
+            return moved;
+        }
         if always {
             (0..self.gates.len()).for_each(|w| self.gate_turn(w, control, vec![]));
         }
-        loop {
+        while !self.stands_still() {
             if let Some(w) = self.gates.iter().position(|g| !g.ring.is_empty()) {
                 self.gate_turn(w, &[], vec![]);
             } else if let Some((w, _)) = self.rx.front() {
@@ -436,7 +472,9 @@ impl World {
                 return moved;
             }
             moved = true;
+            self.turns += 1;
         }
+        moved
     }
 
     fn gate_turn(&mut self, w: usize, control: &[Control], frames: Vec<Vec<u8>>) {

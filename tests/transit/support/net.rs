@@ -47,6 +47,10 @@ pub(crate) struct Network {
     bridge: bool,
     /// Hosts' frames get these tags.
     pub(crate) tags: Vec<u8>,
+    pub(crate) turns: usize,
+    /// After so many turns the worker has none for three seconds, while everybody else goes on.
+    pub(crate) still_after: usize,
+    pub(crate) still_until: Instant,
 }
 
 impl Network {
@@ -73,6 +77,9 @@ impl Network {
             loss: None,
             bridge: o.bridge,
             tags: vec![],
+            turns: 0,
+            still_after: usize::MAX,
+            still_until: Instant::ZERO,
         }
     }
 
@@ -105,8 +112,15 @@ impl Network {
         [IN, OUT].map(|side| self.taken(side))
     }
 
-    /// A turn of the worker.
+    /// A turn of the worker, unless it stands still.
     pub(crate) fn turn(&mut self) -> bool {
+        if self.turns == self.still_after {
+            self.still_until = self.now + Duration::from_secs(3);
+        }
+        self.turns += 1;
+        if self.now < self.still_until {
+            return false;
+        }
         let events = &mut self.events;
         self.worker.step(self.now, &[], &mut |e| events.push(e)).unwrap()
     }
@@ -234,6 +248,7 @@ impl Network {
         let now = self.now;
         let hosts = self.nodes.iter_mut().filter_map(|n| n.host.due(now)).min();
         let engine = self.worker.engine().poll_timeout(now).map(|t| t.0);
+        let engine = if now < self.still_until { Some(self.still_until) } else { engine };
         let next = [hosts, engine].into_iter().flatten().min().unwrap_or(end);
         self.now = next.max(now + Duration::from_micros(100)).min(end.max(now + Duration::from_micros(100)));
     }
