@@ -345,6 +345,10 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             ("resting outside ports", resting),
             ("datagrams in pieces", self.pieces.len()),
             ("connection timers", self.wheel.len()),
+            (
+                "connections that may give way",
+                self.over.len() + self.over_turned.len() + self.half_open.len(),
+            ),
         ];
         own.into_iter().chain(self.sessions.occupied()).collect()
     }
