@@ -72,11 +72,11 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             };
             match why {
                 (InsertError::Full, _) => {
-                    let mut found = if turned { self.turned_gives_way() } else { None };
-                    found = found.or_else(|| self.over_gives_way());
+                    let mut found = if turned { self.over_gives_way(true) } else { None };
+                    found = found.or_else(|| self.over_gives_way(false));
                     found = found.or_else(|| self.half_open_gives_way(now, None));
                     // Many that were turned away one after the other may have taken more than their places.
-                    found = found.or_else(|| self.turned_gives_way());
+                    found = found.or_else(|| self.over_gives_way(true));
                     self.gives_way(now, found.ok_or(Refused::Full)?);
                 }
                 // Where a translated connection's answers would come another has been; if it is over, it goes.
@@ -115,14 +115,15 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         self.way_for(now, source).is_ok()
     }
 
-    /// The connection that has been over for longest.
-    fn over_gives_way(&mut self) -> Option<u32> {
-        while let Some((id, ordinal)) = self.over.pop_front() {
+    /// The connection that has been over for longest; of those that were turned away, or of the others.
+    fn over_gives_way(&mut self, turned: bool) -> Option<u32> {
+        loop {
+            let list = if turned { &mut self.over_turned } else { &mut self.over };
+            let (id, ordinal) = list.pop_front()?;
             if self.is_still(id, ordinal, Conn::is_over) {
                 return Some(id);
             }
         }
-        None
     }
 
     /// A connection that does not stand yet and gives its place to a new one; of this source, or of any. Once it is gone
@@ -137,16 +138,6 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
                 return Some(id);
             }
             self.half_open.pop_front();
-        }
-        None
-    }
-
-    /// Of those that were turned away, the one that has been over for longest.
-    fn turned_gives_way(&mut self) -> Option<u32> {
-        while let Some((id, ordinal)) = self.over_turned.pop_front() {
-            if self.is_still(id, ordinal, Conn::is_over) {
-                return Some(id);
-            }
         }
         None
     }
@@ -366,18 +357,15 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
     /// Keeps the lists of those that may give way as short as there are connections.
     fn trim(&mut self) {
         let most = 64 + 2 * self.conns.len();
-        let (mut over, mut half) = (std::mem::take(&mut self.over), std::mem::take(&mut self.half_open));
-        if over.len() > most {
-            over.retain(|(id, ordinal)| self.is_still(*id, *ordinal, Conn::is_over));
+        let [mut over, mut turned] = [&mut self.over, &mut self.over_turned].map(std::mem::take);
+        for list in [&mut over, &mut turned].into_iter().filter(|list| list.len() > most) {
+            list.retain(|(id, ordinal)| self.is_still(*id, *ordinal, Conn::is_over));
         }
-        let mut turned = std::mem::take(&mut self.over_turned);
-        if turned.len() > most {
-            turned.retain(|(id, ordinal)| self.is_still(*id, *ordinal, Conn::is_over));
-        }
-        self.over_turned = turned;
+        (self.over, self.over_turned) = (over, turned);
+        let mut half = std::mem::take(&mut self.half_open);
         if half.len() > most {
             half.retain(|(_, id, ordinal)| self.is_doubtful(*id, *ordinal));
         }
-        (self.over, self.half_open) = (over, half);
+        self.half_open = half;
     }
 }
