@@ -22,6 +22,7 @@ mod emit;
 mod half;
 mod log;
 mod offset;
+mod opening;
 mod options;
 mod parse;
 mod rto;
@@ -102,6 +103,8 @@ pub struct Alg {
     asked: Syn,
     /// Both ends take selective acknowledgements.
     sack: bool,
+    /// The client has acknowledged the server's SYN.
+    taken: bool,
     to_server: Half,
     to_client: Half,
 }
@@ -127,8 +130,7 @@ impl Alg {
             State::Dead => self.refuse(dir, seg, out),
             State::Opaque => pass(dir, seg, out),
             State::New | State::Asked => self.opening(now, dir, seg, out),
-            // A SYN within a connection is for the receiver to question (RFC 5961 4).
-            State::Open if seg.flags & SYN != 0 => pass(dir, seg, out),
+            State::Open if seg.flags & SYN != 0 => self.opening_again(now, dir, seg, out),
             State::Open if seg.flags & RST != 0 => self.reset_came(dir, seg, out),
             State::Open => self.open(now, dir, seg, editor, out),
         }
@@ -250,73 +252,6 @@ impl Alg {
         }
     }
 
-    /// A segment before both SYNs came.
-    fn opening(&mut self, now: Instant, dir: Direction, seg: &Incoming<'_>, out: &mut Output) {
-        let asks = dir == Direction::ToServer && seg.flags & (SYN | ACK | RST) == SYN;
-        let answers = self.state == State::Asked
-            && dir == Direction::ToClient
-            && seg.flags & (SYN | ACK | RST) == SYN | ACK
-            && seg.ack == self.to_server.isn.wrapping_add(1);
-        if !asks && !answers {
-            if self.state == State::New {
-                self.state = State::Opaque;
-                out.notes.push(Note { dir, at: 0, what: What::Unknown });
-            } else if seg.flags & (SYN | ACK | RST) == SYN | ACK && dir == Direction::ToClient {
-                // It answers another SYN than the last one. To pass it would be a connection that is not read; so it
-                // gets what a client gives that did not ask (RFC 9293 3.10.7.3).
-                out.notes.push(Note { dir, at: 0, what: What::Unknown });
-                return self.refuse(dir, seg, out);
-            }
-            // The rest is for the ends to judge: before its SYN is answered, nobody takes a client's bytes.
-            return pass(dir, seg, out);
-        }
-        let mut options = seg.options;
-        let found = options.strip_syn();
-        if found.signed {
-            self.state = State::Opaque;
-            out.notes.push(Note { dir, at: 0, what: What::Signed });
-            return pass(dir, seg, out);
-        }
-        if found.multipath || found.fast_open {
-            out.notes.push(Note { dir, at: 0, what: What::Stripped });
-        }
-        if !seg.payload.is_empty() {
-            out.notes.push(Note { dir, at: 0, what: What::SynData });
-        }
-        *self.half(dir) = Half {
-            isn: seg.seq,
-            decided: 1,
-            kept_at: 1,
-            nxt: 1,
-            una: 1,
-            acked: 1,
-            stamp: options.timestamps().map(|(value, _)| (value, now)),
-            newest: options.timestamps().map(|(value, _)| value),
-            ..Half::default()
-        };
-        let said = Syn::new(seg.window, &options);
-        if answers {
-            self.to_server.heed(&said, &self.asked);
-            self.to_client.heed(&self.asked, &said);
-            self.sack = said.sack && self.asked.sack;
-            self.state = State::Open;
-        } else {
-            self.asked = said;
-            self.state = State::Asked;
-        }
-        out.segments.push(Outgoing {
-            dir,
-            seq: seg.seq,
-            ack: seg.ack,
-            flags: seg.flags & !(FIN | URG),
-            window: seg.window,
-            urgent: 0,
-            options,
-            payload: Vec::new(),
-            verbatim: false,
-        });
-    }
-
     /// A segment of a connection that stands.
     fn open(
         &mut self,
@@ -342,6 +277,8 @@ impl Alg {
             let at = back.decided - 1;
             return out.notes.push(Note { dir: dir.back(), at, what: What::BadAck });
         };
+        self.taken |= dir == Direction::ToServer;
+        let back = self.half(dir.back());
         let mut head = Head { ack: told.ack, flags: seg.flags, window: told.window, options: seg.options };
         back.map_sack(seg.ack, &mut head.options);
         let half = self.half(dir);

@@ -1,17 +1,14 @@
 //! What peers said, made fit to be shown.
 
+use crate::ftp::secret;
+
 /// Longest text in a report, in characters.
 const TEXT: usize = 300;
 
 /// A line that is no command, without what may be a password in it.
 pub(super) fn masked(line: &[u8]) -> String {
-    let secret = |at: &usize| {
-        let rest = line.get(*at..).unwrap_or_default();
-        let word = |w: &[u8]| rest.get(..w.len()).is_some_and(|r| r.eq_ignore_ascii_case(w));
-        word(b"PASS") || word(b"ACCT") || word(b"PSWD")
-    };
-    match (0..line.len()).find(secret) {
-        Some(at) => format!("{}****", clean(line.get(..at + 4).unwrap_or_default())),
+    match secret::before(line) {
+        Some(head) => format!("{}****", clean(head)),
         None => clean(line),
     }
 }

@@ -3,7 +3,7 @@
 use super::line::Line;
 use super::verb;
 pub use super::verb::Verb;
-use super::{Mode, lossy};
+use super::{Mode, lossy, secret};
 use crate::event::Direction;
 
 /// One command. The argument is what was sent, byte for byte: a file name may begin and end with blanks.
@@ -108,17 +108,20 @@ impl<'a> Command<'a> {
     /// True when the argument must not be logged: a secret verb, or `SITE PSWD`.
     #[must_use]
     pub fn is_secret(&self) -> bool {
-        let site_password = || {
-            let word = skip_blanks(self.argument).split(|&b| is_blank(b)).next().unwrap_or_default();
-            word.eq_ignore_ascii_case(b"PSWD")
-        };
+        let site_password = || first_word(self.argument).eq_ignore_ascii_case(b"PSWD");
         self.verb.is_secret() || (self.verb == Verb::Site && site_password())
     }
 
     /// The argument for people: `****` where it must not be seen.
     #[must_use]
     pub fn shown(&self) -> String {
-        if self.is_secret() { "****".to_owned() } else { lossy(self.argument) }
+        // A server may take a CR for the end of the line, and another command may follow.
+        let more = self.argument.contains(&b'\r');
+        match (self.is_secret(), more) {
+            (true, _) => "****".to_owned(),
+            (false, true) => secret::shown(self.argument),
+            (false, false) => lossy(self.argument),
+        }
     }
 
     /// Appends the canonical line: verb as sent, one SP and the argument if there was one, CR LF. Bytes
@@ -182,6 +185,12 @@ pub fn foreign_first_line(line: &[u8]) -> Option<Foreign> {
         return Some(Foreign::Smtp);
     }
     (Verb::of(first) == Verb::Other).then_some(Foreign::Unknown)
+}
+
+/// What stands before the first blank that is not in front.
+#[must_use]
+pub fn first_word(line: &[u8]) -> &[u8] {
+    skip_blanks(line).split(|&b| is_blank(b)).next().unwrap_or_default()
 }
 
 /// What a control connection may hold between words: SP, HT, VT, FF.

@@ -20,6 +20,7 @@ pub mod line;
 pub mod pending;
 pub mod reader;
 pub mod reply;
+pub mod secret;
 pub mod telnet;
 pub mod tls;
 pub mod verb;

@@ -62,6 +62,58 @@ fn p40_p41_data_and_multipath_are_taken_out_of_a_syn() {
     assert!(!alg.is_opaque());
 }
 
+/// What was lost behind us comes again, also when the other end's answer has already passed.
+#[test]
+fn p40_p41_so_it_is_with_a_syn_that_comes_again() {
+    let say = |alg: &mut Alg, dir, seg: &Seg| {
+        let mut out = Output::default();
+        alg.segment(Instant::ZERO, dir, &seg.incoming(), &mut Table::default(), &mut out);
+        out.segments
+    };
+    let options = |o: &Outgoing| o.options.as_slice().to_vec();
+    let (odd, bare) = (vec![30, 4, 0, 1, 34, 4, 9, 9], vec![1; 8]);
+    let syn = Seg {
+        seq: 1000,
+        flags: SYN,
+        window: 1000,
+        options: odd.clone(),
+        payload: TUPLE.into(),
+        ..Seg::default()
+    };
+    let answer =
+        Seg { seq: 5000, ack: 1001, flags: SYN | ACK, payload: b"220 hello".to_vec(), ..syn.clone() };
+    let mut alg = Alg::new(Limits::default());
+    for (dir, seg) in
+        [(ToServer, &syn), (ToServer, &syn), (ToClient, &answer), (ToServer, &syn), (ToClient, &answer)]
+    {
+        let got = say(&mut alg, dir, seg);
+        assert_eq!((got.len(), got[0].seq, got[0].ack, got[0].flags), (1, seg.seq, seg.ack, seg.flags));
+        assert_eq!((options(&got[0]), got[0].payload.len()), (bare.clone(), 0));
+    }
+    // A server that begins anew while nobody has taken its first answer: the newest counts.
+    let anew = Seg { seq: 9000, ..answer.clone() };
+    assert_eq!(say(&mut alg, ToClient, &anew)[0].seq, 9000);
+    let ack = Seg { seq: 1001, ack: 9001, flags: ACK, window: 1000, ..Seg::default() };
+    assert_eq!(say(&mut alg, ToServer, &ack).len(), 1);
+    let mut editor = Table::replace(&[(TUPLE, NAT)]);
+    let mut out = Output::default();
+    let line = Seg { payload: TUPLE.into(), ..ack.clone() };
+    alg.segment(Instant::ZERO, ToServer, &line.incoming(), &mut editor, &mut out);
+    assert!(out.segments.len() == 1 && out.segments[0].payload == NAT.as_bytes());
+    // Once it is taken, another is for the client to question, and its bytes are not the stream's.
+    let got = say(&mut alg, ToClient, &Seg { seq: 7000, ..answer.clone() });
+    assert_eq!((got[0].seq, got[0].payload.len()), (7000, 0));
+    let reply = Seg {
+        seq: 9001,
+        ack: 1001,
+        flags: ACK,
+        window: 1000,
+        payload: b"220 x\r\n".to_vec(),
+        ..Seg::default()
+    };
+    assert_eq!(say(&mut alg, ToClient, &reply)[0].payload, b"220 x\r\n");
+}
+
 #[test]
 fn p42_signed_connections_pass_as_they_are() {
     for kind in [19, 29] {

@@ -68,28 +68,24 @@ fn flood(way: Way, count: u16, sessions: usize) {
 
 #[test]
 fn s15_too_many_ports_a_second_end_the_session() {
-    case_with(
-        Standard,
-        |s| s.rules().commands_per_second = 20,
-        |net| {
-            let begin = net.now;
-            for n in 0..100 {
-                net.c(PORT);
-                let got = shown_text(&net.client_got());
-                if got.contains("421 ") {
-                    assert!(n >= 20, "after {n} in {} ms", net.now - begin);
-                    net.wait(10_000);
-                    net.ended();
-                    net.nothing_is_open(&[5001]);
-                    return;
-                }
-                assert_eq!(got, "", "{n}");
-                net.s("200 ok\r\n");
-                net.client_gets("200 ok\r\n");
+    case(Standard, |net| {
+        let begin = net.now;
+        for n in 0..100 {
+            net.c(PORT);
+            let got = shown_text(&net.client_got());
+            if got.contains("421 ") {
+                assert!(n >= 10, "after {n} in {} ms", net.now - begin);
+                net.wait(10_000);
+                net.ended();
+                net.nothing_is_open(&[5001]);
+                return;
             }
-            panic!("a hundred PORTs in {} ms", net.now - begin);
-        },
-    );
+            assert_eq!(got, "", "{n}");
+            net.s("200 ok\r\n");
+            net.client_gets("200 ok\r\n");
+        }
+        panic!("a hundred PORTs in {} ms", net.now - begin);
+    });
 }
 
 #[test]
@@ -140,7 +136,18 @@ fn s22_control_characters_are_escaped_where_they_are_told() {
 #[test]
 fn s23_a_password_of_any_form_is_masked() {
     let long = format!("PASS %s%n%{}\r\n", "geheim%".repeat(570));
-    for line in [&long, "PASS %geheim%s\r\n", "pass  geheim\r\n", "PaSs geheim\n", " PASS geheim\r\n"] {
+    let plain = ["PASS %geheim%s\r\n", "pass  geheim\r\n", "PaSs geheim\n", " PASS geheim\r\n"];
+    // What some server may take for a PASS, and we do not.
+    let odd = [
+        "PASS ge\0heim\r\n",
+        "PASS geheim\0\r\n",
+        "\u{feff}PASS geheim\r\n",
+        "P\0ASS geheim\r\n",
+        "PASS\0geheim\r\n",
+        "NOOP\rPASS geheim\r\n",
+        "NOOP x\rPASS geheim\r\n",
+    ];
+    for line in plain.into_iter().chain(odd).chain([&*long]) {
         for profile in [Compat, Standard, Strict] {
             bare(
                 profile,
@@ -152,7 +159,7 @@ fn s23_a_password_of_any_form_is_masked() {
                     says_loosely(net, line);
                     net.s("230 in\r\n");
                     let log = format!("{:?}", net.events());
-                    assert!(!log.contains("geheim"), "{log}");
+                    assert!(!log.contains("heim"), "{log}");
                 },
             );
         }

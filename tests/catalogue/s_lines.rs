@@ -299,6 +299,10 @@ fn s12_a_lone_cr_ends_no_line() {
             net.c("NOOP\rPORT 10,0,0,5,19,137\n");
             let got = shown_text(&net.server_got());
             assert!(!got.contains("203,0,113,9"), "taken for a PORT: {got}");
+            assert!(
+                !got.contains("10,0,0,5"),
+                "who takes the CR for an end is told an inside address: {got}"
+            );
             if !got.is_empty() {
                 net.s("500 what\r\n");
             }
@@ -308,6 +312,40 @@ fn s12_a_lone_cr_ends_no_line() {
             pasv(net, "227 Entering Passive Mode (198,51,100,7,200,10).\r\n");
             net.passive_comes_once(51_210);
         });
+    }
+}
+
+/// Whatever a line begins with, and however it is cut: nobody is told an inside address, whichever bytes he takes for an end.
+#[test]
+fn s12_what_may_hide_an_announcement_hides_it_in_no_segmentation() {
+    for line in [
+        "\x0bPORT 10,0,0,5,19,137\r\n",
+        "\x0c EPRT |1|10.0.0.5|5001|\r\n",
+        "\0PORT 10,0,0,5,19,137\r\n",
+        "NOOP\0PORT 10,0,0,5,19,137\r\n",
+        "NOOP\0\x0bPORT 10,0,0,5,19,137\r\n",
+        "NOOP\r\x0bPORT 10,0,0,5,19,137\r\n",
+    ] {
+        for profile in [Compat, Standard, Strict] {
+            case(profile, |net| {
+                net.c(line);
+                let got = shown_text(&net.server_got());
+                assert!(!got.contains("10,0,0,5") && !got.contains("10.0.0.5"), "{line:?}: {got}");
+                net.nothing_is_open(&[5001]);
+            });
+        }
+    }
+    // A last line without its end.
+    for line in ["\x0bPORT 10,0,0,5,19,137", "NOOP\rPORT 10,0,0,5,19,137", "\0EPRT |1|10.0.0.5|5001|"] {
+        for profile in [Compat, Standard, Strict] {
+            case(profile, |net| {
+                net.conns[0].client.stream.extend(line.as_bytes());
+                net.conns[0].client.closes = true;
+                net.wait(1000);
+                let got = shown_text(&net.server_got());
+                assert!(!got.contains("10,0,0,5") && !got.contains("10.0.0.5"), "{line:?}: {got}");
+            });
+        }
     }
 }
 

@@ -2,13 +2,13 @@
 
 use super::logins::is_login;
 use super::refusal::{self, Refusal};
-use super::{Ftps, Tag, Transfer, Why, With, cleaned, may_matter};
+use super::{Ftps, Tag, Transfer, Why, With, cleaned};
 use crate::alg::editor::{End, Line, Verdict};
 use crate::event::What;
-use crate::ftp::command::{Command, Fault, Foreign, Verb, foreign_first_line, starts_tls};
+use crate::ftp::command::{Command, Fault, Foreign, Verb, first_word, foreign_first_line, starts_tls};
 use crate::ftp::pending::Entry;
 use crate::ftp::telnet::Stripped;
-use crate::ftp::{self, line, lossy, reply};
+use crate::ftp::{self, line, lossy, reply, secret};
 use crate::time::Instant;
 
 /// Most bytes of the name in RETR, STOR and their like, by strict rules: what names a file is no place for a program.
@@ -16,13 +16,9 @@ const NAME: usize = 256;
 
 impl With<'_> {
     pub(super) fn wants_command(&self, start: &[u8]) -> bool {
-        let rules = &*self.rules;
-        if !rules.spoke && starts_tls(start) && self.is_compat() {
-            // Implicit FTPS: it has no lines, and nobody could read it.
-            return false;
-        }
-        let turning = !rules.greeted || !rules.spoke || rules.awaits(|t| *t == Tag::Auth);
-        !self.is_compat() || turning || may_matter(start)
+        // Implicit FTPS has no lines, and nobody could read it. All else waits for its end, whatever it begins with: some
+        // servers take a NUL or CR within it for an end, and what stands behind would have gone by.
+        self.rules.spoke || !starts_tls(start) || !self.is_compat()
     }
 
     /// A line that went by unread.
@@ -39,12 +35,11 @@ impl With<'_> {
         }
         self.rules.spoke = true;
         // What is odd in it is the server's to refuse: it gets one reply, whatever it is.
-        let (verb, argument) = match Command::parse(&whole, ftp::Mode::Lenient) {
-            Ok(Some(command)) => (command.verb, command.shown()),
-            _ => (Verb::Other, lossy(&clean.text)),
+        let (verb, text, argument) = match Command::parse(&whole, ftp::Mode::Lenient) {
+            Ok(Some(command)) => (command.verb, lossy(command.verb_text), command.shown()),
+            _ => (Verb::Other, secret::shown(&clean.text), String::new()),
         };
         self.log.counters.commands += 1;
-        let text = lossy(clean.text.split(|b| b.is_ascii_whitespace()).next().unwrap_or_default());
         self.command_event(&text, argument, "forwarded", None);
         if self.rules.pending.push(verb, Tag::Plain).is_err() {
             // Replies cannot be told apart any more.
@@ -300,8 +295,9 @@ impl With<'_> {
         // It is no verb of ours: the server says so itself. What it would be to a server that takes a NUL or CR for
         // the end of a line, we cannot tell.
         let goes = fault == Fault::Verb && !clean.commands && !clean.text.contains(&b'\r');
-        if goes || (self.is_compat() && !is_setup_anywhere(&clean.text)) {
-            let shown = lossy(&clean.text);
+        if goes || (self.is_compat() && !has_anywhere(&clean.text, |v| v.is_data_setup() || v == Verb::Auth))
+        {
+            let shown = secret::shown(&clean.text);
             self.command_event(&shown, String::new(), "forwarded", None);
             self.log.counters.commands += 1;
             return match self.rules.pending.push(Verb::Other, Tag::Plain) {
@@ -315,7 +311,9 @@ impl With<'_> {
     /// A last line without its end is no command; but some servers take it for one.
     fn unfinished(&mut self, line: &Line<'_>) -> Verdict {
         let (clean, _) = cleaned(line);
-        if may_matter(&clean.text) { Verdict::Swallow(Vec::new()) } else { Verdict::Keep }
+        let matters = |v: Verb| v.is_data_setup() || v.is_transfer() || is_turning(v);
+        let may_matter = clean.commands || has_anywhere(&clean.text, matters);
+        if may_matter { Verdict::Swallow(Vec::new()) } else { Verdict::Keep }
     }
 
     fn overlong(&mut self, now: Instant, line: &Line<'_>) -> Verdict {
@@ -425,7 +423,7 @@ impl With<'_> {
         let parsed = Command::parse(&whole, ftp::Mode::Lenient);
         let (verb, argument) = match parsed {
             Ok(Some(c)) => (lossy(c.verb_text), c.shown()),
-            _ => (lossy(&clean.text), String::new()),
+            _ => (secret::shown(&clean.text), String::new()),
         };
         self.command_event(&verb, argument, "refused", Some(rule));
     }
@@ -474,10 +472,24 @@ pub(super) fn reply_line(code: u16, text: &str) -> Vec<u8> {
     out
 }
 
-/// Whether what somebody might take for a line within this one sets up a data connection.
-fn is_setup_anywhere(text: &[u8]) -> bool {
-    let parts = text.split(|b| matches!(b, 0 | b'\r'));
-    parts
-        .map(|p| p.trim_ascii_start().split(|b| b.is_ascii_whitespace()).next().unwrap_or_default())
-        .any(|v| Verb::of(v).is_data_setup() || Verb::of(v) == Verb::Auth)
+/// Whether there is such a command in what somebody might take for a line of its own within this text: some servers take a
+/// NUL or CR for the end of one.
+fn has_anywhere(text: &[u8], such: impl Fn(Verb) -> bool) -> bool {
+    text.split(|b| matches!(b, 0 | b'\r')).any(|part| such(Verb::of(first_word(part))))
+}
+
+/// Verbs that change what may come, beside those about data connections.
+fn is_turning(verb: Verb) -> bool {
+    matches!(
+        verb,
+        Verb::Auth
+            | Verb::Adat
+            | Verb::Mic
+            | Verb::Conf
+            | Verb::Enc
+            | Verb::Pbsz
+            | Verb::Prot
+            | Verb::Ccc
+            | Verb::Rein
+    )
 }

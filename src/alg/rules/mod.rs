@@ -37,10 +37,10 @@ pub use settings::{Ccc, ClientMode, Ends, Ftps, Profile, Settings};
 use super::editor::{Editor, End, Line, Raw, Verdict};
 use super::segment::{self, Direction, Note};
 use crate::event::{SessionId, What};
+use crate::ftp::Mode;
 use crate::ftp::pending::{Entry, Pending};
 use crate::ftp::reply::{Held, ReplyReader};
 use crate::ftp::telnet::{self, Stripped};
-use crate::ftp::{Mode, command as verbs};
 use crate::time::{Duration, Instant};
 use cover::Cover;
 use pace::Pace;
@@ -432,37 +432,4 @@ fn cleaned<'a>(line: &Line<'a>) -> (Stripped<'a>, bool) {
         None => (text, false),
     };
     (telnet::strip(text), crlf)
-}
-
-/// Whether a client's line that begins so may become one that is judged even where nothing is refused for its form:
-/// its verb, as far as it goes, is one of those.
-fn may_matter(start: &[u8]) -> bool {
-    if start.contains(&telnet::IAC) {
-        return true;
-    }
-    let text = start.trim_ascii_start();
-    let end = text.iter().position(|b| b.is_ascii_whitespace() || *b == 0x0b).unwrap_or(text.len());
-    let (verb, rest) = text.split_at(end);
-    let whole = !rest.is_empty();
-    verbs::Verb::ALL.iter().filter(|v| v.is_data_setup() || v.is_transfer() || is_turning(**v)).any(|v| {
-        let head = v.name().as_bytes().get(..verb.len());
-        head.is_some_and(|h| h.eq_ignore_ascii_case(verb)) && (!whole || verb.len() == v.name().len())
-    })
-}
-
-/// Verbs that change what may come, beside those about data connections.
-fn is_turning(verb: verbs::Verb) -> bool {
-    use verbs::Verb;
-    matches!(
-        verb,
-        Verb::Auth
-            | Verb::Adat
-            | Verb::Mic
-            | Verb::Conf
-            | Verb::Enc
-            | Verb::Pbsz
-            | Verb::Prot
-            | Verb::Ccc
-            | Verb::Rein
-    )
 }
