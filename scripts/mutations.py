@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Breaks the gateway on purpose, one thing at a time, and requires that the tests notice: `mutations.py [--write] [NAME...]`.
+"""Breaks the gateway on purpose, one thing at a time, and requires that the tests notice: `mutations.py [--write|--check] [NAME...]`.
 
 A copy of the tree is broken, never the tree itself. It takes about a minute for each mutation on two cores, most of it to build.
-`--write` puts the table into docs/mutations.md. The exit status is 0 only if the tests pass as the code stands and fail for
+`--write` puts the table into docs/mutations.md; `--check` only looks whether every mutation has its place in the source. The exit status is 0 only if the tests pass as the code stands and fail for
 every mutation."""
 
 import os
@@ -90,13 +90,13 @@ MUTATIONS = [
     ),
     Mutation(
         "pinning", "a client may announce the address of another", "src/alg/rules/setup.rs",
-        "if at.ip() != client.ip() {",
-        "if at.ip() != client.ip() && at.port() == 0 {",
+        "if at.ip() != client.ip() && !exchange {",
+        "if at.ip() != client.ip() && !exchange && at.port() == 0 {",
     ),
     Mutation(
-        "ports", "a client may announce any port", "src/alg/rules/setup.rs",
-        "if hostport::check_port(at.port(), &self.settings.denied_ports).is_err() {",
-        "if at.port() == 0 {",
+        "ports", "any port may be announced", "src/alg/rules/setup.rs",
+        "self.is_privileged(port) || hostport::check_port(port, &self.settings.denied_ports).is_err()",
+        "self.is_privileged(port) || port == 0",
     ),
     Mutation(
         "first-line", "what speaks another protocol first is read as FTP", "src/alg/rules/command.rs",
@@ -171,12 +171,24 @@ table; the tests are those of `tests/{alg,rules,firewall,catalogue}`. As the cod
 """
 
 
+def misplaced():
+    """What is wrong with the list: a mutation is one place in the source."""
+    counts = {m.name: (m.file, (ROOT / m.file).read_text().count(m.old)) for m in MUTATIONS}
+    return [f"{name}: {file} has {n} such places, not 1; mend the list" for name, (file, n) in counts.items() if n != 1]
+
+
 def main():
-    write = "--write" in sys.argv
-    wanted = [a for a in sys.argv[1:] if a != "--write"]
+    options = {"--write", "--check"} & set(sys.argv[1:])
+    write = "--write" in options
+    wanted = [a for a in sys.argv[1:] if a not in options]
     unknown = set(wanted) - {m.name for m in MUTATIONS}
     if unknown or {"-h", "--help"} & set(wanted):
         sys.exit(f"{__doc__}\n\nmutations: {', '.join(m.name for m in MUTATIONS)}")
+    if wrong := misplaced():
+        sys.exit("\n".join(wrong))
+    if "--check" in options:
+        print(f"{len(MUTATIONS)} mutations, each with its place")
+        return
     prepare()
     print("as it stands: ", end="", flush=True)
     failed = run()
@@ -189,8 +201,6 @@ def main():
             continue
         path = COPY / mutation.file
         source = path.read_text()
-        if source.count(mutation.old) != 1:
-            sys.exit(f"{mutation.name}: {mutation.file} has {source.count(mutation.old)} such places, not 1; mend the list")
         path.write_text(source.replace(mutation.old, mutation.new))
         failed = run()
         path.write_text(source)

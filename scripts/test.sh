@@ -88,7 +88,7 @@ stage_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --documen
 FIGURES=$TG_TARGET/tmp/figures
 stage_unit() {
     rm -rf "$FIGURES"
-    export TG_ALG_CASES=${TG_ALG_CASES:-100000} TG_DIFF_CASES=${TG_DIFF_CASES:-20000}
+    export TG_ALG_CASES=${TG_ALG_CASES:-100000} TG_DIFF_CASES=${TG_DIFF_CASES:-20000} TG_P48_CASES=${TG_P48_CASES:-3000}
     if command -v cargo-nextest >/dev/null; then
         cargo nextest run --locked --no-fail-fast && cargo test --locked --doc
     else
@@ -113,7 +113,10 @@ stage_loom() {
 }
 
 stage_deny() { cargo deny check; }
-stage_scripts() { printf '%s\0' scripts/*.sh scripts/lab-tests/*.sh | xargs -0 -n 5 -P "$(nproc)" shellcheck -x -S warning; }
+stage_scripts() {
+    python3 scripts/mutations.py --check || return 1
+    printf '%s\0' scripts/*.sh scripts/lab-tests/*.sh | xargs -0 -n 5 -P "$(nproc)" shellcheck -x -S warning
+}
 stage_build() { cargo build --release --locked --bins; }
 stage_replay() { "$TG_TARGET/release/tidegate" replay --verify "$TG_ROOT"/pcaps/*/; }
 stage_captures() { bash scripts/captures.sh; }
@@ -162,7 +165,7 @@ for name in format clippy docs unit loom deny scripts build replay; do
     wanted "$name" || continue
     case $name in
         deny) command -v cargo-deny >/dev/null || { say "deny: not run, as cargo-deny is not installed" && continue; } ;;
-        scripts) need_commands shellcheck ;;
+        scripts) need_commands shellcheck python3 ;;
     esac
     alone "$name"
 done
