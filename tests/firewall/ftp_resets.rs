@@ -71,12 +71,26 @@ fn so_is_one_whose_session_is_over() {
     net.close(c);
     net.close(s);
     net.forge_reset(d, 5000);
-    net.pass(secs(100));
+    net.pass(secs(9));
     net.say(d, &"x".repeat(1000));
     net.close(d);
     net.close(data);
     net.pass(secs(1));
     assert_eq!(net.transfers(), told("complete", 2000, 0));
+}
+
+/// A client that was stopped resets all it has, and nothing more is to come.
+#[test]
+fn it_is_not_waited_for_long_when_its_session_is_over() {
+    let mut net = Net::new(settings());
+    let [c, s, data, _] = download(&mut net);
+    net.close(c);
+    net.close(s);
+    net.abort(data);
+    net.pass(secs(9));
+    assert_eq!(net.transfers(), []);
+    net.pass(secs(2));
+    assert_eq!(net.transfers(), told("reset", 1000, 0));
 }
 
 #[test]

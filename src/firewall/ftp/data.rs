@@ -7,7 +7,7 @@ use crate::alg::rules::Transfer;
 use crate::event::{Direction, Path, SessionId, What};
 use crate::flow::{Pair, TimerId};
 use crate::ftp::reply;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use std::net::{IpAddr, SocketAddr};
 
 /// A data connection that was admitted.
@@ -181,19 +181,22 @@ impl Shared {
 }
 
 impl<W: Copy> Sessions<W> {
-    /// A data connection is silent since a reset came that may have ended it: others get its ports. Whether it is over.
-    /// It is if its server said so, or if nothing more is to be heard of it and its client went on to another one. Else it
-    /// may live yet, and what is told of its transfer must not be wrong.
+    /// A data connection is silent for so long since a reset came that may have ended it: others get its ports. Whether it
+    /// is over. It is if its server said so, if nothing more is to be heard of it and its client went on to another one, or
+    /// after a while if its session is over. Else it may live yet, and what is told of its transfer must not be wrong.
     pub(in crate::firewall) fn data_silent(
         &mut self,
         now: Instant,
         data: u32,
+        silent: Duration,
         ports: &mut dyn Ports,
     ) -> bool {
         self.shared.free_ports(now, data, ports);
         let Some(conn) = self.shared.datas.get(data) else { return true };
-        let session = conn.session.and_then(|number| self.slots.get(number));
-        let went_on = session.is_some_and(|s| s.doors.newest != Some(data));
+        let Some(session) = conn.session.and_then(|number| self.slots.get(number)) else {
+            return silent >= self.shared.timers.orphan;
+        };
+        let went_on = session.doors.newest != Some(data);
         match conn.code {
             Some(400..) => true,
             Some(_) => went_on,
