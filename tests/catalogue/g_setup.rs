@@ -261,16 +261,18 @@ fn g34_lprt_never_shows_the_inside_address() {
 /// The line may go on to the server, which answers it; or it is answered here. One answer it is.
 #[test]
 fn g38_a_line_that_is_too_long_is_one_bad_line() {
-    case(Standard, |net| {
-        net.c(format!("STOR {}\r\n", "a".repeat(5000)));
-        if !net.server_got().is_empty() {
-            net.s("500 too long\r\n");
-        }
-        net.client_gets_code(&["500"]);
-        net.c(PORT);
-        net.server_gets(PORT_OUT);
-        accepted(net);
-    });
+    for profile in [Compat, Standard] {
+        case(profile, |net| {
+            net.c(format!("STOR {}\r\n", "a".repeat(5000)));
+            if !net.server_got().is_empty() {
+                net.s("500 too long\r\n");
+            }
+            net.client_gets_code(&["500"]);
+            net.c(PORT);
+            net.server_gets(PORT_OUT);
+            accepted(net);
+        });
+    }
 }
 
 #[test]

@@ -21,30 +21,11 @@ impl With<'_> {
         self.rules.spoke || !starts_tls(start) || !self.is_compat()
     }
 
-    /// A line that went by unread.
-    pub(super) fn command_passed(&mut self, now: Instant, line: &Line<'_>) {
-        let (clean, crlf) = cleaned(line);
-        if !self.rules.spoke && (starts_tls(line.bytes) || foreign_first_line(&clean.text).is_some()) {
-            self.log.counters.not_ftp += 1;
-            self.session_event("refused", "the client does not speak FTP");
-            return self.blind(now);
-        }
-        let whole = line::Line { bytes: &clean.text, crlf, synch: clean.synch };
-        if clean.text.trim_ascii().is_empty() {
-            return;
-        }
-        self.rules.spoke = true;
-        // What is odd in it is the server's to refuse: it gets one reply, whatever it is.
-        let (verb, text, argument) = match Command::parse(&whole, ftp::Mode::Lenient) {
-            Ok(Some(command)) => (command.verb, lossy(command.verb_text), command.shown()),
-            _ => (Verb::Other, secret::shown(&clean.text), String::new()),
-        };
-        self.log.counters.commands += 1;
-        self.command_event(&text, argument, "forwarded", None);
-        if self.rules.pending.push(verb, Tag::Plain).is_err() {
-            // Replies cannot be told apart any more.
-            self.blind(now);
-        }
+    /// What is no line went by.
+    pub(super) fn command_passed(&mut self, now: Instant) {
+        self.log.counters.not_ftp += 1;
+        self.session_event("refused", "the client does not speak FTP");
+        self.blind(now);
     }
 
     pub(super) fn command_line(&mut self, now: Instant, line: &Line<'_>) -> Verdict {
@@ -99,7 +80,7 @@ impl With<'_> {
             Ok(None) => return Verdict::Swallow(Vec::new()),
             Err(fault) => return self.fault(now, fault, &clean, line),
         };
-        if whole.has_bare_cr() && (!self.is_compat() || command.verb.is_data_setup()) {
+        if whole.has_bare_cr() && (!self.is_compat() || sets_up_anywhere(&clean.text)) {
             return self.fault(now, Fault::BareCr, &clean, line);
         }
         if let Some(verdict) = self.lock_step(now, &command, &clean, line) {
@@ -295,8 +276,7 @@ impl With<'_> {
         // It is no verb of ours: the server says so itself. What it would be to a server that takes a NUL or CR for
         // the end of a line, we cannot tell.
         let goes = fault == Fault::Verb && !clean.commands && !clean.text.contains(&b'\r');
-        if goes || (self.is_compat() && !has_anywhere(&clean.text, |v| v.is_data_setup() || v == Verb::Auth))
-        {
+        if goes || (self.is_compat() && !sets_up_anywhere(&clean.text)) {
             let shown = secret::shown(&clean.text);
             self.command_event(&shown, String::new(), "forwarded", None);
             self.log.counters.commands += 1;
@@ -322,10 +302,6 @@ impl With<'_> {
             self.log.counters.telnet += 1;
             return self.end(now, refusal::TELNET_OPTION, "a Telnet option without an end");
         }
-        if self.is_compat() {
-            // It is judged as it went by, when its end comes.
-            return Verdict::Keep;
-        }
         if self.is_strict() {
             return self.violation(now, "a command beyond the limit");
         }
@@ -345,7 +321,7 @@ impl With<'_> {
     fn late(&mut self, now: Instant) -> Verdict {
         self.log.counters.late += 1;
         match () {
-            () if self.is_compat() => Verdict::Keep,
+            () if self.is_compat() && !self.rules.spoke => self.not_ftp(now, "the client does not speak FTP"),
             () if self.is_strict() => self.violation(now, "a command without an end"),
             () => self.end(now, refusal::LINE_TIME, "a command without an end"),
         }
@@ -476,6 +452,11 @@ pub(super) fn reply_line(code: u16, text: &str) -> Vec<u8> {
 /// NUL or CR for the end of one.
 fn has_anywhere(text: &[u8], such: impl Fn(Verb) -> bool) -> bool {
     text.split(|b| matches!(b, 0 | b'\r')).any(|part| such(Verb::of(first_word(part))))
+}
+
+/// Whether there is an announcement, or what ends all reading.
+fn sets_up_anywhere(text: &[u8]) -> bool {
+    has_anywhere(text, |v| v.is_data_setup() || v == Verb::Auth)
 }
 
 /// Verbs that change what may come, beside those about data connections.

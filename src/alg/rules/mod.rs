@@ -304,7 +304,7 @@ impl Editor for With<'_> {
             return;
         }
         match dir {
-            Direction::ToServer => self.command_passed(now, &line),
+            Direction::ToServer => self.command_passed(now),
             Direction::ToClient => self.reply_passed(now, &line),
         }
     }
