@@ -313,7 +313,8 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             Kind::Plain => {}
         }
         let over = over.filter(|_| !conn.is_over() && conn.is_silent(now));
-        if over.is_some_and(|data| self.sessions.data_silent(now, data, idle, &mut self.nat)) {
+        let closing = conn.state == State::Closing;
+        if over.is_some_and(|data| self.sessions.data_silent(now, data, (idle, closing), &mut self.nat)) {
             if let Some(conn) = self.conns.get_mut(id) {
                 conn.state = State::Over(now, RESET);
             }

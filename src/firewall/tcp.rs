@@ -149,12 +149,14 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
         let (Some(conn), Some(view)) = (self.conns.get_mut(id), self.flows.view(slot, tick)) else {
             return Moved::No;
         };
-        // Who signs has the key, and drops what is not signed (RFC 2385 2, RFC 5925 7.4).
-        if seg.has(RST) && !signed && conn.signs[1 - end] {
+        // Who signs has the key, and drops what is not signed (RFC 2385 2, RFC 5925 7.4). Both do, or neither.
+        if seg.has(RST) && !signed && conn.signs[1 - end] && (conn.is_asked() || conn.signs[end]) {
             return Moved::No;
         }
-        conn.signs[end] |= signed && seg.has(SYN) && conn.is_half_open();
+        let asked = conn.is_asked();
         let mut moved = conn.segment(now, end, seg, &view);
+        // A SYN, and the answer to it, which knows its number; not what anybody else says in their names.
+        conn.signs[end] |= signed && seg.has(SYN) && asked && (end == 0 || !conn.is_asked());
         // After a reset and silence the same ends may begin anew; before, a SYN is for its receiver to judge.
         if moved == Moved::Anew || seg.is_first() && conn.is_silent(now) {
             return Moved::Anew;
@@ -163,7 +165,8 @@ impl<W: Copy + Eq + Debug> Firewall<W> {
             self.doubt(now, id);
             return moved;
         }
-        if !seg.has(RST) {
+        // A SYN is nothing of a connection that stands: it may be of the next one.
+        if seg.flags & (RST | SYN) == 0 {
             self.reassure(id);
         }
         let Some(conn) = self.conns.get_mut(id) else { return Moved::No };

@@ -181,14 +181,15 @@ impl Shared {
 }
 
 impl<W: Copy> Sessions<W> {
-    /// A data connection is silent for so long since a reset came that may have ended it: others get its ports. Whether it
-    /// is over. It is if its server said so, if nothing more is to be heard of it and its client went on to another one, or
-    /// after a while if its session is over. Else it may live yet, and what is told of its transfer must not be wrong.
+    /// A data connection, one end of which may have closed, is silent for so long since a reset came that may have ended it:
+    /// others get its ports. Whether it is over. It is if its server said so, if nothing more is to be heard of it and its
+    /// client went on to another one or an end has closed, or after a while if its session is over. Else it may live yet, and
+    /// what is told of its transfer must not be wrong.
     pub(in crate::firewall) fn data_silent(
         &mut self,
         now: Instant,
         data: u32,
-        silent: Duration,
+        (silent, closing): (Duration, bool),
         ports: &mut dyn Ports,
     ) -> bool {
         self.shared.free_ports(now, data, ports);
@@ -199,7 +200,7 @@ impl<W: Copy> Sessions<W> {
         let went_on = session.doors.newest != Some(data);
         match conn.code {
             Some(400..) => true,
-            Some(_) => went_on,
+            Some(_) => went_on || closing,
             None => went_on && (conn.blind || !conn.has_transfer()),
         }
     }
