@@ -68,10 +68,10 @@ fn tags_are_read_back_and_pushed() {
                 burst.drain().for_each(drop);
             }
             port.tx(got);
-            assert!(wait(other.poll_fd(), Duration::from_secs(2)));
+            assert_eq!(port.stats().tx_lost, 0);
+            assert!(wait(other.poll_fd(), Duration::from_secs(10)), "{tags:x?}, {len}");
             other.rx(&mut burst).unwrap();
             assert_eq!(burst.drain().next().unwrap().bytes(), tagged, "{tags:x?}");
-            assert_eq!(port.stats().tx_lost, 0);
         }
     });
 }
