@@ -1,10 +1,11 @@
 //! Packets as an input wants them: any bytes, or ones whose checksums are right.
 
 use super::input::Input;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use tidegate::wire::checksum::Sum;
 use tidegate::wire::tcp::SynOptions;
-use tidegate::wire::{Fragment, build, parse_ip, proto};
+use tidegate::wire::{Fragment, IpPacket, build, eth, gre, parse_ip, proto};
 
 /// Who there is: clients, servers, us, a router.
 const HOSTS: [&str; 8] = [
@@ -82,6 +83,79 @@ pub(crate) fn packet(input: &mut Input<'_>) -> Vec<u8> {
     }
     build::finish(&mut packet);
     packet
+}
+
+/// What came in: what is sent on must be that, byte for byte, or be whole.
+#[derive(Default)]
+pub(crate) struct Came {
+    packets: BTreeSet<Vec<u8>>,
+    /// What checksums that were wrong add up to. A patched one stays wrong by as much (RFC 1624).
+    wrong: BTreeSet<u16>,
+}
+
+impl Came {
+    pub(crate) fn take(&mut self, frame: &[u8]) {
+        let Some((_, mut rest)) = network(frame) else { return };
+        loop {
+            self.packets.insert(rest.to_vec());
+            let Ok(ip) = parse_ip(rest, 0) else { return };
+            self.packets.insert(ip.bytes(rest).to_vec());
+            self.wrong.insert(sum(rest, &ip));
+            let Some(inner) = redirected(rest, &ip) else { return };
+            rest = inner;
+        }
+    }
+
+    /// Looks whether a frame that is sent is right.
+    pub(crate) fn explain(&self, frame: &[u8]) {
+        let (ethertype, mut rest) = network(frame).unwrap();
+        if !matches!(ethertype, eth::TYPE_IPV4 | eth::TYPE_IPV6) {
+            return;
+        }
+        while !self.packets.contains(rest) {
+            let ip = parse_ip(rest, 0).unwrap_or_else(|e| panic!("{e:?} {rest:x?}"));
+            if self.packets.contains(ip.bytes(rest)) {
+                return;
+            }
+            let sum = sum(rest, &ip);
+            assert!(sum == RIGHT || self.wrong.contains(&sum), "a wrong checksum: {rest:x?}");
+            let Some(inner) = redirected(rest, &ip) else { return };
+            rest = inner;
+        }
+    }
+}
+
+/// What is behind the Ethernet header, and its type.
+fn network(frame: &[u8]) -> Option<(u16, &[u8])> {
+    let l2 = eth::parse(frame)?;
+    Some((l2.ethertype, frame.get(l2.len..)?))
+}
+
+/// The packet that came, or goes back, in GRE.
+fn redirected<'a>(packet: &'a [u8], ip: &IpPacket) -> Option<&'a [u8]> {
+    let payload = ip.payload(packet);
+    let (_, at) =
+        (ip.proto == proto::GRE && ip.fragment == Fragment::None).then(|| gre::parse(payload).ok())??;
+    payload.get(at..)
+}
+
+/// What a transport checksum that is right adds up to.
+const RIGHT: u16 = 0xFFFF;
+
+/// What the transport checksum adds up to; as if right where there is none, zero where it is cut off.
+fn sum(packet: &[u8], ip: &IpPacket) -> u16 {
+    if ip.transport_checksum_ok(packet) {
+        return RIGHT;
+    }
+    let payload = ip.payload(packet);
+    let len = match ip.proto {
+        proto::UDP => payload.get(4..6).map_or(usize::MAX, |l| usize::from(u16::from_be_bytes([l[0], l[1]]))),
+        _ => payload.len(),
+    };
+    let Some(summed) = payload.get(..len) else { return 0 };
+    let start =
+        if ip.proto == proto::ICMP { Sum::new() } else { Sum::new().pseudo(ip.src, ip.dst, ip.proto, len) };
+    start.bytes(summed).fold()
 }
 
 /// Makes the checksums right, as far as there are any.
