@@ -3,12 +3,14 @@
 
 use super::input::Input;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use tidegate::alg::rules::{
     Ccc, Doors, Ends, Ftps, Guesses, Log, NoDoor, Profile, Rules, Settings, Transfer, Why,
 };
 use tidegate::alg::{Alg, Direction, Editor, Incoming, Limits, Line, OptionList, Output, Raw, Verdict};
 use tidegate::event::SessionId;
+use tidegate::ftp::telnet::strip;
 use tidegate::time::{Duration, Instant};
 use tidegate::wire::tcp::{ACK, FIN, PSH, RST, SYN};
 
@@ -77,6 +79,8 @@ fn at(text: &str) -> SocketAddr {
 struct Given {
     turn: u16,
     loose: bool,
+    /// Ports that the client is to be told of, and was not.
+    untold: VecDeque<u16>,
 }
 
 impl Given {
@@ -102,7 +106,9 @@ impl Doors for Given {
         if self.turn & 1 == 0 { Ok(()) } else { Err(NoDoor::Ports) }
     }
     fn listen(&mut self, _: Instant, at: SocketAddr) -> Result<SocketAddr, NoDoor> {
-        self.door(at, SERVER, SERVER)
+        let told = self.door(at, SERVER, SERVER)?;
+        self.untold.push_back(told.port());
+        Ok(told)
     }
     fn close(&mut self, _: Instant, _: Why) {}
     fn transfer(&mut self, _: Instant, _: &Transfer) {}
@@ -157,13 +163,17 @@ struct Talk {
     ftp: Shared,
     now: Instant,
     sent: [u32; 2],
-    acked: [u32; 2],
+    /// By the numbers that it has, what the other end of each is known to have got.
+    una: [u32; 2],
     got: [Vec<u8>; 2],
     fin: [bool; 2],
-    /// Every line to the server was judged so far.
+    /// Every line was judged so far.
     judged: bool,
-    looked: usize,
-    standard: bool,
+    /// How much of what either end got was looked at.
+    looked: [usize; 2],
+    strict: bool,
+    /// The code of a reply of several lines that the client has not got the last one of.
+    within: Option<[u8; 3]>,
 }
 
 const ISN: [u32; 2] = [u32::MAX - 300, 70_000];
@@ -193,7 +203,7 @@ pub fn body(data: &[u8]) {
     let ends =
         Ends { client: at(CLIENT), client_told: at(TOLD), server: at(SERVER), server_told: at(SERVER) };
     let rules = Rules::new(SessionId(1), ends, &settings);
-    let doors = Given { turn: 0, loose: profile == Profile::Compat };
+    let doors = Given { untold: VecDeque::new(), turn: 0, loose: profile == Profile::Compat };
     let mut talk = Talk {
         alg: Alg::new(Limits::default()),
         ftp: Shared(RefCell::new(Ftp {
@@ -205,12 +215,13 @@ pub fn body(data: &[u8]) {
         })),
         now: Instant::from_millis(1000),
         sent: [1, 1],
-        acked: [1, 1],
+        una: ISN,
         got: Default::default(),
         fin: [false, false],
         judged: true,
-        looked: 0,
-        standard: profile != Profile::Compat,
+        looked: [0, 0],
+        strict: profile == Profile::Strict,
+        within: None,
     };
     talk.open();
     for _ in 0..MOST {
@@ -335,6 +346,9 @@ impl Talk {
     fn put(&mut self, dir: Direction, seg: &Incoming<'_>) {
         self.now += Duration::from_millis(1);
         let mut out = Output::default();
+        if seg.flags & ACK != 0 {
+            self.una[usize::from(dir == Direction::ToServer)] = seg.ack;
+        }
         self.alg.segment(self.now, dir, seg, &mut self.ftp, &mut out);
         self.take(&out);
     }
@@ -350,9 +364,9 @@ impl Talk {
             }
             let known = &self.got[to][(at as usize - 1).min(self.got[to].len())..];
             let again = known.len().min(o.payload.len());
-            assert!(o.payload.len() == 1 || known[..again] == o.payload[..again], "other bytes at {at}");
+            let keeps_alive = o.payload.len() == 1 && o.seq.wrapping_add(1) == self.una[to];
+            assert!(keeps_alive || known[..again] == o.payload[..again], "other bytes at {at}");
             self.got[to].extend_from_slice(o.payload.get(known.len()..).unwrap_or_default());
-            self.acked[to] = have;
         }
         let ftp = &mut *self.ftp.0.borrow_mut();
         let ends = out.notes.iter().any(|note| ftp.rules.note(&ftp.settings, note, &mut ftp.log));
@@ -367,18 +381,75 @@ impl Talk {
         let held = self.alg.memory() + ftp.rules.memory();
         assert!(held <= (64 << 10) + 8 * input, "{held} bytes are held");
         assert!(ftp.rules.ended().is_none() || !ftp.rules.is_opaque() || !self.judged);
-        if !self.judged || !self.standard {
+        if !self.judged {
             return;
         }
-        let new = &self.got[0][self.looked..];
-        let Some(end) = new.iter().rposition(|b| *b == b'\n') else { return };
-        for line in new[..=end].split_inclusive(|b| *b == b'\n') {
-            let verb = line.get(..5).unwrap_or_default().to_ascii_uppercase();
-            if matches!(&verb[..], b"PORT " | b"EPRT ") {
-                let told = [&b"PORT 198,51,100,99,"[..], b"EPRT |1|198.51.100.99|"];
-                assert!(told.iter().any(|t| line.starts_with(t)), "{:?}", String::from_utf8_lossy(line));
+        drop(ftp);
+        let whole = |got: &[u8]| got.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+        let [to_server, to_client] = [0, 1].map(|to| {
+            let new = &self.got[to][self.looked[to]..];
+            let len = whole(new);
+            self.looked[to] += len;
+            new[..len].to_vec()
+        });
+        for line in to_server.split(|b| *b == b'\n') {
+            // Servers differ in what ends a command, and in whether they know Telnet.
+            for part in [line, &strip(line).text].iter().flat_map(|l| l.split(|b| matches!(b, 0 | b'\r'))) {
+                assert!(!tells_of_others(part), "{:?}", String::from_utf8_lossy(line));
             }
         }
-        self.looked += end + 1;
+        let untold = &mut self.ftp.0.borrow_mut().doors.untold;
+        for line in to_client.split(|b| *b == b'\n') {
+            let ends = match (self.within, line.split_first_chunk()) {
+                (None, Some((code, [b'-', ..]))) => {
+                    self.within = Some(*code);
+                    false
+                }
+                (Some(open), Some((code, [b' ', ..]))) if open == *code => {
+                    self.within = None;
+                    true
+                }
+                (open, _) => open.is_none(),
+            };
+            let told = announces(line) && untold.front().is_some_and(|port| names(line, *port));
+            // One that nobody asked for opens nothing; strict rules let none through.
+            assert!(told || !(self.strict && ends && announces(line)), "{:?}", String::from_utf8_lossy(line));
+            if told {
+                untold.pop_front();
+            }
+        }
+        assert!(untold.is_empty() || self.alg.is_over(), "the client was not told of {untold:?}");
+    }
+}
+
+/// Whether some server reads this as an announcement of an address that is not the one we tell.
+fn tells_of_others(part: &[u8]) -> bool {
+    let blank = |b: &u8| matches!(b, b' ' | b'\t' | 0x0b | 0x0c);
+    let from = part.iter().position(|b| !blank(b)).unwrap_or(part.len());
+    let part = part[from..].to_ascii_uppercase();
+    let own: &[u8] = match part.get(..4) {
+        Some(b"PORT") => b" 198,51,100,99,",
+        Some(b"EPRT") => b" |1|198.51.100.99|",
+        Some(b"LPRT") => b" 4,4,198,51,100,99,2,",
+        _ => return false,
+    };
+    part.get(4).is_none_or(blank) && !part[4..].starts_with(own)
+}
+
+/// Whether this looks like a line that names an address or a port.
+fn announces(line: &[u8]) -> bool {
+    [&b"227 "[..], b"228 ", b"229 "].iter().any(|code| line.starts_with(code))
+}
+
+/// Whether such a line names our port, and no other address than the server's.
+fn names(line: &[u8], port: u16) -> bool {
+    let [high, low] = port.to_be_bytes();
+    let within = |form: String| line.windows(form.len()).any(|w| w == form.as_bytes());
+    match line[2] {
+        b'7' => within(format!("(192,0,2,7,{high},{low})")),
+        b'8' => within(format!("(4,4,192,0,2,7,2,{high},{low})")),
+        _ => line
+            .windows(3)
+            .any(|d| d == [d[0]; 3] && within(format!("({0}{0}{0}{port}{0})", char::from(d[0])))),
     }
 }
