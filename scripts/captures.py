@@ -16,6 +16,7 @@ from pathlib import Path
 
 import captures_bridge
 import explain_counts
+from captures_expected import CUT, CUT_NAME, damage
 
 LIMIT_SECONDS = 60
 LIMIT_BYTES = 256 << 20
@@ -67,19 +68,13 @@ def play(tidegate, config, capture, out, events):
     return done.returncode, report, done.stderr.decode(errors="replace"), time.monotonic() - begin
 
 
-def judge(status, report, error):
+def judge(name, status, report, error):
     """What is wrong, as texts; none if all is well."""
     if status is None:
         return [f"not done within {LIMIT_SECONDS} s"]
-    wrong = []
-    if status == 2 and f"at byte" in error:
-        # A damaged file, refused with its place.
-        if report is None:
-            return []
-    elif status == 1 and report:
-        pass
-    elif status != 0 or report is None:
-        return [f"exit status {status}: {error.strip().splitlines()[-1:] or ''}"]
+    wrong = damage(name, status, error)
+    if status not in (0, 1, 2) or report is None:
+        return wrong or [f"exit status {status}: {error.strip().splitlines()[-1:] or ''}"]
     dropped = sum(report["dropped"].values())
     if report["fed"] != report["kept"] + report["returned"] + dropped:
         wrong.append("packets that were neither kept, returned nor dropped")
@@ -95,8 +90,7 @@ def explain_all(tidegate, captures, quiet):
     results = []
     if not quiet:
         print(f"{'form':<9}{'sessions':>9}{'commands':>9}{'replies':>8}{'bytes':>8}  capture")
-    for capture in captures:
-        name = os.path.basename(capture)
+    for name, capture in captures:
         try:
             wrong, told, status, counts = explain_counts.compare(tidegate, capture, name)
         except (subprocess.TimeoutExpired, ValueError, KeyError) as error:
@@ -118,11 +112,15 @@ def main(arguments):
     results, failed = [], 0
     if not as_json:
         print(f"{'form':<7}{'fed':>6}{'kept':>6}{'back':>6}{'same':>6}{'drop':>6}{'else':>6}{'s':>7}{'MiB':>5}  capture")
+    root = Path(__file__).resolve().parent.parent
     with tempfile.TemporaryDirectory() as scratch:
+        cut = Path(scratch, "cut.pcapng")
+        cut.write_bytes((root / CUT[0]).read_bytes()[: CUT[1]])
+        named = [(os.path.basename(c), c) for c in captures] + [(CUT_NAME, str(cut))]
         for form, config in FORMS.items():
             file = Path(scratch, f"{form}.toml")
             file.write_text(config)
-            for capture in captures:
+            for name, capture in named:
                 seen = []
                 for turn in "ab":
                     out, events = Path(scratch, f"{turn}.pcapng"), Path(scratch, f"{turn}.jsonl")
@@ -132,11 +130,10 @@ def main(arguments):
                     seen.append([p.read_bytes() if p.exists() else b"" for p in (out, events)])
                     if status is None:
                         break
-                wrong = judge(status, report, error)
+                wrong = judge(name, status, report, error)
                 if len(seen) == 2 and seen[0] != seen[1]:
                     wrong.append("two plays gave different frames or events")
                 failed += bool(wrong)
-                name = os.path.basename(capture)
                 results.append({"form": form, "capture": name, "failed": wrong, "error": error.strip(), "report": report})
                 if as_json:
                     continue
@@ -153,13 +150,11 @@ def main(arguments):
                 for text in wrong:
                     print(f"{'':<57}FAILED: {text}")
         # The recordings' own frames as well: one direction each, most of it in GRE.
-        root = Path(__file__).resolve().parent.parent
         own = [(f"pcaps/{p.parent.name}/{p.name}", str(p)) for p in sorted(root.glob("pcaps/*/*.pcapng"))]
-        named = [(os.path.basename(c), c) for c in captures]
         bridged = captures_bridge.run(tidegate, named + own, Path(scratch), as_json)
         failed += sum(bool(r["failed"]) for r in bridged)
         results += bridged
-    explained = explain_all(tidegate, captures, as_json)
+        explained = explain_all(tidegate, named, as_json)
     failed += sum(bool(r["failed"]) for r in explained)
     results += explained
     passed = len(results) - failed

@@ -3,13 +3,14 @@
 # each: no panic, no hang, bounded memory, the same twice, every packet kept, dropped with a reason, or
 # returned as it came. Plays them through a bridge that inspects FTP and lets all else pass: every frame comes
 # out as it went in, but for those of a list (captures_expected.py), and the events tell as many commands and
-# replies as tshark. And explains them: what `tidegate explain` counts must be what tshark counts. The
-# captures are those of a directory, not ours to give away.
+# replies as tshark. And explains them: what `tidegate explain` counts must be what tshark counts. What is refused
+# as damaged must be on a list, at its byte; a recording that is cut short for this is. The captures are those of
+# a directory, not ours to give away.
 #
 #   scripts/captures.sh [--json] [FILE...]
 #
 # TIDEGATE_CAPTURES   the directory, ../shared/captures if it is not set; without it only recordings of pcaps/ are
-#                     played, through the bridge
+#                     played, through the bridge, and the one cut short
 # The last line is "N passed, N failed"; with --json one object, with a list of all results.
 set -u
 

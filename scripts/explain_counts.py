@@ -13,6 +13,8 @@ import re
 import subprocess
 import xml.etree.ElementTree as ElementTree
 
+from captures_expected import damage
+
 FIELDS = [
     "frame.number",
     "tcp.stream",
@@ -119,10 +121,10 @@ def compare(tidegate, capture, name):
     done = subprocess.run(
         [tidegate, "explain", "--json", "--port", "21", capture], capture_output=True, timeout=60, check=False
     )
-    if done.returncode == 2 and b"at byte" in done.stderr and not done.stdout:
-        return [], [], 2, (0, 0, 0, 0)
-    if done.returncode not in (0, 1, 2):
-        return [f"exit status {done.returncode}: {done.stderr.decode(errors='replace')}"], [], done.returncode, (0, 0, 0, 0)
+    error = done.stderr.decode(errors="replace")
+    wrong = damage(name, done.returncode, error)
+    if done.returncode not in (0, 1, 2) or not done.stdout:
+        return wrong or [f"exit status {done.returncode}: {error}"], [], done.returncode, (0, 0, 0, 0)
     report = json.loads(done.stdout)
     seen = Seen(capture)
     found, missing = [], {s for s in seen.commands if seen.commands[s] + seen.codes[s] > 0}
@@ -147,7 +149,7 @@ def compare(tidegate, capture, name):
             counts[3] += ours
     found.append(("streams of FTP that are no session", 0, len(missing)))
     found.append(("streams of data that are no transfer's", 0, len(seen.data)))
-    wrong, told = [], []
+    told = []
     known = {what: rest for (file, what), rest in DIFFERENCES.items() if file == name}
     for what, ours, theirs in found:
         reason = known.pop(what, None)
