@@ -53,6 +53,8 @@ source "$TG_ROOT/scripts/transfer.sh"
 CLIENTS=("curl PORT EPRT PASV EPSV EPRT6 EPSV6" "lftp PORT PASV EPSV EPRT6 EPSV6" "ncftp PORT PASV" "tnftp PORT EPRT PASV EPSV EPRT6 EPSV6")
 SERVERS=(vsftpd pureftpd proftpd)
 OPERATIONS=(download upload list)
+BAD_OPERATIONS=(download upload)
+SHORT_OPERATIONS=(download)
 [ "$quick" = no ] || CLIENTS=("curl PORT EPRT PASV EPSV") SERVERS=(vsftpd) OPERATIONS=(download upload)
 # Transfers at a time over bad lines: most of the time each waits for something that was lost.
 AT_A_TIME=6
@@ -99,28 +101,49 @@ lines_pass() {
     say "nobody, short lines: every mode passes"
 }
 
+# each OPERATION...: a line for each client, mode and operation.
+each() {
+    local row client modes mode operation
+    for row in "${CLIENTS[@]}"; do
+        read -r client modes <<<"$row"
+        for mode in $modes; do
+            for operation in "$@"; do printf '%s\t%s\t%s\n' "$client" "$mode" "$operation"; done
+        done
+    done
+}
+
+# wanted: what the tables must have, to transfers.wanted and cases.wanted: what is not tried has not passed.
+wanted() {
+    local which server
+    for which in $only; do
+        for server in "${SERVERS[@]}"; do
+            each "${OPERATIONS[@]}" | sed "s/^/$which\tgood\t$server\t/"
+            [ "$quick" = no ] || continue
+            each "${BAD_OPERATIONS[@]}" | sed "s/^/$which\tbad\t$server\t/"
+            each "${SHORT_OPERATIONS[@]}" | sed "s/^/$which\tshort\t$server\t/"
+        done
+    done >"$results/transfers.wanted"
+    cases --list >"$results/cases.names" || die "compare_cases.py does not tell its cases"
+    for which in $only; do sed "s/^/$which\t/" "$results/cases.names"; done >"$results/cases.wanted"
+}
+
 # transfers WHICH LINES AT-A-TIME SIZE OPERATION...: all clients with all servers; results to transfers.tsv.
 transfers() {
-    local which=$1 lines=$2 most=$3 size=$4 server client modes mode operation running ended number=0
+    local which=$1 lines=$2 most=$3 size=$4 server client mode operation running ended number=0
     shift 4
     for server in "${SERVERS[@]}"; do
         lab_server "$server" 6 || die "no FTP server $server"
         rm -f "$LAB_STATE/transfers.tsv"
         running=()
-        for client in "${CLIENTS[@]}"; do
-            read -r client modes <<<"$client"
-            for mode in $modes; do
-                for operation in "$@"; do
-                    number=$((number + 1))
-                    (run_transfer "$number" "$mode" "$client" "$operation" "$size") &
-                    running+=($!)
-                    if [ ${#running[@]} -ge "$most" ]; then
-                        wait -n -p ended "${running[@]}"
-                        mapfile -t running < <(printf '%s\n' "${running[@]}" | grep -vx "$ended" | grep .)
-                    fi
-                done
-            done
-        done
+        while IFS=$'\t' read -r client mode operation; do
+            number=$((number + 1))
+            (run_transfer "$number" "$mode" "$client" "$operation" "$size") </dev/null &
+            running+=($!)
+            if [ ${#running[@]} -ge "$most" ]; then
+                wait -n -p ended "${running[@]}"
+                mapfile -t running < <(printf '%s\n' "${running[@]}" | grep -vx "$ended" | grep .)
+            fi
+        done < <(each "$@")
         # Without a number it would wait for the gateway.
         [ ${#running[@]} = 0 ] || wait "${running[@]}"
         awk -F'\t' -v OFS='\t' -v w="$which" -v l="$lines" -v s="$server" '{ print w, l, s, $3, $2, $4, $11 }' \
@@ -141,12 +164,17 @@ alive() {
     say "kernel: plain PORT, PASV, EPRT and EPSV pass"
 }
 
+cases() {
+    PYTHONDONTWRITEBYTECODE=1 OUTSIDE=$LAB_OUTSIDE python3 "$TG_ROOT/scripts/compare_cases.py" "$(lab_ns client)" \
+        "$(lab_ns server)" "$@"
+}
+
 # seldom WHICH: the cases of compare_cases.py; results to cases.tsv.
 seldom() {
     local name
     for name in vsftpd vsftpd6 pureftpd pureftpd6 proftpd; do lab_stop "$name"; done
-    PYTHONDONTWRITEBYTECODE=1 OUTSIDE=$LAB_OUTSIDE python3 "$TG_ROOT/scripts/compare_cases.py" "$(lab_ns client)" \
-        "$(lab_ns server)" | sed "s/^/$1\t/" | tee -a "$results/cases.tsv" | sed 's/\t/: /g'
+    (set -o pipefail && cases | sed "s/^/$1\t/" | tee -a "$results/cases.tsv" | sed 's/\t/: /g') ||
+        printf '%s\tall cases\tfails\tcompare_cases.py broke off\n' "$1" >>"$results/cases.tsv"
 }
 
 need_commands ip ethtool sysctl curl lftp nft python3 ss
@@ -157,14 +185,15 @@ lab_lock || die "this lab is in use"
 [ "$quick" = yes ] || lines_pass
 for which in $only; do
     place "$which"
+    [ -e "$results/cases.wanted" ] || wanted
     [ "$which" = tidegate ] || alive
     transfers "$which" good 1 1MiB "${OPERATIONS[@]}"
     seldom "$which"
     [ "$quick" = no ] || continue
     place "$which" "$BAD"
-    LAB_PATIENCE=45 LAB_LIMIT=60 transfers "$which" bad "$AT_A_TIME" 1MiB download upload
+    LAB_PATIENCE=45 LAB_LIMIT=60 transfers "$which" bad "$AT_A_TIME" 1MiB "${BAD_OPERATIONS[@]}"
     place "$which" "$SHORT"
-    LAB_LIMIT=20 transfers "$which" short "$AT_A_TIME" 64KiB download
+    LAB_LIMIT=20 transfers "$which" short "$AT_A_TIME" 64KiB "${SHORT_OPERATIONS[@]}"
 done
 python3 "$TG_ROOT/scripts/compare_table.py" "$results" "$([ "$write" = no ] || echo "$TG_ROOT/docs/comparison.md")"
 status=$?

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """The tables of compare.sh: `compare_table.py RESULTS [DOCUMENT]` prints them and tidegate's count, and puts them into
-the document between its marks."""
+the document between its marks.
+
+RESULTS has transfers.tsv and cases.tsv, and transfers.wanted and cases.wanted: the first columns that those must have, each once.
+What is missing, or nobody asked for, has failed."""
 
 import platform
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 CLIENTS = ("curl", "lftp", "ncftp", "tnftp")
@@ -20,6 +23,14 @@ BEGIN, END = "<!-- the tables: scripts/compare.sh --write -->", "<!-- end of the
 def rows(path):
     """The lines of a file, by tabs."""
     return [line.split("\t") for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def differences(found, wanted):
+    """(rows that are missing, rows that are too many) by the columns that the wanted ones have."""
+    wanted = Counter(map(tuple, wanted))
+    width = len(next(iter(wanted), ()))
+    found = Counter(tuple(row[:width]) for row in found)
+    return list((wanted - found).elements()), list((found - wanted).elements())
 
 
 def table(head, body):
@@ -64,13 +75,24 @@ def main():
     """See above."""
     directory, document = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
     moved, odd = rows(directory / "transfers.tsv"), rows(directory / "cases.tsv")
-    whiches = [w for w in ("kernel", "tidegate") if any(r[0] == w for r in moved)]
+    wanted = [rows(directory / f"{kind}.wanted") for kind in ("transfers", "cases")]
+    astray = 0
+    for found, plan in zip((moved, odd), wanted):
+        missing, extra = differences(found, plan)
+        astray += len(missing) + len(extra) + (not plan)
+        for row in missing:
+            print("failed: no result:", *row)
+        for row in extra:
+            print("failed: nobody asked for:", *row)
+        if not plan:
+            print("failed: nothing was to be compared")
+    whiches = [w for w in ("kernel", "tidegate") if any(r[0] == w for r in wanted[0])]
     for r in moved:
         if r[-1] != "identical":
             print("failed:", *r)
     text = f"Transfers\n\n{transfers(moved, whiches)}\nWhat is seldom\n\n{cases(odd, whiches)}"
     print(text)
-    if document:
+    if document and not astray:
         path = Path(document)
         before, rest = path.read_text().split(BEGIN)
         text = (
@@ -80,8 +102,8 @@ def main():
         path.write_text(f"{before}{BEGIN}\n{text}{END}{rest.split(END)[1]}")
     judged = "tidegate" if "tidegate" in whiches else "kernel"
     good = [r[-1] == "identical" for r in moved if r[0] == judged] + [r[2] == "passes" for r in odd if r[0] == judged]
-    print(f"{sum(good)} passed, {len(good) - sum(good)} failed")
-    return 0 if good and all(good) else 1
+    print(f"{sum(good)} passed, {len(good) - sum(good) + astray} failed")
+    return 0 if good and all(good) and not astray else 1
 
 
 sys.exit(main())
