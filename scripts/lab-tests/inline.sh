@@ -63,19 +63,33 @@ i_capture() {
     mkdir -p "$i_dir"
     captures_start "$i_dir" legs || die "no captures"
 }
-# i_tshark LEG FILTER FIELD...
+# i_tshark LEG FILTER FIELD...: fails, and says so, if tshark does.
 i_tshark() {
     local leg=$1 filter=$2 field fields=()
     shift 2
     for field in "$@"; do fields+=(-e "$field"); done
     tshark -n -r "$i_dir/legs-$leg.pcapng" -o tcp.check_checksum:TRUE -o ip.check_checksum:TRUE -o udp.check_checksum:TRUE \
-        -Y "$filter" -T fields "${fields[@]}" 2>/dev/null
+        -Y "$filter" -T fields "${fields[@]}" 2>"$LAB_STATE/tshark.log" || {
+        cat "$LAB_STATE/tshark.log" >&2
+        return 1
+    }
 }
+# i_some LEG FILTER, i_none LEG FILTER: whether there is such a frame; in a capture that is not empty, there is none.
+i_some() {
+    local found
+    found=$(i_tshark "$1" "$2" frame.number) && [ -n "$found" ]
+}
+i_none() {
+    local found
+    found=$(i_tshark "$1" "$2" frame.number) && [ -z "$found" ] && i_some "$1" frame
+}
+# i_spoken COMMAND: both captures have it, so that what was looked for in vain could have been there.
+i_spoken() { i_some inside "ftp.request.command == \"$1\"" && i_some outside "ftp.request.command == \"$1\""; }
 # i_sound: no frame on either line is malformed or has a wrong checksum.
 i_sound() {
     local leg
     for leg in inside outside; do
-        [ -z "$(i_tshark "$leg" '_ws.malformed || tcp.checksum.status == 0 || ip.checksum.status == 0 || udp.checksum.status == 0 || icmp.checksum.status == 0' frame.number)" ] || return 1
+        i_none "$leg" '_ws.malformed || tcp.checksum.status == 0 || ip.checksum.status == 0 || udp.checksum.status == 0 || icmp.checksum.status == 0' || return 1
     done
 }
 i_pings() { lab_exec client ping -c 2 -i 0.2 -W 2 "$@" >/dev/null; }
